@@ -1,0 +1,157 @@
+#define _GNU_SOURCE
+#include "crew.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "loads.h"
+
+/* So long a worker spins for the others before it lets another crew have the vCPU. */
+#define SPINS 200
+
+static pthread_t threads[MAX_CREWS * MAX_VCPUS];
+
+static unsigned worker_count(const struct team *team)
+{
+	return team->crews * team->region->vcpus;
+}
+
+/* Part `index` of `count` of the pages, as even as can be. */
+static void assign(struct worker *worker, size_t pages, unsigned index, unsigned count)
+{
+	worker->first = pages * index / count;
+	worker->pages = pages * (index + 1) / count - worker->first;
+}
+
+void team_prepare(struct team *team, const struct load *load, struct region *region, unsigned crews,
+		  unsigned window)
+{
+	memset(team, 0, sizeof *team);
+	team->load = load;
+	team->region = region;
+	team->crews = crews;
+	team->window = window;
+	for (unsigned i = 0; i < worker_count(team); i++) {
+		struct worker *worker = &team->workers[i];
+
+		worker->team = team;
+		worker->vcpu = i % region->vcpus;
+		worker->crew = i / region->vcpus;
+		if (load->shared)
+			assign(worker, region->pages, worker->crew, crews);
+		else
+			assign(worker, region->pages, i, worker_count(team));
+	}
+}
+
+/* Wait until no worker of the crew is `window` pages behind; false when the load is being stopped. */
+static bool keep_step(struct worker *worker, const struct worker *crew)
+{
+	struct team *team = worker->team;
+	uint64_t mine = atomic_load_explicit(&worker->visits, memory_order_relaxed);
+
+	for (unsigned other = 0; other < team->region->vcpus; other++)
+		for (unsigned spins = 1;; spins++) {
+			if (atomic_load_explicit(&team->stop, memory_order_relaxed))
+				return false;
+			if (mine < atomic_load_explicit(&crew[other].visits, memory_order_relaxed) + team->window)
+				break;
+			if (spins % SPINS == 0)
+				sched_yield();
+			__builtin_ia32_pause();
+		}
+	return true;
+}
+
+/* Both are for the calling thread; pinning fails where tests run on fewer CPUs, which does no harm. */
+static void settle_on(unsigned vcpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(vcpu, &set);
+	sched_setaffinity(0, sizeof set, &set);
+	/* The main thread's priority is inherited, but is meant for hearing commands over the workers. */
+	setpriority(PRIO_PROCESS, 0, 0);
+}
+
+static bool visit_all(struct worker *worker)
+{
+	struct team *team = worker->team;
+	const struct worker *crew = &team->workers[worker->crew * team->region->vcpus];
+
+	for (size_t i = 0; i < worker->pages; i++) {
+		if (team->load->shared && !keep_step(worker, crew))
+			return false;
+		if (atomic_load_explicit(&team->stop, memory_order_relaxed))
+			return false;
+		if (!team->load->visit(worker, team->region->order[worker->first + i]))
+			atomic_fetch_add(&team->bad, 1);
+		atomic_fetch_add_explicit(&worker->visits, 1, memory_order_relaxed);
+	}
+	return true;
+}
+
+static void *work(void *argument)
+{
+	struct worker *worker = argument;
+
+	settle_on(worker->vcpu);
+	for (worker->laps_begun = 1; visit_all(worker); worker->laps_begun++)
+		atomic_fetch_add(&worker->laps, 1);
+	return NULL;
+}
+
+static void stop_first(struct team *team, unsigned count)
+{
+	atomic_store(&team->stop, true);
+	for (unsigned i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+	team->running = false;
+}
+
+static void forget_counts(struct team *team)
+{
+	atomic_store(&team->stop, false);
+	atomic_store(&team->bad, 0);
+	for (unsigned i = 0; i < worker_count(team); i++) {
+		atomic_store(&team->workers[i].visits, 0);
+		atomic_store(&team->workers[i].laps, 0);
+	}
+}
+
+bool team_start(struct team *team)
+{
+	forget_counts(team);
+	for (unsigned i = 0; i < worker_count(team); i++)
+		if (pthread_create(&threads[i], NULL, work, &team->workers[i])) {
+			stop_first(team, i);
+			return false;
+		}
+	team->running = true;
+	return true;
+}
+
+void team_stop(struct team *team)
+{
+	if (team->running)
+		stop_first(team, worker_count(team));
+}
+
+struct tally team_tally(struct team *team)
+{
+	struct tally tally = { .laps = UINT64_MAX, .bad = atomic_load(&team->bad) };
+
+	for (unsigned i = 0; i < worker_count(team); i++) {
+		uint64_t visits = atomic_load(&team->workers[i].visits);
+		uint64_t laps = atomic_load(&team->workers[i].laps);
+
+		tally.visits += visits;
+		tally.per_vcpu[team->workers[i].vcpu] += visits;
+		if (laps < tally.laps)
+			tally.laps = laps;
+	}
+	return tally;
+}

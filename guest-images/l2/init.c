@@ -1,0 +1,63 @@
+/*
+ * The payload of an L2 guest. As process 1 it is the guest's whole user space and talks over the
+ * virtio-serial port named "guestloop"; given the path of a terminal it does the same as an
+ * ordinary process, which is how it is tested without a guest.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "platform.h"
+#include "port.h"
+#include "region.h"
+#include "session.h"
+
+#define PORT_NAME "guestloop"
+#define PORT_TRIES 500
+#define PORT_PAUSE_US 10000
+
+/* Ports appear once the host side has answered the driver, a moment after boot. */
+static bool open_guest_port(void)
+{
+	char path[512];
+
+	for (int i = 0; i < PORT_TRIES; i++) {
+		if (port_find(PORT_NAME, path, sizeof path) && port_open(path))
+			return true;
+		usleep(PORT_PAUSE_US);
+	}
+	return false;
+}
+
+static unsigned usable_vcpus(void)
+{
+	unsigned online = online_vcpus();
+
+	return online < MAX_VCPUS ? online : MAX_VCPUS;
+}
+
+static int serve_as_guest(void)
+{
+	mount_early();
+	if (!open_guest_port()) {
+		printf("guestloop-payload: no virtio-serial port named %s\n", PORT_NAME);
+		leave();
+	}
+	/* Commands must be heard over workers that spin on every vCPU. */
+	setpriority(PRIO_PROCESS, 0, -20);
+	while (!session_run(usable_vcpus()))
+		usleep(PORT_PAUSE_US); /* the host side closed the port: wait for it to come back */
+	leave();
+}
+
+int main(int argc, char **argv)
+{
+	if (getpid() == 1)
+		return serve_as_guest();
+	if (argc != 2 || !port_open(argv[1])) {
+		fprintf(stderr, "usage: %s TERMINAL (only tests run it like this)\n", argv[0]);
+		return 2;
+	}
+	return session_run(usable_vcpus()) ? 0 : 1;
+}

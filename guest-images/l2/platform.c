@@ -1,0 +1,49 @@
+#include "platform.h"
+
+#include <cpuid.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HYPERVISOR_LEAF 0x40000000
+#define HYPERVISOR_BIT (1U << 31)
+#define KVM_FEATURE_ASYNC_PF_INT 14
+
+bool has_async_page_faults(void)
+{
+	uint32_t eax, ebx, ecx, edx, signature[3];
+
+	__cpuid(1, eax, ebx, ecx, edx);
+	if (!(ecx & HYPERVISOR_BIT))
+		return false;
+	__cpuid(HYPERVISOR_LEAF, eax, signature[0], signature[1], signature[2]);
+	if (memcmp(signature, "KVMKVMKVM\0\0\0", sizeof signature) != 0)
+		return false;
+	__cpuid(HYPERVISOR_LEAF + 1, eax, ebx, ecx, edx);
+	return eax >> KVM_FEATURE_ASYNC_PF_INT & 1;
+}
+
+unsigned online_vcpus(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+void mount_early(void)
+{
+	mkdir("/dev", 0755);
+	mkdir("/proc", 0755);
+	mkdir("/sys", 0755);
+	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sysfs", "/sys", "sysfs", 0, NULL);
+}
+
+void leave(void)
+{
+	reboot(RB_AUTOBOOT);
+	for (;;)
+		pause();
+}

@@ -1,0 +1,64 @@
+/*
+ * The memory under test: stamped pages, the order in which they are visited, and the ledger of
+ * what was written, so that every byte of every page can be checked at any time.
+ *
+ * Word 0 of a page is its own address, so that a page in the wrong place shows where it came from.
+ * Every other word is a hash of seed, page, word and generation. The first word of cache line 1 + v
+ * belongs to vCPU v, which alone may write it; its generation is in the ledger. All other words
+ * stay at generation 0.
+ */
+#ifndef GUESTLOOP_REGION_H
+#define GUESTLOOP_REGION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE_BYTES 4096
+#define PAGE_WORDS (PAGE_BYTES / sizeof(uint64_t))
+#define LINE_WORDS 8
+#define MAX_VCPUS 32
+#define MAX_BAD_LINES 16
+
+struct region {
+	volatile uint64_t *memory;
+	size_t pages;
+	unsigned vcpus;
+	uint64_t seed;
+	uint32_t *order;  /* a permutation of the pages */
+	uint32_t *ledger; /* [page * vcpus + vcpu]: generation of that vCPU's word */
+	size_t mapped_bytes;
+	void *mapped;
+};
+
+struct region_wish {
+	size_t mib;
+	unsigned vcpus;
+	uint64_t seed;
+	bool huge;     /* transparent huge pages: asked for, or kept away */
+	bool writable; /* false: the guest's own page tables map it read-only after stamping */
+};
+
+/* Map, stamp and protect; false, with errno set, when there is not enough memory. */
+bool region_make(struct region *region, const struct region_wish *wish);
+void region_free(struct region *region);
+
+/* The word of a page that belongs to a vCPU. */
+static inline size_t region_own_word(unsigned vcpu)
+{
+	return (1 + vcpu) * LINE_WORDS;
+}
+
+/* What a word must hold at a generation. */
+uint64_t region_stamp(const struct region *region, size_t page, size_t word, uint32_t generation);
+
+/* Read a word and compare it; a wrong one is reported (the first 16 since region_forgive_reports). */
+bool region_check_word(struct region *region, size_t page, size_t word, uint32_t generation);
+
+/* Check every word of every page against the ledger; the number of pages with a wrong word. */
+size_t region_check(struct region *region);
+
+/* Allow 16 further reports. */
+void region_forgive_reports(void);
+
+#endif

@@ -1,0 +1,346 @@
+"""Building: series put back after a kill, keys, caching, and errors, with a stand-in for a kernel tree."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import shutil
+import subprocess
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from guestloop import proc
+from guestloop.cache import Cache, content_key
+from guestloop.config import BaseKind, BaseSpec, KernelSpec
+from guestloop.errors import CacheError, ConfigError, LabError, ProcessError
+from guestloop.kernels import build, build_kernel, find_kernel, source
+from guestloop.kernels.series import read_patch
+from guestloop.kernels.tree import MAKING, WorkTree, drop_suspects, making
+
+DATA = Path(__file__).with_name("data") / "kernels"
+GOOD, BAD, BROKEN = (DATA / f"tiny-{what}.patch" for what in ("good", "bad", "broken"))
+MMU = "arch/x86/kvm/mmu.c"
+
+
+@pytest.fixture(autouse=True)
+def plain_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler without ccache, which would keep its files for the tests' directories."""
+    found = shutil.which
+    monkeypatch.setattr(
+        "guestloop.kernels.toolchain.shutil.which", lambda name: None if name == "ccache" else found(name)
+    )
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> KernelSpec:
+    tarball = tmp_path / "tiny.tar"
+    with tarfile.open(tarball, "w") as archive:
+        archive.add(DATA / "tiny", arcname="linux-tiny")
+    fragment = tmp_path / "tiny.config"
+    fragment.write_text("CONFIG_KVM=m\n")
+    base = BaseSpec(BaseKind.TARBALL, str(tarball))
+    return KernelSpec("tiny", tmp_path / "tiny.yaml", "a stand-in", base, (fragment,), ())
+
+
+def with_series(spec: KernelSpec, *patches: Path) -> KernelSpec:
+    return dataclasses.replace(spec, name="patched", series=patches)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> WorkTree:
+    tree = WorkTree(tmp_path / "work")
+    shutil.copytree(DATA / "tiny", tree.source)
+    return tree
+
+
+def content(directory: Path) -> dict[str, str]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_text() for path in files}
+
+
+def no_source() -> source.Source:
+    return source.Source("nothing", {}, Path("/nonexistent"))
+
+
+# --- the source tree -------------------------------------------------------------------------------
+
+
+def test_a_series_is_in_the_tree_for_the_time_of_the_body(tree: WorkTree) -> None:
+    before = content(tree.source)
+    with tree.applied([read_patch(GOOD)]):
+        assert content(tree.source)[MMU] != before[MMU]
+        assert (tree.source / "arch/x86/kvm/new.h").is_file()
+    assert content(tree.source) == before
+    assert [path.name for path in tree.root.iterdir()] == ["source"]
+
+
+def test_a_put_back_file_is_newer_than_its_objects(tree: WorkTree) -> None:
+    untouched = (tree.source / "main.c").stat().st_mtime_ns
+    with tree.applied([read_patch(GOOD)]):
+        made = time.time_ns() - 1_000_000_000
+        os.utime(tree.source / MMU, ns=(made, made))
+    assert (tree.source / MMU).stat().st_mtime_ns > made
+    assert (tree.source / "main.c").stat().st_mtime_ns == untouched
+
+
+def test_a_patch_that_does_not_apply_names_file_and_hunk_and_leaves_nothing(tree: WorkTree) -> None:
+    before = content(tree.source)
+    with (
+        pytest.raises(
+            ConfigError, match=rf"{BAD.name}: patch 1 of 1 does not apply: {MMU}: hunk 1 at line 3"
+        ),
+        tree.applied([read_patch(BAD)]),
+    ):
+        pass
+    assert content(tree.source) == before
+
+
+def test_the_second_patch_that_does_not_apply_takes_the_first_one_back(tree: WorkTree) -> None:
+    before = content(tree.source)
+    with (
+        pytest.raises(ConfigError, match=r"patch 2 of 2 .*already contains the change"),
+        tree.applied([read_patch(GOOD), read_patch(GOOD)]),
+    ):
+        pass
+    assert content(tree.source) == before
+
+
+@pytest.mark.parametrize("moment", ["saved", "half", "applied"])
+def test_a_killed_run_is_put_right_by_the_next(tree: WorkTree, moment: str) -> None:
+    before = content(tree.source)
+    tree._save([read_patch(GOOD)])
+    if moment != "saved":
+        (tree.source / MMU).write_text("half a fi")
+    if moment == "applied":
+        (tree.source / "arch/x86/kvm/new.h").write_text("#define NEW 1\n")
+    again = WorkTree(tree.root)
+    again.prepare(no_source())
+    assert content(tree.source) == before
+    assert [path.name for path in tree.root.iterdir()] == ["source"]
+
+
+def test_a_kill_while_files_are_saved_does_no_harm(tree: WorkTree) -> None:
+    before = content(tree.source)
+    stale = tree.root / "pristine" / MMU
+    stale.parent.mkdir(parents=True)
+    stale.write_text("half a co")
+    WorkTree(tree.root).prepare(no_source())
+    with tree.applied([read_patch(GOOD)]):
+        pass
+    assert content(tree.source) == before
+
+
+# --- the object tree -------------------------------------------------------------------------------
+
+
+def test_what_a_killed_build_wrote_last_is_dropped(tree: WorkTree) -> None:
+    objects = tree.objects("k")
+    for name, age_s in (("old.o", 300), ("half.o", 1), ("half.cmd", 0)):
+        (objects / name).write_text("x")
+        then = time.time() - 1000 - age_s
+        os.utime(objects / name, (then, then))
+    with pytest.raises(KeyboardInterrupt), making(objects):
+        raise KeyboardInterrupt
+    assert [path.name for path in tree.objects("k").iterdir()] == ["old.o"]
+
+
+def test_a_finished_build_drops_nothing(tree: WorkTree) -> None:
+    objects = tree.objects("k")
+    with making(objects):
+        (objects / "new.o").write_text("x")
+    assert not (objects / MAKING).exists()
+    assert (tree.objects("k") / "new.o").exists()
+    assert drop_suspects(tree.objects("empty")) == 0
+
+
+# --- keys ------------------------------------------------------------------------------------------
+
+
+def test_the_key_depends_on_content_and_not_on_names(spec: KernelSpec, cache: Cache, tmp_path: Path) -> None:
+    def key(of: KernelSpec) -> str:
+        return content_key(build.find_inputs(of, cache).described)
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    copies = [Path(shutil.copy(path, elsewhere / f"copy-{path.name}")) for path in (*spec.config, GOOD)]
+    moved = dataclasses.replace(spec, name="other", config=(copies[0],))
+    assert key(moved) == key(spec)
+    assert key(with_series(moved, copies[1])) == key(with_series(spec, GOOD)) != key(spec)
+
+    with copies[1].open("a") as file:
+        file.write("\n")
+    assert key(with_series(spec, copies[1])) != key(with_series(spec, GOOD))
+    copies[0].write_text("CONFIG_KVM=m\n# only a comment\n")
+    assert key(moved) == key(spec)
+    copies[0].write_text("CONFIG_KVM=m\nCONFIG_KSM=y\n")
+    assert key(moved) != key(spec)
+
+
+def test_the_key_depends_on_the_base_and_the_compiler(
+    spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = build.find_inputs(spec, cache)
+    other_source = dataclasses.replace(inputs.source, identity={"sha256": "0"})
+    other_compiler = dataclasses.replace(inputs.toolchain, compiler="gcc 99")
+    keys = {
+        content_key(changed.described)
+        for changed in (
+            inputs,
+            dataclasses.replace(inputs, source=other_source),
+            dataclasses.replace(inputs, toolchain=other_compiler),
+        )
+    }
+    assert len(keys) == 3
+    with_ccache = dataclasses.replace(inputs.toolchain, ccache=True)
+    assert content_key(dataclasses.replace(inputs, toolchain=with_ccache).described) in keys
+
+
+def test_a_tarball_is_read_once(spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build.find_inputs(spec, cache)
+    monkeypatch.setattr(source, "file_digest", lambda path: pytest.fail(f"read again: {path}"))
+    assert build.find_inputs(spec, cache) == first
+    monkeypatch.undo()
+    Path(spec.base.location).write_bytes(b"changed")
+    assert build.find_inputs(spec, cache).source.identity != first.source.identity
+
+
+# --- the whole way ---------------------------------------------------------------------------------
+
+
+def test_build_then_cached_without_the_source(spec: KernelSpec, cache: Cache) -> None:
+    assert find_kernel(spec, cache) is None
+    kernel = build_kernel(spec, cache)
+    assert kernel.release == "6.12.0-tiny"
+    assert list(kernel.modules) == ["kvm", "kvm-amd", "kvm-intel"]
+    files = (kernel.vmlinux, kernel.config, kernel.system_map, *kernel.modules.values())
+    assert all(path.is_file() for path in files)
+    assert set(kernel.build_ids) == {"vmlinux", *kernel.modules}
+
+    patched = build_kernel(with_series(spec, GOOD), cache)
+    assert patched.series == (GOOD.name,)
+    changed = {name for name in kernel.build_ids if kernel.build_ids[name] != patched.build_ids[name]}
+    assert changed == set(kernel.modules)
+
+    shutil.rmtree(cache.root / "work")
+    assert build_kernel(spec, cache) == kernel == find_kernel(spec, cache)
+    same = build_kernel(dataclasses.replace(spec, name="A"), cache)
+    assert (same.name, same.directory) == ("A", kernel.directory)
+
+
+def test_base_after_patched_is_the_base(spec: KernelSpec, cache: Cache, tmp_path: Path) -> None:
+    patched = build_kernel(with_series(spec, GOOD), cache)
+    after = build_kernel(spec, cache)
+    alone = build_kernel(spec, Cache(tmp_path / "other"))
+    assert after.build_ids == alone.build_ids != patched.build_ids
+    assert after.sha256 == alone.sha256 != patched.sha256
+
+
+def test_a_series_that_does_not_apply_leaves_no_entry(spec: KernelSpec, cache: Cache) -> None:
+    build_kernel(spec, cache)
+    with pytest.raises(ConfigError, match="hunk 1"):
+        build_kernel(with_series(spec, BAD), cache)
+    assert len(list((cache.root / "kernel").iterdir())) == 1
+    assert build_kernel(with_series(spec, GOOD), cache).series == (GOOD.name,)
+
+
+def test_a_series_that_does_not_compile_shows_the_error(spec: KernelSpec, cache: Cache) -> None:
+    base = build_kernel(spec, cache)
+    with pytest.raises(ProcessError, match=r"mmu\.c:6:.* error: .nonsense. undeclared") as caught:
+        build_kernel(with_series(spec, BROKEN), cache)
+    assert "make.log" in caught.value.hint
+    assert len(list((cache.root / "kernel").iterdir())) == 1
+    assert build_kernel(with_series(spec, GOOD), cache).build_ids["kvm"] != base.build_ids["kvm"]
+
+
+def test_an_option_that_cannot_be_set_is_named(spec: KernelSpec, cache: Cache) -> None:
+    spec.config[0].write_text("CONFIG_KVM=m\nCONFIG_IMPOSSIBLE=y\n")
+    with pytest.raises(ConfigError, match=r"tiny\.config: 1 option could .*IMPOSSIBLE: wanted y, seen n"):
+        build_kernel(spec, cache)
+
+
+def test_two_at_once_share_one_build(
+    spec: KernelSpec, cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[object] = []
+    threads = [threading.Thread(target=lambda: made.append(build_kernel(spec, cache))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 2
+    assert made[0] == made[1]
+    assert capsys.readouterr().err.count("==> build kernel") == 1
+
+
+@pytest.mark.parametrize("moment", ["-x", "-p1", "vmlinux", "--strip-debug", "--strip-all"])
+def test_a_full_disk_at_any_moment_is_said_once(
+    spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    run = proc.run
+
+    def full(argv, **options):  # type: ignore[no-untyped-def]
+        if moment in argv:
+            output = f"cannot write: {os.strerror(errno.ENOSPC)}"
+            if options.get("check", True):
+                raise ProcessError(argv, 2, output)
+            return proc.Finished(argv, 2, output)
+        return run(argv, **options)
+
+    monkeypatch.setattr(proc, "run", full)
+    with pytest.raises(CacheError, match="no space left in the cache"):
+        build_kernel(with_series(spec, GOOD), cache)
+    assert list((cache.root / "kernel").iterdir()) == []
+    monkeypatch.setattr(proc, "run", run)
+    assert build_kernel(with_series(spec, GOOD), cache).series == (GOOD.name,)
+
+
+def test_too_small_a_disk_is_said_at_once(
+    spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "NEEDED_BYTES", 1 << 60)
+    with pytest.raises(CacheError, match="no space for a kernel build"):
+        build_kernel(spec, cache)
+
+
+# --- bases -----------------------------------------------------------------------------------------
+
+
+def test_a_git_tree_and_ref(spec: KernelSpec, cache: Cache, tmp_path: Path) -> None:
+    repository = tmp_path / "repo"
+    shutil.copytree(DATA / "tiny", repository)
+    git = ["git", "-C", str(repository), "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "tiny"]):
+        subprocess.run([*git, *command], check=True)
+    base = BaseSpec(BaseKind.GIT, str(repository), "main")
+    from_git = build_kernel(dataclasses.replace(spec, base=base), cache)
+    assert from_git.base.startswith("git repo main (")
+    assert from_git.build_ids == build_kernel(spec, cache).build_ids
+    with pytest.raises(ConfigError, match="no-such"):
+        build_kernel(dataclasses.replace(spec, base=dataclasses.replace(base, ref="no-such")), cache)
+
+
+def test_a_base_that_is_not_there_is_named(spec: KernelSpec, cache: Cache) -> None:
+    with pytest.raises(ConfigError, match="no such tarball: /nowhere"):
+        build_kernel(dataclasses.replace(spec, base=BaseSpec(BaseKind.TARBALL, "/nowhere.tar")), cache)
+    if shutil.which("dpkg-query"):
+        base = BaseSpec(BaseKind.DEBIAN_SOURCE, "linux-source-0.01")
+        with pytest.raises(LabError, match=r"linux-source-0\.01 is not installed"):
+            build_kernel(dataclasses.replace(spec, base=base), cache)
+
+
+def test_a_tarball_without_a_kernel_is_refused(spec: KernelSpec, cache: Cache, tmp_path: Path) -> None:
+    tarball = tmp_path / "other.tar"
+    with tarfile.open(tarball, "w") as archive:
+        archive.add(DATA / "tiny-good.patch", arcname="top/file")
+    with pytest.raises(LabError, match="no kernel source in"):
+        build_kernel(dataclasses.replace(spec, base=BaseSpec(BaseKind.TARBALL, str(tarball))), cache)

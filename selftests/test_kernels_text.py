@@ -1,0 +1,137 @@
+"""Kernel configuration, patch output and progress lines: parsing alone, on recorded output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from guestloop.config import REPOSITORY
+from guestloop.errors import ConfigError
+from guestloop.kernels import kconfig, series
+from guestloop.kernels.artifacts import load_order
+from guestloop.kernels.build import Progress, telling
+from guestloop.log import Step
+
+DATA = Path(__file__).with_name("data") / "kernels"
+BASE_CONFIG = REPOSITORY / "kernels/config/base.config"
+
+
+def test_options_are_parsed() -> None:
+    text = '# a comment\nCONFIG_KVM=m\n\n# CONFIG_VT is not set\nCONFIG_NR_CPUS=16\nCONFIG_CMDLINE="a=b c"\n'
+    assert kconfig.parse(text) == {"KVM": "m", "VT": "n", "NR_CPUS": "16", "CMDLINE": '"a=b c"'}
+
+
+def test_a_line_that_is_no_option_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"x\.config, line 2: not a kernel option: 'KVM=m'"):
+        kconfig.parse("CONFIG_A=y\nKVM=m\n", "x.config")
+
+
+def test_a_later_fragment_wins(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.config", tmp_path / "b.config"
+    first.write_text("CONFIG_A=y\nCONFIG_B=y\n")
+    second.write_text("# CONFIG_A is not set\n")
+    assert kconfig.merge([first, second]) == {"A": "n", "B": "y"}
+
+
+def test_rendered_options_parse_back() -> None:
+    options = kconfig.merge([BASE_CONFIG])
+    assert kconfig.parse(kconfig.render(options)) == options
+    assert kconfig.render(options) == kconfig.render(dict(reversed(options.items())))
+
+
+def test_every_unmet_option_is_named_with_the_value_seen(tmp_path: Path) -> None:
+    made = tmp_path / ".config"
+    made.write_text("CONFIG_KVM=m\nCONFIG_MICROCODE=y\n# CONFIG_KSM is not set\n")
+    wanted = {"KVM": "m", "MICROCODE": "n", "KSM": "y", "NO_SUCH_THING": "y", "VT": "n"}
+    with pytest.raises(ConfigError) as caught:
+        kconfig.check(wanted, made, "base.config")
+    message = str(caught.value)
+    assert message.startswith("base.config: 3 options could not be set: ")
+    for part in ("CONFIG_MICROCODE: wanted n, seen y", "CONFIG_KSM: wanted y, seen n"):
+        assert part in message
+    assert "CONFIG_NO_SUCH_THING: wanted y, seen n" in message
+    assert "VT" not in message
+
+
+def test_the_recorded_configuration_meets_the_shipped_fragment() -> None:
+    kconfig.check(kconfig.merge([BASE_CONFIG]), DATA / "base-6.12.config", "base.config")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ("patch-hunk-failed.txt", ("mm/a.c: hunk 2 at line 22 does not match the source",)),
+        (
+            "patch-already-applied.txt",
+            (
+                "mm/a.c: already contains the change",
+                "mm/b.c: already contains the change",
+                "mm/new.c: the patch would create it, but it is already there",
+            ),
+        ),
+        ("patch-no-file.txt", ("mm/b.c: no such file in the source",)),
+        ("patch-damaged.txt", ("damaged patch: malformed patch at line 12: @@ -22,7 +22,7 @@ line 21",)),
+    ],
+)
+def test_patch_output_gives_file_and_hunk(recorded: str, expected: tuple[str, ...]) -> None:
+    assert series.failures((DATA / recorded).read_text()) == expected
+
+
+def test_touched_files_of_changes_new_files_removals_and_renames() -> None:
+    text = """\
+diff --git a/mm/a.c b/mm/a.c
+--- a/mm/a.c
++++ b/mm/a.c
+diff --git a/mm/new.c b/mm/new.c
+new file mode 100644
+--- /dev/null
++++ b/mm/new.c
+diff --git a/mm/gone.c b/mm/gone.c
+--- a/mm/gone.c
++++ /dev/null
+diff --git a/mm/old.c b/mm/other.c
+rename from mm/old.c
+rename to mm/other.c
+"""
+    assert series.touched_files(text) == ("mm/a.c", "mm/gone.c", "mm/new.c", "mm/old.c", "mm/other.c")
+    assert series.touched_files("--- a/x.c\t2024-01-01\n+++ b/x.c\t2024-01-02\n") == ("x.c",)
+
+
+def test_a_patch_that_leaves_the_tree_is_refused(tmp_path: Path) -> None:
+    patch = tmp_path / "evil.patch"
+    patch.write_text("--- a/../../etc/passwd\n+++ b/../../etc/passwd\n@@ -1 +1 @@\n-a\n+b\n")
+    with pytest.raises(ConfigError, match="outside of the source tree"):
+        series.read_patch(patch)
+    patch.write_text("nothing here\n")
+    with pytest.raises(ConfigError, match="no change to any file"):
+        series.read_patch(patch)
+
+
+def test_the_shipped_patch_touches_one_file() -> None:
+    (patch,) = (REPOSITORY / "kernels/patches").glob("0001-*.patch")
+    assert series.read_patch(patch).touches == ("arch/x86/kvm/mmu/mmu.c",)
+
+
+def test_modules_come_after_what_they_need() -> None:
+    needs = {"kvm-amd": ("kvm", "ccp"), "kvm": ("irqbypass",), "irqbypass": (), "kvm-intel": ("kvm",)}
+    assert load_order(needs) == ["irqbypass", "kvm", "kvm-amd", "kvm-intel"]
+
+
+def test_progress_counts_files_in_recorded_make_output() -> None:
+    progress = Progress(Step("build", None), expected=0)
+    for line in (DATA / "make-output.txt").read_text().splitlines():
+        progress.line(line)
+    assert progress.made == 14
+
+
+def test_the_error_is_found_in_the_output_of_parallel_jobs() -> None:
+    output = """\
+  CC      mm/a.o
+../mm/b.c: In function 'f':
+../mm/b.c:3:9: error: 'x' undeclared (first use in this function)
+make[3]: *** [../scripts/Makefile.build:229: mm/b.o] Error 1
+  CC      mm/c.o
+"""
+    assert telling(output).splitlines() == output.splitlines()[2:4]
+    assert telling("nothing known\n") == "nothing known\n"

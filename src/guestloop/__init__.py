@@ -1,0 +1,3 @@
+"""guestloop: what does a KVM/x86 MMU patch do to correctness and to remote TLB flushes?"""
+
+__version__ = "0.1.0"

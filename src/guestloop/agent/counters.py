@@ -1,0 +1,48 @@
+"""KVM's statistics of one L2, from QEMU's ``query-stats`` (QEMU 7.1 and later)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guestloop.errors import GuestError
+from guestloop.qmp import Qmp
+
+
+def read_counters(qmp: Qmp) -> dict[str, int]:
+    """Every cumulative counter of KVM: of the VM as it is, of the vCPUs summed over them.
+
+    A name that both have is the VM's. Values of the moment (``pages_4k``) and histograms are left
+    out. Raises GuestError when QEMU gives none: not measurable is not zero.
+    """
+    cumulative = _cumulative(qmp.execute("query-stats-schemas", provider="kvm"))
+    vm = _sums(qmp.execute("query-stats", target="vm"), cumulative["vm"])
+    vcpus = _sums(qmp.execute("query-stats", target="vcpu"), cumulative["vcpu"])
+    if "remote_tlb_flush_requests" not in vm or not vcpus:
+        raise GuestError(f"{qmp.name}: query-stats has no KVM statistics; seen: {sorted(vm)[:5]}")
+    return vcpus | vm
+
+
+def _cumulative(schemas: list[dict[str, Any]]) -> dict[str, set[str]]:
+    """Names of the counters that only ever grow, by target."""
+    names: dict[str, set[str]] = {"vm": set(), "vcpu": set()}
+    for schema in schemas:
+        grown = {stat["name"] for stat in schema["stats"] if stat["type"] == "cumulative"}
+        names[schema["target"]] |= grown
+    return names
+
+
+def _sums(answer: list[dict[str, Any]], names: set[str]) -> dict[str, int]:
+    """Each named counter, summed over the objects answered for."""
+    totals: dict[str, int] = {}
+    for item in answer:
+        for stat in item["stats"]:
+            if stat["name"] in names:
+                totals[stat["name"]] = totals.get(stat["name"], 0) + int(stat["value"])
+    return totals
+
+
+def read_vmstat() -> dict[str, int]:
+    """L1's /proc/vmstat: swap and reclaim counters, in pages."""
+    with open("/proc/vmstat") as file:  # noqa: PTH123 - one read of a proc file
+        pairs = (line.split() for line in file)
+        return {name: int(value) for name, value in pairs}

@@ -1,0 +1,198 @@
+"""L2 guests: one QEMU each, its QMP, and the line protocol of the payload in the guest."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from guestloop import proc
+from guestloop.agent.counters import read_counters
+from guestloop.agent.memory import Cgroup, page_out_all
+from guestloop.errors import GuestError, GuestloopError, TimeoutError_
+from guestloop.qmp import Qmp
+from guestloop.wait import Deadline
+
+CONSOLE_LINES = 40
+KEPT_LINES = 200
+GONE = "\0gone"  # queued when the port closes
+
+
+class Guest:
+    """One L2. ``argv`` names the file descriptors QEMU inherits as ``@qmp@`` and ``@port@``."""
+
+    def __init__(self, name: str, argv: Sequence[str], directory: Path) -> None:
+        self.name, self.directory = name, directory
+        self.console, self.output = directory / "console.log", directory / "qemu.log"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        self._stack = ExitStack()
+        self._lines: queue.Queue[str] = queue.Queue()
+        try:
+            self._open(argv)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open(self, argv: Sequence[str]) -> None:
+        ours, theirs = zip(*(socket.socketpair() for _ in range(2)), strict=True)
+        names = {"@qmp@": str(theirs[0].fileno()), "@port@": str(theirs[1].fileno())}
+        filled = [_fill(argument, names) for argument in argv]
+        self.cgroup = Cgroup(self.name)
+        self._stack.callback(self.cgroup.remove)
+        output = self._stack.enter_context(self.output.open("wb"))
+        descriptors = [end.fileno() for end in theirs]
+        self.process = self._stack.enter_context(
+            proc.spawn(filled, stdout=output, pass_fds=descriptors, quick=True)
+        )
+        self.cgroup.add(self.process.pid)
+        for end in theirs:
+            end.close()  # QEMU has its own copy: when it dies, ours must see the end of file
+        self._port = ours[1]
+        self._stack.callback(self._port.close)
+        threading.Thread(target=self._receive, name=f"port-{self.name}", daemon=True).start()
+        try:
+            self.qmp = Qmp(self.name, ours[0])
+        except GuestloopError as error:
+            raise self._dead(f"QEMU gave no QMP greeting ({error})") from error
+        self._stack.callback(self.qmp.close)
+
+    def _receive(self) -> None:
+        with suppress(OSError):
+            for line in self._port.makefile("r", encoding="ascii", errors="replace"):
+                self._lines.put(line.rstrip("\n"))
+        self._lines.put(GONE)
+
+    def until(self, verb: str, timeout_s: float) -> list[str]:
+        """Lines of the payload up to and with the first that begins with ``verb``.
+
+        Raises GuestError when the payload answers ``error``, QEMU ends or the guest panics,
+        TimeoutError_ after ``timeout_s``.
+        """
+        deadline = Deadline(timeout_s)
+        seen: list[str] = []
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.01, deadline.left))
+            except queue.Empty:
+                last = seen[-1] if seen else "nothing"
+                raise TimeoutError_(
+                    f"L2 {self.name}: waited {timeout_s:g} s for {verb!r}; last line: {last}\n{self.tail()}"
+                ) from None
+            if line == GONE:
+                raise self._dead(f"QEMU ended while {verb!r} was awaited")
+            seen.append(line)
+            word = line.split(" ", 1)[0]
+            if word == "error":
+                raise GuestError(f"L2 {self.name}: the payload refused: {line}")
+            if word == verb:
+                return seen
+
+    def send(self, line: str) -> None:
+        """One command for the payload."""
+        try:
+            self._port.sendall(line.encode("ascii") + b"\n")
+        except OSError as error:
+            raise self._dead(f"cannot send {line!r} ({error})") from error
+
+    def tail(self) -> str:
+        """The end of the console and of QEMU's own output, for a message."""
+        parts = []
+        for path in (self.console, self.output):
+            text = path.read_text(errors="replace") if path.exists() else ""
+            parts += [f"  {path.name} | {line}" for line in text.splitlines()[-CONSOLE_LINES:]]
+        return "\n".join(parts)
+
+    def _dead(self, what: str) -> GuestError:
+        deadline = Deadline(2.0)
+        while self.process.poll() is None and not deadline.passed:
+            threading.Event().wait(0.02)
+        status = self.process.poll()
+        ended = "still running" if status is None else f"exit status {status}"
+        return GuestError(f"L2 {self.name}: {what}; QEMU: {ended}\n{self.tail()}")
+
+    def close(self) -> None:
+        """End QEMU, whatever state it is in."""
+        self._stack.close()
+
+
+def _fill(argument: str, names: dict[str, str]) -> str:
+    for placeholder, value in names.items():
+        argument = argument.replace(placeholder, value)
+    return argument
+
+
+class Guests:
+    """The L2 guests of this L1, by name. Public methods are called from L0."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._guests: dict[str, Guest] = {}
+
+    def get(self, name: str) -> Guest:
+        if name not in self._guests:
+            raise GuestError(f"no L2 is called {name!r}; running: {sorted(self._guests)}")
+        return self._guests[name]
+
+    def start(self, name: str, argv: list[str], timeout_s: float) -> dict[str, Any]:
+        """Start an L2 and wait for its payload's ``hello``; gives that line and the seconds it took."""
+        if name in self._guests:
+            raise GuestError(f"an L2 called {name!r} is already there")
+        started = time.monotonic()
+        guest = Guest(name, argv, self._directory / name)
+        self._guests[name] = guest
+        try:
+            hello = guest.until("hello", timeout_s)[-1]
+        except BaseException:
+            self.stop(name)
+            raise
+        return {"hello": hello, "seconds": time.monotonic() - started, "pid": guest.process.pid}
+
+    def command(self, name: str, line: str, until: str, timeout_s: float) -> list[str]:
+        """Send the payload a command; gives its lines up to the one that begins with ``until``."""
+        guest = self.get(name)
+        guest.send(line)
+        return guest.until(until, timeout_s)
+
+    def listen(self, name: str, until: str, timeout_s: float) -> list[str]:
+        """Lines the payload says unasked, up to the one that begins with ``until``."""
+        return self.get(name).until(until, timeout_s)
+
+    def qmp(self, name: str, command: str, arguments: dict[str, Any], timeout_s: float = 30.0) -> Any:
+        """Run one QMP command in an L2's QEMU."""
+        return self.get(name).qmp.execute(command, timeout_s, **arguments)
+
+    def counters(self, name: str) -> dict[str, int]:
+        """KVM's statistics of an L2, see counters.read_counters."""
+        return read_counters(self.get(name).qmp)
+
+    def console(self, name: str) -> str:
+        """The guest's console and QEMU's own output so far (the end of them)."""
+        return self.get(name).tail()
+
+    def page_out(self, name: str, ram_mib: int, timeout_s: float) -> dict[str, float]:
+        """Page an L2's RAM out, see memory.page_out_all."""
+        guest = self.get(name)
+        return page_out_all(guest.process.pid, ram_mib << 20, guest.cgroup, timeout_s)
+
+    def stop(self, name: str) -> str:
+        """End an L2 and forget it; gives the end of its console."""
+        guest = self.get(name)
+        try:
+            return guest.tail()
+        finally:
+            guest.close()
+            del self._guests[name]
+
+    def stop_all(self) -> list[str]:
+        """End every L2 that is left; gives their names."""
+        names = list(self._guests)
+        for name in names:
+            self.stop(name)
+        return names

@@ -1,0 +1,128 @@
+"""Page an L2's RAM out of L1's memory, at will."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from guestloop.errors import GuestError
+from guestloop.wait import Deadline
+
+MADV_PAGEOUT = 21
+SYS_PROCESS_MADVISE = 440
+MIB = 1 << 20
+PIECE = 4 * MIB
+# Pages of QEMU itself come and go; what is left of the guest's is then too little to matter.
+ENOUGH_LEFT = MIB // 4
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A piece of another process's address space, in bytes."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
+def swap_on(device: Path) -> int:
+    """Use a block device that holds a swap header; gives the swap space in KiB.
+
+    Raises GuestError when the kernel refuses or no swap space appears.
+    """
+    if str(device) not in Path("/proc/swaps").read_text() and _libc.swapon(os.fsencode(device), 0) != 0:
+        raise GuestError(f"swapon {device}: {os.strerror(ctypes.get_errno())}")
+    for line in Path("/proc/swaps").read_text().splitlines()[1:]:
+        return int(line.split()[2])
+    raise GuestError(f"swapon {device} changed nothing: /proc/swaps is empty")
+
+
+def find_ram(pid: int, size: int) -> Mapping:
+    """The mapping that is the guest's RAM: private, writable, not of a file, of just this size.
+
+    Neighbours may have been merged into it, so the smallest one that is large enough is taken.
+    """
+    large: list[Mapping] = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        span, permissions, _offset, _device, inode, *_name = line.split()
+        start, end = (int(part, 16) for part in span.split("-"))
+        if permissions.startswith("rw") and inode == "0" and end - start >= size:
+            large.append(Mapping(start, end))
+    if not large:
+        raise GuestError(f"process {pid} has no anonymous mapping of {size // MIB} MiB")
+    return min(large, key=lambda mapping: mapping.size)
+
+
+def page_out(pidfd: int, start: int, length: int) -> None:
+    """MADV_PAGEOUT on a range of another process: reclaims hot pages too (mm/madvise.c)."""
+    vector = _Iovec(start, length)
+    done = _libc.syscall(SYS_PROCESS_MADVISE, pidfd, ctypes.byref(vector), 1, MADV_PAGEOUT, 0)
+    if done < 0:
+        raise GuestError(f"process_madvise(MADV_PAGEOUT): {os.strerror(ctypes.get_errno())}")
+
+
+class Cgroup:
+    """A memory cgroup (v2) of one guest, so that reclaim can be aimed at it alone."""
+
+    def __init__(self, name: str, root: Path = Path("/sys/fs/cgroup")) -> None:
+        (root / "cgroup.subtree_control").write_text("+memory")
+        self._path = root / f"l2-{name}"
+        self._path.mkdir(exist_ok=True)
+
+    def add(self, pid: int) -> None:
+        """Put a process in; what it has allocated before stays charged elsewhere."""
+        (self._path / "cgroup.procs").write_text(f"{pid}")
+
+    def swap_cached(self) -> int:
+        """Bytes that are in swap and still in memory (memory.stat: swapcached)."""
+        for line in (self._path / "memory.stat").read_text().splitlines():
+            name, value = line.split()
+            if name == "swapcached":
+                return int(value)
+        raise GuestError("this L1's memory.stat has no 'swapcached': is swap accounting configured?")
+
+    def reclaim(self, amount: int) -> None:
+        """Ask for ``amount`` bytes back; getting less is no error."""
+        try:
+            (self._path / "memory.reclaim").write_text(f"{amount}")
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+
+    def remove(self) -> None:
+        """Drop it, once its processes have ended."""
+        self._path.rmdir()
+
+
+def page_out_all(pid: int, size: int, cgroup: Cgroup, timeout_s: float) -> dict[str, float]:
+    """Page a guest's RAM out, every page of it; best while its vCPUs are at rest.
+
+    MADV_PAGEOUT writes pages to swap but leaves them in the swap cache, where the next access finds
+    them without any I/O; the cgroup is made to drop them as their writing ends. Gives the bytes that
+    were left in the swap cache, and the seconds it took.
+    """
+    started, deadline = time.monotonic(), Deadline(timeout_s)
+    ram = find_ram(pid, size)
+    pidfd = os.pidfd_open(pid)
+    try:
+        for start in range(ram.start, ram.end, PIECE):
+            page_out(pidfd, start, min(PIECE, ram.end - start))
+    finally:
+        os.close(pidfd)
+    while (left := cgroup.swap_cached()) > ENOUGH_LEFT and not deadline.passed:
+        cgroup.reclaim(left)
+    return {"left_bytes": left, "seconds": time.monotonic() - started}

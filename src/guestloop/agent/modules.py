@@ -1,0 +1,110 @@
+"""Load KVM with the parameters of an MMU mode, and read back what it made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from guestloop import proc
+from guestloop.errors import GuestError
+
+SYS_MODULE = Path("/sys/module")
+VENDOR_MODULES = {"amd": "kvm_amd", "intel": "kvm_intel"}
+TRUE = frozenset({"Y", "1"})
+
+
+def parameters(vendor: str, mmu: str, extra: dict[str, str] | None = None) -> dict[str, dict[str, str]]:
+    """Module parameters of an MMU mode, by module.
+
+    ``kvm.tdp_mmu`` picks the TDP MMU (arch/x86/kvm/mmu/mmu.c, tdp_mmu_allowed), ``kvm_amd.npt`` and
+    ``kvm_intel.ept`` pick two-dimensional paging. ``extra`` (``eptad``, ``pml``) goes to the vendor module.
+    """
+    paging = {"amd": "npt", "intel": "ept"}[vendor]
+    return {
+        "kvm": {"tdp_mmu": "Y" if mmu == "tdp" else "N"},
+        VENDOR_MODULES[vendor]: {paging: "N" if mmu == "shadow" else "Y", **(extra or {})},
+    }
+
+
+def same_value(wanted: str, seen: str) -> bool:
+    """Kernel parameters print booleans as Y/N or 1/0, whichever they were set with."""
+    if wanted in {"Y", "N"}:
+        return (seen in TRUE) == (wanted in TRUE)
+    return wanted == seen
+
+
+class Kvm:
+    """The KVM modules of L1, as loaded last."""
+
+    def __init__(self, modules: Path) -> None:
+        self._directory = modules
+        self._loaded: list[str] = []
+
+    def load(self, vendor: str, mmu: str, extra: dict[str, str] | None = None) -> dict[str, str]:
+        """Have KVM loaded for this mode; reloads only when something differs.
+
+        Returns every wanted parameter as read back (``kvm.tdp_mmu``: ``N``) and each module's
+        build id. Raises GuestError when KVM took another value than the one asked for.
+        """
+        wanted = parameters(vendor, mmu, extra)
+        if self._mismatch(wanted):
+            self.unload()
+            for module, values in wanted.items():
+                self._insert(module, values)
+        if wrong := self._mismatch(wanted):
+            raise GuestError(f"MMU mode {mmu}: {wrong}")
+        facts = {
+            f"{module}.{key}": read_parameter(module, key) for module in wanted for key in wanted[module]
+        }
+        return facts | {f"{module}.build_id": build_id(module) for module in wanted}
+
+    def unload(self) -> None:
+        """Remove the KVM modules; raises ProcessError when a guest still uses them."""
+        for module in ("kvm_amd", "kvm_intel", "kvm"):
+            if (SYS_MODULE / module / "refcnt").exists():
+                proc.run(["rmmod", module], timeout_s=30)
+
+    def _insert(self, module: str, values: dict[str, str]) -> None:
+        path = self._directory / f"{module.replace('_', '-')}.ko"
+        if module == "kvm" and not (SYS_MODULE / "irqbypass").exists():
+            bypass = self._directory / "irqbypass.ko"
+            if bypass.exists():
+                proc.run(["insmod", bypass], timeout_s=30)
+        proc.run(["insmod", path, *(f"{key}={value}" for key, value in values.items())], timeout_s=60)
+
+    def _mismatch(self, wanted: dict[str, dict[str, str]]) -> str:
+        for module, values in wanted.items():
+            for key, value in values.items():
+                seen = read_parameter(module, key)
+                if not seen or not same_value(value, seen):
+                    return f"{module}.{key}: wanted {value}, read back {seen or 'nothing (not loaded)'}"
+        return ""
+
+
+def read_parameter(module: str, key: str) -> str:
+    """Value of a module parameter, empty when the module is not loaded."""
+    path = SYS_MODULE / module / "parameters" / key
+    return path.read_text().strip() if path.exists() else ""
+
+
+def build_id(module: str) -> str:
+    """GNU build id of a loaded module (or of the kernel, ``vmlinux``) in hex.
+
+    An ELF note: 4-byte sizes of name and descriptor, 4-byte type, name padded to 4, descriptor.
+    """
+    path = Path("/sys/kernel/notes")
+    if module != "vmlinux":
+        path = SYS_MODULE / module / "notes" / ".note.gnu.build-id"
+    return parse_build_id(path.read_bytes()) if path.exists() else ""
+
+
+def parse_build_id(notes: bytes) -> str:
+    """The NT_GNU_BUILD_ID descriptor in a run of ELF notes, in hex; empty when there is none."""
+    at = 0
+    while at + 12 <= len(notes):
+        name_size, size, kind = (int.from_bytes(notes[at + i : at + i + 4], "little") for i in (0, 4, 8))
+        name_at = at + 12
+        data_at = name_at + (name_size + 3) // 4 * 4
+        if kind == 3 and notes[name_at : name_at + 4] == b"GNU\0":
+            return notes[data_at : data_at + size].hex()
+        at = data_at + (size + 3) // 4 * 4
+    return ""

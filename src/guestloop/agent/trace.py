@@ -1,0 +1,92 @@
+"""Counting in L1's tracefs: flush requests by call path, and events of KVM.
+
+``kvm_flush_remote_tlbs`` is inlined into its callers, so the probe sits on
+``kvm_make_all_cpus_request`` (virt/kvm/kvm_main.c), whose second argument is the request.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from guestloop.errors import GuestError
+
+TRACEFS = Path("/sys/kernel/tracing")
+PROBE = "guestloop/request"
+# %di and %si hold the first two arguments on x86-64 at function entry.
+PROBE_DEFINITION = f"p:{PROBE} kvm:kvm_make_all_cpus_request vm=%di:x64 req=%si:u32"
+STACK_TRIGGER = "hist:keys=common_stacktrace,req,vm:size=8192"
+COUNT_TRIGGER = "hist:keys=common_cpu"
+KVM_EVENTS = (
+    "kvm_try_async_get_page",
+    "kvm_async_pf_not_present",
+    "kvm_async_pf_ready",
+    "kvm_async_pf_completed",
+    "kvm_age_hva",
+    "kvm_test_age_hva",
+)
+
+
+def write_control(path: Path, text: str) -> None:
+    """Append to a tracefs control file; these refuse to be opened for anything that seeks."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(descriptor, text.encode() + b"\n")
+    except OSError as error:
+        raise GuestError(f"tracefs refused {text!r} in {path.name}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+
+
+class Trace:
+    """Histograms over one counting interval; arm, read, disarm."""
+
+    def __init__(self, root: Path = TRACEFS) -> None:
+        self._root = root
+        self._armed: list[tuple[str, str]] = []
+
+    def arm(self, request: int) -> list[str]:
+        """Start counting from zero; returns the events of KVM that this kernel has.
+
+        ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel under test. The module must be
+        loaded. Triggers must be gone before KVM can be unloaded, see ``disarm``.
+        """
+        self.disarm()
+        write_control(self._root / "kprobe_events", PROBE_DEFINITION)
+        self._trigger(PROBE, f"{STACK_TRIGGER} if req=={request}")
+        self._trigger("kvm/kvm_async_pf_ready", COUNT_TRIGGER)
+        counted = ["kvm_async_pf_ready"]
+        for event in KVM_EVENTS:
+            if event not in counted and (self._root / "events/kvm" / event).exists():
+                self._trigger(f"kvm/{event}", COUNT_TRIGGER)
+                counted.append(event)
+        return counted
+
+    def read(self) -> dict[str, str]:
+        """The histograms as the kernel prints them: ``request``, and one per event of KVM."""
+        return {
+            event.rpartition("/")[2]: (self._root / "events" / event / "hist").read_text()
+            for event, _ in self._armed
+        }
+
+    def disarm(self) -> None:
+        """Remove triggers, then the probe: with a trigger left, neither probe nor module can go."""
+        for event, trigger in reversed(self._armed):
+            with suppress(FileNotFoundError):
+                write_control(self._root / "events" / event / "trigger", f"!{trigger}")
+        self._armed.clear()
+        if (self._root / "events" / PROBE).exists():
+            write_control(self._root / "kprobe_events", f"-:{PROBE}")
+
+    def _trigger(self, event: str, trigger: str) -> None:
+        write_control(self._root / "events" / event / "trigger", trigger)
+        self._armed.append((event, trigger))
+
+    def hits(self, event: str) -> int:
+        """How often an armed event of KVM happened so far."""
+        for line in (self._root / "events/kvm" / event / "hist").read_text().splitlines():
+            name, _, value = line.strip().partition(": ")
+            if name == "Hits":
+                return int(value)
+        raise GuestError(f"the histogram of {event} has no total")

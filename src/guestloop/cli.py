@@ -1,0 +1,96 @@
+"""The command line: ``guestloop run``, ``guestloop compare``; scripts/ call these."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from guestloop.errors import Exit, GuestloopError
+from guestloop.job.run import Options, conclude, list_cells, run
+from guestloop.plan import PLAN_FILE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit status. Errors are one clear message on stderr."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    parsed = _parser().parse_args(arguments)
+    try:
+        status: int = parsed.action(parsed)
+    except GuestloopError as error:
+        print(f"guestloop: {error.render()}", file=sys.stderr)
+        if trace := getattr(error, "traceback", ""):
+            print(trace, file=sys.stderr)
+        status = error.exit_status
+    except KeyboardInterrupt:
+        print("guestloop: interrupted; every guest was ended, the cache is whole", file=sys.stderr)
+        status = Exit.INTERRUPTED
+    return status
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="guestloop", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="build, measure, compare two kernels"))
+    again = commands.add_parser(
+        "compare", help="recompute the verdict of a result directory, without a guest"
+    )
+    again.add_argument("out", type=Path, metavar="OUT")
+    again.set_defaults(action=_compare)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="default", help="smoke, default, lab, or one of your own")
+    parser.add_argument("--kernels", type=_names, default=("unpatched", "patched"), metavar="A,B")
+    parser.add_argument("--tests", type=_names, default=(), metavar="T,...", help="default: all")
+    parser.add_argument("--mmu", type=_names, default=(), metavar="tdp,direct,shadow", help="default: all")
+    parser.add_argument("--rounds", type=_count, metavar="N", help="default: the profile's")
+    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/<time>")
+    parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
+    parser.set_defaults(action=_run)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number of 1 or more was wanted, seen: {text!r}")
+    return int(text)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    options = Options(
+        profile=parsed.profile,
+        kernels=parsed.kernels,
+        tests=parsed.tests,
+        mmu=parsed.mmu,
+        rounds=parsed.rounds,
+        accel=parsed.accel,
+        out=parsed.out,
+    )
+    if parsed.list:
+        print("\n".join(list_cells(options)))
+        return Exit.OK
+    return run(options)
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    if not (parsed.out / PLAN_FILE).exists():
+        print(f"guestloop: {parsed.out} is not a result directory (no {PLAN_FILE})", file=sys.stderr)
+        return Exit.USAGE
+    return conclude(parsed.out, replace_old=True).exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

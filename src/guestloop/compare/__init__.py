@@ -1,0 +1,23 @@
+"""From rounds to a verdict (pure): ``compare(plan, rounds)``.
+
+``judge`` decides about two samples, ``cells`` about a cell, ``verdict`` about the run.
+"""
+
+from __future__ import annotations
+
+from guestloop.compare.cells import CellVerdict, PathFigure, Status
+from guestloop.compare.judge import Change, Judgement, Sample, judge
+from guestloop.compare.verdict import Overall, Verdict, compare
+
+__all__ = [
+    "CellVerdict",
+    "Change",
+    "Judgement",
+    "Overall",
+    "PathFigure",
+    "Sample",
+    "Status",
+    "Verdict",
+    "compare",
+    "judge",
+]

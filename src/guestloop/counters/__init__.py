@@ -1,0 +1,21 @@
+"""What KVM counted: differences of counters, call-path histograms, flushes by named path (pure)."""
+
+from __future__ import annotations
+
+from guestloop.counters.histogram import Histogram, StackCount, parse_histogram
+from guestloop.counters.paths import RULES, PathRule, attribute, inconsistency, path_of
+from guestloop.counters.snapshot import FLUSH_REQUESTS, FLUSHES, diff
+
+__all__ = [
+    "FLUSHES",
+    "FLUSH_REQUESTS",
+    "RULES",
+    "Histogram",
+    "PathRule",
+    "StackCount",
+    "attribute",
+    "diff",
+    "inconsistency",
+    "parse_histogram",
+    "path_of",
+]

@@ -1,0 +1,103 @@
+"""Parser of a tracefs histogram keyed by call stack.
+
+The format is what ``hist_trigger_show()``, ``hist_trigger_print_key()`` and
+``hist_trigger_stacktrace_print()`` of 6.12 print (kernel/trace/trace_events_hist.c)::
+
+    # event histogram
+    #
+    # trigger info: hist:keys=common_stacktrace,req:vals=hitcount:sort=hitcount:size=2048 [active]
+    #
+
+    { common_stacktrace:
+             kvm_make_all_cpus_request+0x5/0xb0 [kvm]
+             mmu_set_spte+0x1f9/0x4c0 [kvm]
+    , req:        768} hitcount:         12
+
+    Totals:
+        Hits: 12
+        Entries: 1
+        Dropped: 0
+
+A stack has at most 16 frames (``HIST_STACKTRACE_DEPTH``, kernel/trace/trace.h), innermost first, so
+it is the outer end that may be missing. A stack kept in a field of its own is spelled
+``<field>.stacktrace`` and has no line of its own for the name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from guestloop.errors import LabError
+
+_HEADER = "# event histogram"
+_TOTALS = "\nTotals:\n"
+_ENTRY = re.compile(r"^\{ (?P<key>.*?)\} hitcount: +(?P<hits>\d+)[^\n]*$", re.DOTALL | re.MULTILINE)
+_TOTAL = re.compile(r"^ +(Hits|Entries|Dropped): (\d+)$", re.MULTILINE)
+_STACK_NAME = re.compile(r"(?:^|, )(?:common_stacktrace:|\w+\.stacktrace:?)")
+_FIELD = re.compile(r"(?:^|, )(\w+): +(\d+)")
+_OFFSET = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+.*$")
+
+
+@dataclass(frozen=True)
+class StackCount:
+    """How often one call stack was seen with one set of other keys.
+
+    ``frames`` are symbols, innermost first, without offset and module but with the compiler's
+    suffix (``.isra.0``); an address without a symbol stays an address (``0xffffffffc0a01234``).
+    """
+
+    frames: tuple[str, ...]
+    keys: Mapping[str, int]
+    hits: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A histogram as it was read.
+
+    ``hits`` are all events that found room, ``dropped`` those that did not (the table of
+    ``size`` entries was full): a count with drops misses whole call paths and makes a round invalid.
+    """
+
+    entries: tuple[StackCount, ...]
+    hits: int
+    dropped: int
+
+
+def parse_histogram(text: str) -> Histogram:
+    """Read the ``hist`` file of an event with exactly one histogram trigger.
+
+    Raises LabError when there is no histogram or more than one, or when entries are missing from
+    the text (a read cut short); what was seen is named.
+    """
+    if (found := text.count(_HEADER)) != 1:
+        raise LabError(
+            f"call-path histogram: exactly one trigger was wanted, seen: {found}",
+            hint="another run may have left its trigger on the event",
+        )
+    body, separator, foot = text.partition(_TOTALS)
+    totals = {name: int(value) for name, value in _TOTAL.findall(foot)}
+    if not separator or totals.keys() != {"Hits", "Entries", "Dropped"}:
+        raise LabError(f"call-path histogram: its totals are missing; it ends with {text[-80:]!r}")
+    entries = tuple(_parse_entries(body))
+    if len(entries) != totals["Entries"]:
+        raise LabError(
+            f"call-path histogram: {totals['Entries']} entries are announced, {len(entries)} were understood"
+        )
+    return Histogram(entries, totals["Hits"], totals["Dropped"])
+
+
+def _parse_entries(body: str) -> Iterator[StackCount]:
+    for match in _ENTRY.finditer(body):
+        # Everything that is not a frame line is one row of fields: "common_stacktrace:, req: 768".
+        rows = [(_STACK_NAME.split(row)) for row in match["key"].split("\n")]
+        frames = tuple(_symbol(cell) for row in rows for cell in row[-1:] if cell.startswith(" " * 8))
+        fields = "".join(part for row in rows for part in row if not part.startswith(" " * 8))
+        keys = {name: int(value) for name, value in _FIELD.findall(fields)}
+        yield StackCount(frames, keys, int(match["hits"]))
+
+
+def _symbol(line: str) -> str:
+    return _OFFSET.sub("", line.strip())

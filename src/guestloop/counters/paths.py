@@ -1,0 +1,313 @@
+"""Who asked for a flush: from a call stack to a named path.
+
+The table is ordered and the first rule with a frame in the stack wins, because a stack holds more
+than one telling frame: a vCPU's page fault that swaps a page in may reclaim another page and so
+end in an MMU notifier, and it is the notifier that asked. Therefore:
+
+1. what the rest of the kernel asked of KVM (MMU notifiers, guest_memfd, the end of the VM);
+2. what user space asked (dirty logging, memslots);
+3. what KVM does for reasons of its own (recycling shadow pages, following the guest's page tables),
+   which a page fault may set off but which is not about the page that faulted;
+4. the page fault or page-ready event itself.
+
+Symbols are those of 6.12. Inlining differs between compilers, so rules name functions that exist as
+callers whatever was inlined into them (``EXPORT_SYMBOL``, called from another file, or through
+a pointer), and the inlined ones too, where they say more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from guestloop.counters.histogram import Histogram
+from guestloop.errors import LabError
+
+
+@dataclass(frozen=True)
+class PathRule:
+    """A named path and the functions that stand for it; ``source`` says where in the kernel and why.
+
+    ``as_caller`` are functions that count only as the one that asked (the innermost frame after the
+    flush helpers), because other paths run through them too.
+    """
+
+    path: str
+    source: str
+    functions: tuple[str, ...] = ()
+    as_caller: tuple[str, ...] = ()
+
+    def matches(self, frames: tuple[str, ...], caller: str) -> bool:
+        """Is this rule about a stack? ``frames`` and ``caller`` without compiler suffixes."""
+        return caller in self.as_caller or any(frame in self.functions for frame in frames)
+
+
+RULES: tuple[PathRule, ...] = (
+    PathRule(
+        "clear_flush_young",
+        "virt/kvm/kvm_main.c: kvm_mmu_notifier_clear_flush_young, from mm/mmu_notifier.c: aging by the "
+        "classic LRU and of PMD-mapped THP; flushes when any page was young (flush_on_ret)",
+        ("kvm_mmu_notifier_clear_flush_young", "__mmu_notifier_clear_flush_young"),
+    ),
+    PathRule(
+        "clear_young",
+        "virt/kvm/kvm_main.c: kvm_mmu_notifier_clear_young and _test_young: page_idle, DAMON, MGLRU; 6.12 "
+        "never flushes here (kvm_handle_hva_range_no_flush), so any count is a finding",
+        (
+            "kvm_mmu_notifier_clear_young",
+            "__mmu_notifier_clear_young",
+            "kvm_mmu_notifier_test_young",
+            "__mmu_notifier_test_young",
+        ),
+    ),
+    PathRule(
+        "vm_teardown",
+        "arch/x86/kvm/mmu/mmu.c: kvm_arch_flush_shadow_all, from kvm_mmu_notifier_release or "
+        "kvm_destroy_vm (virt/kvm/kvm_main.c): the VM or its process ends",
+        ("kvm_arch_flush_shadow_all", "kvm_mmu_notifier_release", "kvm_destroy_vm"),
+    ),
+    PathRule(
+        "mmu_notifier_unmap",
+        "virt/kvm/kvm_main.c: kvm_mmu_notifier_invalidate_range_start: the primary MMU unmaps (page-out, "
+        "migration, COW, KSM, munmap)",
+        (
+            "kvm_mmu_notifier_invalidate_range_start",
+            "__mmu_notifier_invalidate_range_start",
+            "mn_hlist_invalidate_range_start",
+        ),
+    ),
+    PathRule(
+        "guest_memfd",
+        "virt/kvm/guest_memfd.c: kvm_gmem_invalidate_begin; virt/kvm/kvm_main.c: "
+        "kvm_vm_set_mem_attributes: private memory is punched or converted",
+        (
+            "kvm_gmem_invalidate_begin",
+            "kvm_gmem_fallocate",
+            "kvm_gmem_release",
+            "kvm_gmem_error_folio",
+            "kvm_vm_set_mem_attributes",
+        ),
+    ),
+    PathRule(
+        "dirty_logging_off",
+        "arch/x86/kvm/mmu/mmu.c: kvm_mmu_zap_collapsible_sptes (later: kvm_mmu_recover_huge_pages), "
+        "tdp_mmu.c: zap_collapsible_spte_range: huge pages come back; before dirty_log, whose helper it uses",
+        (
+            "kvm_mmu_zap_collapsible_sptes",
+            "kvm_tdp_mmu_zap_collapsible_sptes",
+            "kvm_rmap_zap_collapsible_sptes",
+            "zap_collapsible_spte_range",
+            "kvm_mmu_recover_huge_pages",
+            "kvm_tdp_mmu_recover_huge_pages",
+            "recover_huge_pages_range",
+        ),
+    ),
+    PathRule(
+        "dirty_log",
+        "virt/kvm/kvm_main.c: kvm_flush_remote_tlbs_memslot ('all current use cases ... are related to dirty "
+        "logging': get and clear of the log, and switching it on in x86.c: kvm_mmu_slot_apply_flags), and "
+        "kvm_vm_ioctl_reset_dirty_pages for the ring, which gcc inlines into kvm_vm_ioctl; "
+        "mmu.c: splitting of huge pages for it",
+        (
+            "kvm_flush_remote_tlbs_memslot",
+            "kvm_get_dirty_log_protect",
+            "kvm_clear_dirty_log_protect",
+            "kvm_vm_ioctl_get_dirty_log",
+            "kvm_vm_ioctl_clear_dirty_log",
+            "kvm_vm_ioctl_reset_dirty_pages",
+            "kvm_dirty_ring_reset",
+            "kvm_arch_mmu_enable_log_dirty_pt_masked",
+            "kvm_mmu_slot_remove_write_access",
+            "kvm_mmu_slot_leaf_clear_dirty",
+            "kvm_mmu_slot_try_split_huge_pages",
+            "kvm_mmu_try_split_huge_pages",
+            "kvm_shadow_mmu_try_split_huge_pages",
+            "kvm_mmu_slot_apply_flags",
+        ),
+        as_caller=("kvm_vm_ioctl", "kvm_arch_commit_memory_region"),
+    ),
+    PathRule(
+        "zap",
+        "arch/x86/kvm/mmu/mmu.c: KVM gives up shadow pages: kvm_mmu_zap_oldest_mmu_pages and mmu_shrink_scan "
+        "(their number is limited), kvm_nx_huge_page_recovery_worker, set_nx_huge_pages, and "
+        "kvm_zap_gfn_range (APICv, noncoherent DMA)",
+        (
+            "kvm_mmu_zap_oldest_mmu_pages",
+            "mmu_shrink_scan",
+            "kvm_nx_huge_page_recovery_worker",
+            "set_nx_huge_pages",
+            "kvm_zap_gfn_range",
+            "kvm_mmu_change_mmu_pages",
+        ),
+    ),
+    PathRule(
+        "memslot",
+        "arch/x86/kvm/mmu/mmu.c: kvm_arch_flush_shadow_memslot, from virt/kvm/kvm_main.c: kvm_set_memslot: a "
+        "memslot is deleted or moved; after dirty_log and zap, which run inside kvm_set_memslot too",
+        (
+            "kvm_arch_flush_shadow_memslot",
+            "kvm_invalidate_memslot",
+            "kvm_set_memslot",
+            "__kvm_set_memory_region",
+            "__kvm_mmu_zap_all_fast_front_half",
+            "kvm_mmu_zap_all_fast",
+        ),
+    ),
+    PathRule(
+        "nested",
+        "arch/x86/kvm/vmx/nested.c, svm/nested.c: the guest runs guests of its own and switches or "
+        "invalidates their page tables",
+        (
+            "free_nested",
+            "handle_invept",
+            "handle_invvpid",
+            "nested_ept_invalidate_addr",
+            "nested_vmx_vmexit",
+            "nested_svm_vmexit",
+            "nested_vmx_load_cr3",
+            "nested_svm_load_cr3",
+            "vmx_leave_nested",
+            "svm_leave_nested",
+            "kvm_mmu_free_guest_mode_roots",
+        ),
+    ),
+    PathRule(
+        "sync",
+        "arch/x86/kvm/mmu/mmu.c: kvm_mmu_sync_roots, mmu_sync_children, kvm_mmu_invalidate_addr: shadow "
+        "pages catch up with guest page tables because the guest invalidates or an upper table is linked",
+        (
+            "mmu_sync_children",
+            "kvm_mmu_sync_roots",
+            "kvm_mmu_sync_prev_roots",
+            "kvm_sync_page",
+            "__kvm_sync_page",
+            "kvm_mmu_invalidate_addr",
+            "__kvm_mmu_invalidate_addr",
+            "kvm_mmu_invlpg",
+            "kvm_mmu_invpcid_gva",
+        ),
+    ),
+    PathRule(
+        "guest_pt_write",
+        "arch/x86/kvm/mmu/mmu.c: kvm_mmu_track_write (an emulated write to a shadowed page table) and "
+        "__kvm_mmu_unprotect_gfn_and_retry (it is no page table any more)",
+        ("kvm_mmu_track_write", "__kvm_mmu_unprotect_gfn_and_retry"),
+    ),
+    PathRule(
+        "shadow_page",
+        "arch/x86/kvm/mmu/mmu.c: __kvm_mmu_get_shadow_page: find, sync or create the shadow of a guest page "
+        "table, which write-protects it (account_shadowed, page_track.c: __kvm_write_track_add_gfn)",
+        (
+            "__kvm_mmu_get_shadow_page",
+            "kvm_mmu_find_shadow_page",
+            "account_shadowed",
+            "__kvm_write_track_add_gfn",
+            "kvm_write_track_add_gfn",
+        ),
+    ),
+    PathRule(
+        "mmu_root",
+        "arch/x86/kvm/mmu/mmu.c: kvm_mmu_free_roots: the last user of a root that was zapped lets it go",
+        ("kvm_mmu_free_roots", "kvm_mmu_load", "kvm_mmu_unload"),
+    ),
+    PathRule(
+        "async_page_ready",
+        "arch/x86/kvm/mmu/mmu.c: kvm_arch_async_page_ready, from virt/kvm/async_pf.c: the prefetch fault "
+        "after an asynchronous page fault overwrites a present SPTE; before page_fault, whose code it runs",
+        ("kvm_arch_async_page_ready", "kvm_check_async_pf_completion"),
+    ),
+    PathRule(
+        "prefault",
+        "arch/x86/kvm/mmu/mmu.c: kvm_arch_vcpu_pre_fault_memory: KVM_PRE_FAULT_MEMORY of user space",
+        ("kvm_arch_vcpu_pre_fault_memory",),
+    ),
+    PathRule(
+        "page_fault",
+        "arch/x86/kvm/mmu/mmu.c: kvm_mmu_page_fault and the handlers it calls: a vCPU faulted "
+        "(mmu_set_spte, link_shadow_page, validate_direct_spte, tdp_mmu_map_handle_target_level flush)",
+        (
+            "kvm_mmu_page_fault",
+            "kvm_handle_page_fault",
+            "kvm_mmu_do_page_fault",
+            "kvm_tdp_page_fault",
+            "kvm_tdp_mmu_map",
+            "direct_page_fault",
+            "nonpaging_page_fault",
+            "paging64_page_fault",
+            "paging32_page_fault",
+            "ept_page_fault",
+        ),
+    ),
+)
+
+FLUSH_HELPERS = frozenset(
+    {
+        "kvm_make_all_cpus_request",
+        "kvm_flush_remote_tlbs",
+        "kvm_flush_remote_tlbs_range",
+        "kvm_flush_remote_tlbs_gfn",
+        "kvm_flush_remote_tlbs_sptep",
+        "kvm_mmu_remote_flush_or_zap",
+        "kvm_mmu_commit_zap_page",
+    }
+)
+"""Functions that flush for whoever calls them: their names tell nothing about who asked."""
+
+TRACERS = ("kprobe", "trace_", "ftrace_", "event_hist_trigger", "event_triggers_", "arch_ftrace", "0x")
+"""Frames of the tracer itself, which may sit inside the probed function (trampolines have no symbol)."""
+
+RELATIVE_SLACK = 0.01
+ABSOLUTE_SLACK = 2
+"""Requests by which paths and counter may differ in any case: counter and histogram cannot be read at
+one instant, so one request may fall between the two readings at each end of a round. Two requests are
+below the effect floor of the comparison (0.01 per event) for any round of 200 events or more."""
+
+
+def path_of(frames: tuple[str, ...]) -> str:
+    """Name of the path of a call stack (innermost frame first); ``other:<symbol>`` when no rule knows it."""
+    bare = tuple(_without_suffix(frame) for frame in frames)
+    caller = next((frame for frame in bare if _is_telling(frame)), "")
+    for rule in RULES:
+        if rule.matches(bare, caller):
+            return rule.path
+    return f"other:{caller or 'unknown'}"
+
+
+def attribute(histogram: Histogram, request: int) -> dict[str, int]:
+    """Flush requests by path, for stacks whose key ``req`` is ``request`` (``KVM_REQ_TLB_FLUSH``).
+
+    The most frequent path comes first. Raises LabError when the histogram has no key ``req``: all
+    requests to all vCPUs would be taken for flushes.
+    """
+    counts: dict[str, int] = {}
+    for entry in histogram.entries:
+        if "req" not in entry.keys:
+            raise LabError(f"call-path histogram: the key 'req' was wanted, seen: {sorted(entry.keys)}")
+        if entry.keys["req"] == request:
+            path = path_of(entry.frames)
+            counts[path] = counts.get(path, 0) + entry.hits
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def inconsistency(paths: Mapping[str, int], requests: int, *, dropped: int = 0) -> str:
+    """Why the paths do not account for the counter ``remote_tlb_flush_requests``; empty when they do.
+
+    They do when no event was dropped and the sum is within 1 % of the counter, or within
+    ABSOLUTE_SLACK requests. A sum that is too large means that another VM was counted, one that is
+    too small that the probe missed calls; either way the round is invalid.
+    """
+    if dropped:
+        return f"the call-path histogram was full: {dropped} requests were dropped"
+    total = sum(paths.values())
+    if abs(total - requests) <= max(RELATIVE_SLACK * requests, ABSOLUTE_SLACK):
+        return ""
+    return f"paths account for {total} flush requests, KVM counted {requests} (1 % is allowed)"
+
+
+def _without_suffix(symbol: str) -> str:
+    """``kvm_sync_page.isra.0`` is ``kvm_sync_page``; so are .constprop, .part, .cold and .llvm."""
+    return symbol.partition(".")[0]
+
+
+def _is_telling(frame: str) -> bool:
+    return frame not in FLUSH_HELPERS and not frame.startswith(TRACERS)

@@ -1,0 +1,158 @@
+"""Where this machine gets Debian's own packages from: L1's root is made from the same sources.
+
+Two formats are read, as in sources.list(5): ``sources.list`` and ``*.list`` with one line per
+source, and ``*.sources`` with a paragraph per source. Sources of third parties are left out: a
+source is Debian's when its suites are of this release, it has the component ``main``, its URI has a
+``debian...`` directory, and it is signed by no key in particular or by Debian's archive keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from guestloop import proc
+from guestloop.errors import ConfigError, LabError
+
+ROOT = Path("/")
+CHANNELS = ("", "-updates", "-security")
+ARCHIVE_KEYRING = "debian-archive"
+
+_ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>.*)")
+_FIELD = re.compile(r"(?P<name>[A-Za-z-]+):(?P<value>.*)")
+# How packages are fetched (proxies, retries, what to do about dates of a frozen mirror), as apt.conf(5)
+# names it; not what is fetched.
+_ACQUIRE = re.compile(r"Acquire::(http|https|Retries|Check-Valid-Until|Check-Date|ForceIPv4|ForceIPv6)\b")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of packages. ``signed_by`` is a keyring file or empty."""
+
+    uris: tuple[str, ...]
+    suites: tuple[str, ...]
+    components: tuple[str, ...]
+    signed_by: str = ""
+
+    def render(self) -> str:
+        """As a paragraph of a ``*.sources`` file."""
+        lines = [
+            "Types: deb",
+            f"URIs: {' '.join(self.uris)}",
+            f"Suites: {' '.join(self.suites)}",
+            f"Components: {' '.join(self.components)}",
+        ]
+        if self.signed_by:
+            lines.append(f"Signed-By: {self.signed_by}")
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Release:
+    """Debian's release on this machine (``bookworm``) and where its packages come from."""
+
+    codename: str
+    sources: tuple[Source, ...]
+
+    def render(self) -> str:
+        """All sources as one ``*.sources`` file."""
+        return "\n".join(source.render() for source in self.sources)
+
+
+def find_release(root: Path = ROOT) -> Release:
+    """The Debian release of the machine below ``root`` and its package sources.
+
+    Raises ConfigError on a machine that is not Debian, LabError when none of its sources is Debian's.
+    """
+    codename = _find_codename(root)
+    sources = tuple(
+        narrowed for source in _read_sources(root) if (narrowed := _keep_debian(source, codename))
+    )
+    if not any(codename in source.suites for source in sources):
+        raise LabError(
+            f"no package source of Debian {codename} in {root / 'etc/apt'}: L1's root is made from it",
+            hint=f"add one with suite {codename} and component main to /etc/apt/sources.list.d",
+        )
+    return Release(codename, sources)
+
+
+def fetch_options() -> str:
+    """How this machine's apt fetches packages (proxies, retries), as lines of apt.conf(5)."""
+    lines = proc.run(["apt-config", "dump", "Acquire"]).output.splitlines()
+    return "".join(f"{line}\n" for line in lines if _ACQUIRE.match(line))
+
+
+def _find_codename(root: Path) -> str:
+    path = root / "etc/os-release"
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; L1's root needs a Debian machine") from error
+    values = {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in lines)}
+    if values.get("ID") != "debian" or not values.get("VERSION_CODENAME"):
+        seen = values.get("PRETTY_NAME") or values.get("ID") or "nothing"
+        raise ConfigError(
+            f"{path}: L1's root is made from this machine's Debian packages; seen: {seen}",
+            hint="run guestloop on Debian 12, or in a container of it",
+        )
+    return values["VERSION_CODENAME"]
+
+
+def _read_sources(root: Path) -> Iterator[Source]:
+    apt = root / "etc/apt"
+    for path in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]:
+        if path.is_file():
+            yield from _parse_lines(path.read_text())
+    for path in sorted((apt / "sources.list.d").glob("*.sources")):
+        yield from _parse_paragraphs(path.read_text())
+
+
+def _parse_lines(text: str) -> Iterator[Source]:
+    for line in text.splitlines():
+        match = _ONE_LINE.match(line.partition("#")[0].strip())
+        if match:
+            options = dict(option.partition("=")[::2] for option in (match["options"] or "").split())
+            components = tuple(match["components"].split())
+            yield Source((match["uri"],), (match["suite"],), components, options.get("signed-by", ""))
+
+
+def _parse_paragraphs(text: str) -> Iterator[Source]:
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
+        fields = _parse_fields(paragraph)
+        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").strip() != "no":
+            uris, suites, components = (
+                tuple(fields.get(name, "").split()) for name in ("uris", "suites", "components")
+            )
+            yield Source(uris, suites, components, fields.get("signed-by", "").strip())
+
+
+def _parse_fields(paragraph: str) -> Mapping[str, str]:
+    fields: dict[str, str] = {}
+    name = ""
+    for line in paragraph.splitlines():
+        match = _FIELD.match(line)
+        if match:
+            name = match["name"].lower()
+            fields[name] = match["value"]
+        elif name and line[:1].isspace():
+            fields[name] += f"\n{line}"
+    return fields
+
+
+def _keep_debian(source: Source, codename: str) -> Source | None:
+    """The source with only what is Debian's for this release; None when nothing is."""
+    uris = tuple(uri for uri in source.uris if _is_debian_uri(uri))
+    suites = tuple(suite for suite in source.suites if suite in {codename + end for end in CHANNELS})
+    own_key = not source.signed_by or ARCHIVE_KEYRING in source.signed_by
+    if not (uris and suites and own_key and "main" in source.components):
+        return None
+    return Source(uris, suites, ("main",), source.signed_by)
+
+
+def _is_debian_uri(uri: str) -> bool:
+    parts = urlsplit(uri)
+    return parts.scheme != "cdrom" and any(part.startswith("debian") for part in parts.path.split("/"))

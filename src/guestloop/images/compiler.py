@@ -1,0 +1,28 @@
+"""Static C programs for guests: the same compiler call for L1's init and L2's payload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from guestloop import proc
+from guestloop.cache import file_digest
+
+FLAGS = ("-std=gnu11", "-O2", "-static", "-pthread", "-s", "-Wall", "-Wextra", "-Werror")
+INSTALL_HINT = "gcc and libc6-dev are needed; scripts/run installs them when it runs as root"
+
+
+def describe_program(directory: Path) -> Mapping[str, object]:
+    """All that goes into a program, for the key of a cache entry.
+
+    The compiler's version is left out: asking for it would cost each cached run a process, and
+    a newer compiler is no reason to build anew.
+    """
+    sources = sorted([*directory.glob("*.c"), *directory.glob("*.h")])
+    return {"flags": FLAGS, "sources": {path.name: file_digest(path) for path in sources}}
+
+
+def compile_program(directory: Path, output: Path) -> None:
+    """Compile every ``*.c`` of a directory into one program. Raises ProcessError with gcc's words."""
+    sources = sorted(directory.glob("*.c"))
+    proc.run(["gcc", *FLAGS, "-o", output, *sources], hint=INSTALL_HINT)

@@ -1,0 +1,75 @@
+"""Archives in cpio's "newc" format, as the kernel unpacks them.
+
+Format: ``Documentation/driver-api/early-userspace/buffer-format.rst`` of the kernel. The same
+members always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MAGIC = "070701"
+END = "TRAILER!!!"
+ALIGNMENT = 4
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of an archive, owned by root.
+
+    ``mode`` is a full ``st_mode``, with the type of the file. ``device`` is (major, minor) of a
+    device node. Time stamps are 0.
+    """
+
+    name: str
+    mode: int
+    content: bytes = b""
+    device: tuple[int, int] = (0, 0)
+
+
+def directory(name: str) -> Member:
+    """A directory that everyone may read."""
+    return Member(name, stat.S_IFDIR | 0o755)
+
+
+def program(name: str, content: bytes) -> Member:
+    """A file that everyone may run."""
+    return Member(name, stat.S_IFREG | 0o755, content)
+
+
+def character_device(name: str, major: int, minor: int) -> Member:
+    """A character device node, for root alone."""
+    return Member(name, stat.S_IFCHR | 0o600, device=(major, minor))
+
+
+def archive(members: Iterable[Member]) -> bytes:
+    """The whole archive, end mark included."""
+    parts = [_encode(number, member) for number, member in enumerate(members, start=1)]
+    return b"".join([*parts, _encode(0, Member(END, 0))])
+
+
+def _encode(inode: int, member: Member) -> bytes:
+    name = member.name.encode() + b"\0"
+    links = 2 if stat.S_ISDIR(member.mode) else 1
+    fields = (
+        inode,
+        member.mode,
+        0,  # user
+        0,  # group
+        links,
+        0,  # time of last change
+        len(member.content),
+        0,  # device that holds the file: major
+        0,  # and minor
+        *member.device,
+        len(name),
+        0,  # checksum: not in this format
+    )
+    header = (MAGIC + "".join(f"{field:08x}" for field in fields)).encode()
+    return _padded(header + name) + _padded(member.content)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % ALIGNMENT)

@@ -1,0 +1,49 @@
+"""The SSH keys of L1, made once per cache: they are no part of the recipe, so they rebuild nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from guestloop.cache import Cache
+
+PRIVATE_MODE = 0o600
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """An ed25519 key: the private file in OpenSSH's format, the public line as sshd reads it."""
+
+    private: Path
+    public: str
+
+
+@dataclass(frozen=True)
+class L1Keys:
+    """The key that logs in to L1, and the key by which L1 is known."""
+
+    client: KeyPair
+    host: KeyPair
+
+
+def obtain_keys(cache: Cache) -> L1Keys:
+    """The keys of this cache, made when it has none."""
+    directory = cache.obtain("l1-keys", {"format": 1, "type": "ed25519"}, _make_keys)
+    return L1Keys(_read_pair(directory / "client"), _read_pair(directory / "host"))
+
+
+def _make_keys(directory: Path) -> None:
+    for name in ("client", "host"):
+        key = Ed25519PrivateKey.generate()
+        private = directory / name
+        private.touch(PRIVATE_MODE)
+        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        private.with_suffix(".pub").write_bytes(public + b"\n")
+
+
+def _read_pair(private: Path) -> KeyPair:
+    return KeyPair(private, private.with_suffix(".pub").read_text().strip())

@@ -1,0 +1,105 @@
+"""Measure: the planned rounds as one Avocado job, one test at a time, in alternating order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avocado.core.exit_codes import AVOCADO_JOB_INTERRUPTED
+from avocado.core.job import Job
+from avocado.core.nrunner.runnable import Runnable
+from avocado.core.suite import TestSuite
+from avocado.core.tree import TreeNode
+from avocado.core.varianter import dump_variant
+
+from guestloop.cells import cell_of
+from guestloop.config import REPOSITORY, Mmu
+from guestloop.errors import LabError
+from guestloop.plan import Plan
+from guestloop.records import Cell
+
+PROGRESS_KEY = "guestloop.progress"
+# Avocado kills a job's tests this long after asking them to end; its default of 1 s is too short
+# for a test to have its guests ended.
+SOFT_TO_HARD_S = 20
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One test of the job: a round of a cell on one kernel."""
+
+    cell: Cell
+    kernel: str
+    round: int
+
+
+def order(plan: Plan) -> Iterator[Slot]:
+    """Rounds in the order they run: A B, then B A, so that a drift of the host does not favour one."""
+    names = [kernel.name for kernel in plan.kernels]
+    for number in range(1, plan.rounds + 1):
+        for index, cell in enumerate(plan.cells):
+            turned = (number + index) % 2 == 0
+            for kernel in reversed(names) if turned else names:
+                yield Slot(cell, kernel, number)
+
+
+def measure(plan: Plan, out: Path, *, fresh_boots: bool = False) -> bool:
+    """Run every round; False when it was interrupted. Needs a running lab."""
+    slots = list(order(plan))
+    config = _config(out)
+    suite = TestSuite("measure", config | {PROGRESS_KEY: slots}, _runnables(slots, fresh_boots))
+    with Job(config | {PROGRESS_KEY: slots}, [suite]) as job:
+        status: int = job.run()
+    return not status & AVOCADO_JOB_INTERRUPTED
+
+
+def _config(out: Path) -> dict[str, Any]:
+    return {
+        "run.results_dir": str(out / "avocado"),
+        "run.max_parallel_tasks": 1,
+        "runner.task.interval.from_soft_to_hard_termination": SOFT_TO_HARD_S,
+        "sysinfo.collect.enabled": False,
+        "run.keep_tmp": False,
+    }
+
+
+def find_tests(tests: Path = REPOSITORY / "tests") -> dict[tuple[str, str], Runnable]:
+    """Avocado's tests by test and load, as Avocado itself discovers them.
+
+    Raises LabError when it finds none: a test whose base class cannot be resolved is dropped silently.
+    """
+    suite = TestSuite.from_config({"resolver.references": [str(tests)]}, name="discover")
+    found: dict[tuple[str, str], Runnable] = {}
+    for runnable in suite.tests:
+        if runnable.kind == "avocado-instrumented":
+            cell = cell_of(runnable.tags or {}, Mmu.TDP)
+            found[cell.test, cell.variant["load"]] = runnable
+    if not found:
+        raise LabError(f"Avocado discovers no test in {tests}", hint="run 'avocado list tests/' to see why")
+    return found
+
+
+def _runnables(slots: list[Slot], fresh_boots: bool) -> list[Runnable]:
+    found = find_tests()
+    return [_with_parameters(found, slot, fresh_boots) for slot in slots]
+
+
+def _with_parameters(found: Mapping[tuple[str, str], Runnable], slot: Slot, fresh_boots: bool) -> Runnable:
+    key = slot.cell.test, slot.cell.variant["load"]
+    if key not in found:
+        raise LabError(f"no Avocado test is tagged for cell {slot.cell.id}")
+    runnable = deepcopy(found[key])
+    node = TreeNode().get_node("/run", True)
+    node.value = {
+        **slot.cell.variant,
+        "mmu": slot.cell.mmu.value,
+        "kernel": slot.kernel,
+        "round": slot.round,
+        "fresh_boot": "yes" if fresh_boots else "no",
+    }
+    label = f"{slot.cell.mmu}-{slot.kernel}-{slot.round}"
+    runnable.variant = dump_variant({"variant": [node], "variant_id": label, "paths": ["/run/*"]})
+    return runnable

@@ -1,0 +1,95 @@
+"""A lab for plain ``avocado run -m avocado.yaml -- tests/``: started before the tests, judged after.
+
+Avocado calls this for every job of the environment; it acts only when the job has guest tests and
+no lab is running yet (``scripts/run`` starts its own).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from avocado.core.exceptions import JobError
+from avocado.core.plugin_interfaces import JobPost, JobPre
+
+from guestloop.cache import Cache
+from guestloop.cells import all_cells, cell_of
+from guestloop.config import REPOSITORY
+from guestloop.errors import GuestloopError
+from guestloop.host import choose_accelerator, read_host
+from guestloop.job.prepare import load_pair, prepare
+from guestloop.job.run import conclude
+from guestloop.job.session import running_lab
+from guestloop.lab.spec import SOCKET_VARIABLE
+from guestloop.log import say
+from guestloop.plan import Plan, write_plan
+from guestloop.records import Cell
+
+
+class LabForJob(JobPre, JobPost):  # type: ignore[misc]
+    """Runs a lab for the length of a job that needs one."""
+
+    name = "guestloop"
+    description = "boots the L1 guests that guestloop's tests run in"
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._out: Path | None = None
+
+    def pre(self, job: Any) -> None:
+        """Build what is missing and start the lab. Raises JobError, which ends the job with its message."""
+        cells, kernels = planned(job)
+        if not cells or SOCKET_VARIABLE in os.environ:
+            return
+        try:
+            self._start(Path(job.logdir) / "guestloop", cells, kernels)
+        except GuestloopError as error:
+            self._stack.close()
+            raise JobError(error.render()) from error
+
+    def _start(self, out: Path, cells: list[Cell], kernels: list[str]) -> None:
+        host = read_host()
+        accelerator = choose_accelerator(host, "auto")
+        say(f"==> accelerator: {accelerator} ({host.reason})")
+        out.mkdir(parents=True)
+        prepared = prepare(load_pair(kernels), host, accelerator, out, Cache())
+        facts = {"cpu": host.model, "cpus": str(host.cpus), "accelerator_reason": host.reason}
+        left = tuple(cell.id for cell in all_cells() if cell not in cells)
+        write_plan(out, Plan("avocado", accelerator, facts, prepared.kernels, tuple(cells), 1, left))
+        self._stack.enter_context(running_lab(prepared.lab, out))
+        self._out = out
+
+    def post(self, job: Any) -> None:
+        """End the lab, then compare and print; the verdict is in the job's results."""
+        self._stack.close()
+        if self._out:
+            try:
+                conclude(self._out)
+            except GuestloopError as error:
+                say(f"no verdict: {error.render()}")
+
+
+def planned(job: Any) -> tuple[list[Cell], list[str]]:
+    """Cells and kernels that the guest tests of a job name in their tags and parameters."""
+    cells: list[Cell] = []
+    kernels: list[str] = []
+    for suite in job.test_suites:
+        for runnable in suite.tests or []:
+            if not runnable.uri.startswith((str(REPOSITORY / "tests"), "tests/")):
+                continue
+            values = parameters(runnable.variant)
+            cell, kernel = cell_of(runnable.tags or {}, values.get("mmu", "tdp")), values.get("kernel")
+            if cell not in cells:
+                cells.append(cell)
+            if kernel and kernel not in kernels:
+                kernels.append(kernel)
+    return cells, kernels
+
+
+def parameters(variant: Any) -> dict[str, str]:
+    """The parameters in a variant as Avocado dumps it, a list of (path, [(path, key, value)])."""
+    if not variant:
+        return {}
+    return {key: str(value) for _, pairs in variant["variant"] for _, key, value in pairs}

@@ -1,0 +1,91 @@
+"""Build, or find in the cache, everything that a run needs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guestloop.cache import Cache
+from guestloop.config import KernelSpec, load_kernel
+from guestloop.errors import ConfigError
+from guestloop.host import Accelerator, Host, guest_vendor
+from guestloop.images import L1Image, build_l1, build_l2
+from guestloop.kernels import Kernel, build_kernel
+from guestloop.lab.spec import LabSpec
+from guestloop.plan import PlannedKernel
+from guestloop.vm.link import Keys
+from guestloop.vm.machine import L1Parts
+from guestloop.vm.payload import build_payload
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What to boot, and the two kernels as the plan names them (reference first)."""
+
+    lab: LabSpec
+    kernels: tuple[PlannedKernel, PlannedKernel]
+
+
+def load_pair(names: Sequence[str]) -> tuple[KernelSpec, KernelSpec]:
+    """The two kernels to compare, reference first. Raises ConfigError for anything but two known ones."""
+    if len(names) != 2:
+        raise ConfigError(
+            f"--kernels: two kernels were wanted, seen: {','.join(names) or 'none'}",
+            hint="the first is the reference, for example --kernels unpatched,patched",
+        )
+    first, second = (load_kernel(name) for name in names)
+    return first, second
+
+
+def labels(pair: tuple[KernelSpec, KernelSpec]) -> tuple[str, str]:
+    """Names of the two in the results; the same kernel twice (an A/A run) gets a number."""
+    first, second = pair
+    return first.name, second.name if second.name != first.name else f"{second.name}.2"
+
+
+def prepare(
+    pair: tuple[KernelSpec, KernelSpec], host: Host, accelerator: Accelerator, out: Path, cache: Cache
+) -> Prepared:
+    """Build the kernels and images that are not cached. L2 runs the reference kernel under both."""
+    kernels = [build_kernel(spec, cache) for spec in pair]
+    root = build_l1(cache)
+    l2 = build_l2(cache)
+    names = labels(pair)
+    parts = {
+        name: _parts(name, kernel, root, accelerator, cache, kernels[0].vmlinux, l2.initramfs)
+        for name, kernel in zip(names, kernels, strict=True)
+    }
+    lab = LabSpec(
+        socket=f"guestloop-{secrets.token_hex(8)}",
+        directory=out / "lab",
+        vendor=guest_vendor(host, accelerator),
+        parts=parts,
+        requests={name: kernel.tlb_flush_request for name, kernel in zip(names, kernels, strict=True)},
+    )
+    first, second = (
+        PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach)
+        for name, kernel, spec in zip(names, kernels, pair, strict=True)
+    )
+    return Prepared(lab, (first, second))
+
+
+def _parts(
+    name: str,
+    kernel: Kernel,
+    root: L1Image,
+    accelerator: Accelerator,
+    cache: Cache,
+    l2_kernel: Path,
+    l2_initramfs: Path,
+) -> L1Parts:
+    return L1Parts(
+        name=name,
+        accelerator=accelerator,
+        kernel=kernel.vmlinux,
+        build_id=kernel.build_ids["vmlinux"],
+        root=root.disk,
+        payload=build_payload(cache, kernel.modules, l2_kernel, l2_initramfs),
+        keys=Keys(root.client_key, root.host_public_key),
+    )

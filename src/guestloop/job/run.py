@@ -1,0 +1,142 @@
+"""``scripts/run``: from options to an exit status."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from guestloop.cache import Cache
+from guestloop.cells import Selection, select
+from guestloop.compare import Verdict, compare
+from guestloop.config import Profile, load_profiles, suggest
+from guestloop.errors import ConfigError, Exit
+from guestloop.host import Accelerator, Host, choose_accelerator, read_host
+from guestloop.job.measure import measure
+from guestloop.job.prepare import Prepared, load_pair, prepare
+from guestloop.job.session import running_lab
+from guestloop.log import say
+from guestloop.plan import PLAN_FILE, Plan, read_plan, write_plan
+from guestloop.records import read_rounds
+from guestloop.report import render_text, write_verdict
+from guestloop.workloads.catalog import AXES
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for."""
+
+    profile: str = "default"
+    kernels: tuple[str, ...] = ("unpatched", "patched")
+    tests: tuple[str, ...] = ()
+    mmu: tuple[str, ...] = ()
+    rounds: int | None = None
+    accel: str = "auto"
+    out: Path | None = None
+
+
+def chosen_profile(options: Options) -> Profile:
+    """The profile, with ``--rounds`` in place of its own. Raises ConfigError for an unknown one."""
+    profiles = load_profiles(AXES)
+    if options.profile not in profiles:
+        hint = suggest(options.profile, profiles, "profiles")
+        raise ConfigError(f"unknown profile {options.profile!r}", hint=hint)
+    profile = profiles[options.profile]
+    return replace(profile, rounds=options.rounds) if options.rounds else profile
+
+
+def list_cells(options: Options) -> list[str]:
+    """The cells that would run, a line each; touches nothing."""
+    load_pair(options.kernels)
+    profile = chosen_profile(options)
+    selection = select(profile, options.tests, options.mmu)
+    lines = [f"{cell.id}  x {profile.rounds} rounds x 2 kernels" for cell in selection.cells]
+    return lines + [f"left out: {cell}" for cell in selection.left_out]
+
+
+def run(options: Options) -> Exit:
+    """Build, measure, compare, report. Raises GuestloopError when it cannot."""
+    started = time.monotonic()
+    profile = chosen_profile(options)
+    selection = select(profile, options.tests, options.mmu)
+    pair = load_pair(options.kernels)
+    host = read_host()
+    accelerator = choose_accelerator(host, options.accel)
+    say(f"==> accelerator: {accelerator} ({_accelerator_reason(host, accelerator)})")
+    out = new_directory(options.out)
+    prepared = prepare(pair, host, accelerator, out, Cache())
+    plan = make_plan(profile, selection, prepared, host, accelerator)
+    write_plan(out, plan)
+    with running_lab(prepared.lab, out):
+        complete = measure(plan, out, fresh_boots=profile.fresh_boots)
+    if not complete:
+        say(f"interrupted: {len(read_rounds(out))} rounds are in {out}; scripts/compare {out} compares them")
+        return Exit.INTERRUPTED
+    verdict = conclude(out)
+    say(f"==> {time.monotonic() - started:.0f} s in all")
+    return verdict.exit_status
+
+
+def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
+    """Compare the rounds of a result directory, write its verdict, and print it."""
+    plan = read_plan(out)
+    verdict = compare(plan, read_rounds(out))
+    write_verdict(out, plan, verdict, replace=replace_old)
+    print(render_text(plan, verdict, colour=sys.stdout.isatty(), out=out), flush=True)
+    return verdict
+
+
+def make_plan(
+    profile: Profile, selection: Selection, prepared: Prepared, host: Host, accelerator: Accelerator
+) -> Plan:
+    """What this run sets out to do."""
+    return Plan(
+        profile=profile.name,
+        accelerator=accelerator,
+        host={
+            "cpu": host.model,
+            "cpus": str(host.cpus),
+            "memory_mib": str(host.memory_mib),
+            "accelerator_reason": _accelerator_reason(host, accelerator),
+        },
+        kernels=prepared.kernels,
+        cells=selection.cells,
+        rounds=profile.rounds,
+        left_out=selection.left_out,
+    )
+
+
+def _accelerator_reason(host: Host, accelerator: Accelerator) -> str:
+    if accelerator is Accelerator.KVM:
+        return f"nested KVM: {host.reason}"
+    return f"QEMU's emulator with emulated SVM; nested KVM is not used: {host.reason}"
+
+
+def new_directory(wanted: Path | None) -> Path:
+    """A directory for results that holds none yet. Raises ConfigError rather than mix two runs."""
+    if wanted is None:
+        base = Path("results") / time.strftime("%Y%m%d-%H%M%S")
+        out = next(path for path in _numbered(base) if _made(path))
+    else:
+        out = wanted
+        if (out / PLAN_FILE).exists() or (out / "rounds").exists():
+            raise ConfigError(f"--out {out}: there are results in it already", hint="name another directory")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--out {out}: {error.strerror}") from error
+    return out.absolute()
+
+
+def _numbered(base: Path) -> Sequence[Path]:
+    return [base, *(base.with_name(f"{base.name}.{number}") for number in range(2, 100))]
+
+
+def _made(path: Path) -> bool:
+    with suppress(FileExistsError):
+        path.mkdir(parents=True)
+        return True
+    return False

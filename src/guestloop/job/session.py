@@ -1,0 +1,39 @@
+"""The lab process of a run, and the environment by which tests find it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from guestloop import proc
+from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec
+
+
+@contextmanager
+def running_lab(spec: LabSpec, out: Path) -> Iterator[None]:
+    """A lab for as long as the body runs. The L1s begin to boot at once.
+
+    The lab ends when its stdin does: when the body is left, or when this process dies.
+    """
+    spec.directory.mkdir(parents=True, exist_ok=True)
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "guestloop.lab.server"]
+    variables = {SOCKET_VARIABLE: spec.socket, OUT_VARIABLE: str(out)}
+    with (spec.directory / "lab.log").open("wb") as log:
+        try:
+            with proc.spawn(command, stdin=reading, stdout=log) as process:
+                os.close(reading)
+                os.write(writing, spec.dump().encode() + b"\n")
+                os.environ.update(variables)
+                try:
+                    yield
+                finally:
+                    for name in variables:
+                        os.environ.pop(name, None)
+                    os.close(writing)
+                    process.wait(timeout=30)
+        finally:
+            log.flush()

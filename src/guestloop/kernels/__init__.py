@@ -1,0 +1,6 @@
+"""Kernels: source, series, configuration, build and cache. ``build_kernel`` is all that others need."""
+
+from guestloop.kernels.artifacts import Kernel
+from guestloop.kernels.build import build_kernel, find_kernel
+
+__all__ = ["Kernel", "build_kernel", "find_kernel"]

@@ -1,0 +1,134 @@
+"""What a finished build leaves in the cache: the boot image, the modules, and what identifies them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guestloop import proc
+from guestloop.config import KernelSpec
+from guestloop.errors import LabError
+
+DESCRIPTION = "kernel.json"
+SUBJECTS = ("kvm", "kvm-amd", "kvm-intel")
+
+_BUILD_ID = re.compile(r"Build ID: ([0-9a-f]+)")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that was built.
+
+    ``sha256`` is the key of everything that went into it. ``vmlinux`` is an uncompressed ELF file
+    without symbols that QEMU starts with ``-kernel`` at its PVH entry point; ``system_map`` has the
+    symbols. ``modules`` maps names (``kvm-amd``) to files without debug information, each after the
+    ones it needs, so that they can be loaded in this order. ``build_ids`` maps ``vmlinux`` and the
+    names of modules to the hexadecimal GNU build-id that the running kernel shows in
+    ``/sys/kernel/notes`` and ``/sys/module/<name>/notes/.note.gnu.build-id``.
+    """
+
+    name: str
+    release: str
+    base: str
+    series: tuple[str, ...]
+    sha256: str
+    directory: Path
+    modules: Mapping[str, Path]
+    build_ids: Mapping[str, str]
+    provenance: Mapping[str, Any]
+
+    @property
+    def vmlinux(self) -> Path:
+        return self.directory / "vmlinux"
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "config"
+
+    @property
+    def system_map(self) -> Path:
+        return self.directory / "System.map"
+
+
+def read_kernel(spec: KernelSpec, sha256: str, directory: Path) -> Kernel:
+    """The kernel in a finished cache entry, under the name that ``spec`` gives it."""
+    data = json.loads((directory / DESCRIPTION).read_text())
+    return Kernel(
+        name=spec.name,
+        release=data["release"],
+        base=data["base"],
+        series=tuple(data["series"]),
+        sha256=sha256,
+        directory=directory,
+        modules={name: directory / "modules" / f"{name}.ko" for name in data["modules"]},
+        build_ids=data["build_ids"],
+        provenance=data["provenance"],
+    )
+
+
+def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
+    """Copy what is needed of an object tree to ``into`` and describe it there.
+
+    Raises LabError when KVM was not built as modules.
+    """
+    (into / "modules").mkdir()
+    built = {path.stem: path for path in module_files(objects)}
+    if missing := [name for name in SUBJECTS if name not in built]:
+        raise LabError(
+            f"the build made no module {', '.join(missing)}; it made: {', '.join(sorted(built)) or 'none'}",
+            hint="the configuration must set CONFIG_KVM, CONFIG_KVM_AMD and CONFIG_KVM_INTEL to m",
+        )
+    order = load_order({name: needed_by(path) for name, path in built.items()})
+    for name in order:
+        proc.run(["strip", "--strip-debug", "-o", into / "modules" / f"{name}.ko", built[name]])
+    proc.run(["strip", "--strip-all", "-o", into / "vmlinux", objects / "vmlinux"])
+    shutil.copyfile(objects / ".config", into / "config")
+    shutil.copyfile(objects / "System.map", into / "System.map")
+    ids = {"vmlinux": build_id(objects / "vmlinux")} | {name: build_id(built[name]) for name in order}
+    release = (objects / "include/config/kernel.release").read_text().strip()
+    facts = {**description, "release": release, "modules": order, "build_ids": ids}
+    (into / DESCRIPTION).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def module_files(objects: Path) -> tuple[Path, ...]:
+    """Every module of a build, from the list that kbuild writes."""
+    listed = (objects / "modules.order").read_text().split()
+    return tuple((objects / name).with_suffix(".ko") for name in listed)
+
+
+def needed_by(module: Path) -> tuple[str, ...]:
+    """Names of the modules that a module needs, from its ``depends=`` record (``-`` for ``_``)."""
+    for record in module.read_bytes().split(b"\0"):
+        if record.startswith(b"depends="):
+            names = record.decode().removeprefix("depends=").split(",")
+            return tuple(name.replace("_", "-") for name in names if name)
+    return ()
+
+
+def load_order(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Names such that each comes after those it needs; alphabetic where it does not matter (pure)."""
+    order: list[str] = []
+
+    def add(name: str) -> None:
+        for needed in sorted(needs.get(name, ())):
+            if needed in needs:
+                add(needed)
+        if name not in order:
+            order.append(name)
+
+    for name in sorted(needs):
+        add(name)
+    return order
+
+
+def build_id(file: Path) -> str:
+    """The GNU build-id of an ELF file, hexadecimal. Raises LabError when it has none."""
+    match = _BUILD_ID.search(proc.run(["readelf", "-n", file], env={"LC_ALL": "C"}).output)
+    if not match:
+        raise LabError(f"{file}: no GNU build-id", hint="was the kernel linked without --build-id?")
+    return match[1]

@@ -1,0 +1,237 @@
+"""From a kernel's specification to a kernel in the cache, building as little as possible.
+
+All kernels of one base share a source tree and, when configuration and compiler are the same too,
+an object tree: after the first kernel, another one costs what its patches touch. A kernel that is
+in the cache is given back without looking at either tree.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from guestloop import proc
+from guestloop.cache import Cache, content_key
+from guestloop.config import KernelSpec
+from guestloop.errors import CacheError, ProcessError
+from guestloop.kernels import artifacts, kconfig
+from guestloop.kernels.artifacts import Kernel
+from guestloop.kernels.series import NO_SPACE, Patch, read_patch
+from guestloop.kernels.source import Source, find_source
+from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
+from guestloop.kernels.tree import WorkTree, making
+from guestloop.log import Step, step
+
+KIND = "kernel"
+# Part of every key: raise it when this package builds or packs the same input in another way.
+RECIPE = 1
+TARGETS = ("vmlinux", "modules")
+
+# Of a first build with the shipped configuration: files made, and processor time on a slow core.
+FULL_BUILD_FILES = 1590
+FULL_BUILD_CPU_S = 420.0
+FURTHER_BUILD_EXPECT_S = 15.0
+NEEDED_BYTES = 3 << 30
+
+_MADE = re.compile(r"^  [A-Z][A-Z0-9_]* +(?:\[M\] +)?(\S+)")
+_TELLING = re.compile(rf"\berror\b|undefined reference|\*\*\*|{NO_SPACE}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that goes into a kernel."""
+
+    source: Source
+    options: Mapping[str, str]
+    series: tuple[Patch, ...]
+    toolchain: Toolchain
+
+    @property
+    def described(self) -> Mapping[str, object]:
+        """What the key of the cache entry is made of."""
+        return {
+            "recipe": RECIPE,
+            "source": dict(self.source.identity),
+            "config": dict(self.options),
+            "series": [patch.sha256 for patch in self.series],
+            "toolchain": dict(self.toolchain.identity),
+        }
+
+    @property
+    def objects_key(self) -> str:
+        """Kernels that differ in their series alone share an object tree."""
+        parts = {"config": dict(self.options), "toolchain": dict(self.toolchain.identity)}
+        return content_key({**parts, "ccache": self.toolchain.ccache})[:8]
+
+
+def find_inputs(spec: KernelSpec, cache: Cache) -> Inputs:
+    """Look up all inputs of a kernel; fast, nothing is unpacked.
+
+    Raises ConfigError for what is wrong in the kernel's files, LabError for what this machine lacks.
+    """
+    return Inputs(
+        source=find_source(spec, cache),
+        options=kconfig.merge(spec.config),
+        series=tuple(read_patch(path) for path in spec.series),
+        toolchain=find_toolchain(),
+    )
+
+
+def build_kernel(spec: KernelSpec, cache: Cache) -> Kernel:
+    """The kernel for a specification, from the cache or built now.
+
+    Raises ConfigError when a patch does not apply or an option cannot be set, ProcessError with the
+    end of make's output when it does not compile, CacheError when the disk is full.
+    """
+    inputs = find_inputs(spec, cache)
+    directory = cache.obtain(KIND, inputs.described, lambda into: _make(spec, inputs, cache, into))
+    return artifacts.read_kernel(spec, content_key(inputs.described), directory)
+
+
+def find_kernel(spec: KernelSpec, cache: Cache) -> Kernel | None:
+    """The kernel for a specification when it is in the cache already."""
+    inputs = find_inputs(spec, cache)
+    directory = cache.find(KIND, inputs.described)
+    return artifacts.read_kernel(spec, content_key(inputs.described), directory) if directory else None
+
+
+def _make(spec: KernelSpec, inputs: Inputs, cache: Cache, into: Path) -> None:
+    """Build one kernel and put what is needed of it in ``into``."""
+    name = f"kernel-{inputs.source.key}"
+    with cache.lock(name), _full_disk(cache):
+        tree = WorkTree(cache.root / "work" / name)
+        _check_space(cache, tree)
+        tree.prepare(inputs.source)
+        objects = tree.objects(inputs.objects_key)
+        started, spent = time.monotonic(), _cpu_seconds()
+        with tree.applied(inputs.series), making(objects):
+            Make(tree.source, objects, inputs, cache).build(spec)
+            took = {"seconds": round(time.monotonic() - started, 1)}
+            took["cpu_seconds"] = round(_cpu_seconds() - spent, 1)
+            artifacts.collect(objects, into, _describe(inputs, took))
+
+
+def _describe(inputs: Inputs, took: Mapping[str, float]) -> Mapping[str, object]:
+    provenance = {
+        "source": dict(inputs.source.identity),
+        "toolchain": dict(inputs.toolchain.identity),
+        "series": {patch.name: patch.sha256 for patch in inputs.series},
+        "built": dict(took),
+    }
+    series = [patch.name for patch in inputs.series]
+    return {"base": inputs.source.description, "series": series, "provenance": provenance}
+
+
+def _check_space(cache: Cache, tree: WorkTree) -> None:
+    """Say at once that a first build will not fit, rather than in the middle of it."""
+    if tree.source.is_dir():
+        return
+    cache.root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache.root).free
+    if free < NEEDED_BYTES:
+        raise CacheError(
+            f"no space for a kernel build in the cache {cache.root}:"
+            f" {free >> 20} MiB free, {NEEDED_BYTES >> 20} MiB needed",
+            hint="free some space, or set GUESTLOOP_CACHE to a larger disk; nothing was lost",
+        )
+
+
+@contextmanager
+def _full_disk(cache: Cache) -> Iterator[None]:
+    """Turn "no space" of a command (tar, make, strip) into the OSError that the cache explains."""
+    try:
+        yield
+    except ProcessError as error:
+        if NO_SPACE in error.output:
+            raise OSError(errno.ENOSPC, NO_SPACE, os.fspath(cache.root)) from error
+        raise
+
+
+def _cpu_seconds() -> float:
+    """Processor time of all children so far that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Make:
+    """``make`` in one pair of source and object tree."""
+
+    def __init__(self, source: Path, objects: Path, inputs: Inputs, cache: Cache) -> None:
+        self.source, self.objects, self.inputs, self.cache = source, objects, inputs, cache
+        self.jobs = len(os.sched_getaffinity(0))
+        self.log = objects / "make.log"
+
+    def build(self, spec: KernelSpec) -> None:
+        """Configure and build. Raises ConfigError for an option that cannot be set, ProcessError."""
+        first = not (self.objects / "vmlinux").is_file()
+        self.log.unlink(missing_ok=True)
+        self._configure(spec)
+        expect_s = FULL_BUILD_CPU_S / self.jobs if first else FURTHER_BUILD_EXPECT_S
+        with step(f"build kernel {spec.name} ({self.inputs.source.description})", expect_s=expect_s) as shown:
+            progress = Progress(shown, FULL_BUILD_FILES if first else 0)
+            self._run(*TARGETS, on_line=progress.line)
+            shown.update(f"{progress.made} files made")
+
+    def _configure(self, spec: KernelSpec) -> None:
+        """Every run anew: a series may change Kconfig files. An unchanged result leaves .config alone."""
+        wanted = self.objects / "guestloop.config"
+        wanted.write_text(kconfig.render(self.inputs.options))
+        self._run("allnoconfig", environment={"KCONFIG_ALLCONFIG": os.fspath(wanted)})
+        where = ", ".join(os.fspath(path) for path in spec.config)
+        kconfig.check(self.inputs.options, self.objects / ".config", where)
+
+    def _run(
+        self,
+        *targets: str,
+        environment: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        # An empty LOCALVERSION keeps a git tree's "+" out of the release, so that kernels of a base
+        # differ in what their patches change and in nothing else.
+        variables = (f"O={self.objects}", "LOCALVERSION=", *self.inputs.toolchain.make_variables)
+        argv: list[proc.Arg] = [
+            proc.find_program("make", hint=BUILD_HINT),
+            "-C",
+            self.source,
+            f"-j{self.jobs}",
+            *variables,
+        ]
+        env = {**self.inputs.toolchain.environment(self.cache), **(environment or {})}
+        try:
+            proc.run([*argv, *targets], env=env, log=self.log, on_line=on_line, hint=f"all of it: {self.log}")
+        except ProcessError as error:
+            raise ProcessError(error.argv, error.status, telling(error.output), hint=error.hint) from None
+
+
+def telling(output: str) -> str:
+    """The lines of make's output that say what went wrong: other jobs go on printing after them (pure)."""
+    lines = [line for line in output.splitlines() if _TELLING.search(line)]
+    return "\n".join(lines) or output
+
+
+class Progress:
+    """Counts the files that make says it makes; ``expected`` 0 when their number is not known."""
+
+    def __init__(self, shown: Step, expected: int) -> None:
+        self.made = 0
+        self._shown, self._expected = shown, expected
+
+    def line(self, line: str) -> None:
+        """Take one line of make's output."""
+        match = _MADE.match(line)
+        if not match:
+            return
+        self.made += 1
+        if self._expected:
+            fraction = min(self.made / self._expected, 0.99)
+            self._shown.update(f"{self.made} of about {self._expected} files, {match[1]}", fraction)
+        else:
+            self._shown.update(f"{self.made} files, {match[1]}")

@@ -1,0 +1,136 @@
+"""Where the source of a kernel comes from, what identifies it, and unpacking it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from guestloop import proc
+from guestloop.cache import Cache, content_key, file_digest
+from guestloop.config import BaseKind, KernelSpec
+from guestloop.errors import ConfigError, LabError
+
+DIGESTS = "file-digests.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The source of a kernel, found on this machine.
+
+    ``identity`` is what the cache keys are made of: equal identity means equal content.
+    ``location`` is a tarball or a git tree (then ``commit`` is set).
+    """
+
+    description: str
+    identity: Mapping[str, str]
+    location: Path
+    commit: str = ""
+
+    @property
+    def key(self) -> str:
+        """Short name of the content, for directories."""
+        return content_key(self.identity)[:12]
+
+    def unpack(self, into: Path) -> None:
+        """Fill an empty directory with the source tree. Raises LabError when it cannot be read."""
+        if self.commit:
+            _unpack_git(self.location, self.commit, into)
+        else:
+            _unpack_tarball(self.location, into)
+        if not (into / "Kconfig").is_file():
+            raise LabError(f"{self.description}: no kernel source in {self.location}: no Kconfig at its top")
+
+
+def find_source(spec: KernelSpec, cache: Cache) -> Source:
+    """Find the base of a kernel without unpacking or reading all of it.
+
+    Raises ConfigError for a path or ref that does not exist, LabError for a package that is not installed.
+    """
+    location, where = spec.base.location, f"{spec.path}: base"
+    if spec.base.kind is BaseKind.GIT:
+        return _find_git(Path(location), spec.base.ref, where)
+    if spec.base.kind is BaseKind.TARBALL:
+        return _find_tarball(Path(location), cache, where)
+    return _find_debian(location, where)
+
+
+def _find_debian(package: str, where: str) -> Source:
+    """The tarball of a Debian source package; dpkg knows its version and checksum without reading it."""
+    query = proc.find_program("dpkg-query", hint=f"not a Debian system? Use 'tarball' or 'git' in {where}")
+    status = proc.run([query, "-W", "-f", "${db:Status-Status} ${Version}", package], check=False)
+    state, _, version = status.output.strip().partition(" ")
+    if status.status != 0 or state != "installed":
+        raise LabError(f"{where}: package {package} is not installed", hint=f"apt-get install {package}")
+    sums = proc.run([query, "--control-show", package, "md5sums"]).output
+    for line in sums.splitlines():
+        md5, _, name = line.partition("  ")
+        if Path(name).parent == Path("usr/src") and Path(name).name.startswith(f"{package}.tar"):
+            identity = {"package": package, "version": version, "md5": md5}
+            return Source(f"{package} {version}", identity, Path("/") / name)
+    raise LabError(f"{where}: package {package} {version} has no usr/src/{package}.tar.*")
+
+
+def _find_tarball(path: Path, cache: Cache, where: str) -> Source:
+    if not path.is_file():
+        raise ConfigError(f"{where}: no such tarball: {path}")
+    return Source(path.name, {"sha256": remembered_digest(path, cache)}, path)
+
+
+def _find_git(repository: Path, ref: str, where: str) -> Source:
+    git = proc.find_program("git")
+    wanted = (f"{ref}^{{commit}}", f"{ref}^{{tree}}")
+    seen = [
+        proc.run([git, "-C", repository, "rev-parse", "--verify", "--quiet", name], check=False)
+        for name in wanted
+    ]
+    if any(done.status for done in seen):
+        reason = seen[0].output.strip() or "not a ref of this repository"
+        raise ConfigError(f"{where}: git {repository}: ref {ref!r}: {reason}")
+    commit, tree = (done.output.strip() for done in seen)
+    return Source(f"git {repository.name} {ref} ({commit[:12]})", {"tree": tree}, repository, commit)
+
+
+def remembered_digest(path: Path, cache: Cache) -> str:
+    """SHA-256 of a large file, computed again only when its size or modification time changed."""
+    stat = path.stat()
+    stamp = f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}"
+    memory = cache.root / DIGESTS
+    if digest := _read_digests(memory).get(stamp):
+        return digest
+    with cache.lock(DIGESTS), cache.disk_errors():
+        known = _read_digests(memory)
+        digest = known[stamp] = known.get(stamp) or file_digest(path)
+        scratch = memory.with_name(f".{DIGESTS}")
+        scratch.write_text(json.dumps(known, indent=1))
+        scratch.replace(memory)
+    return digest
+
+
+def _read_digests(memory: Path) -> dict[str, str]:
+    try:
+        known: dict[str, str] = json.loads(memory.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return known
+
+
+def _unpack_tarball(path: Path, into: Path) -> None:
+    if not path.is_file():
+        raise LabError(
+            f"no such kernel source: {path}", hint="was its package removed by halves? Install it again"
+        )
+    # A large .xz is made of blocks, which xz can unpack on all processors; tar alone uses one.
+    decompress = ["--use-compress-program=xz -T0"] if path.suffix == ".xz" else []
+    # Every kernel tarball keeps the tree below one directory named after the version.
+    proc.run(["tar", *decompress, "-x", "-f", path, "-C", into, "--no-same-owner", "--strip-components=1"])
+
+
+def _unpack_git(repository: Path, commit: str, into: Path) -> None:
+    archive = into.with_name(f"{into.name}.tar")
+    try:
+        proc.run(["git", "-C", repository, "archive", "--format=tar", "-o", archive, commit])
+        proc.run(["tar", "-x", "-f", archive, "-C", into, "--no-same-owner"])
+    finally:
+        archive.unlink(missing_ok=True)

@@ -1,0 +1,152 @@
+"""The work area of one base: its source tree, its object trees, and putting both right after a kill.
+
+::
+
+    <cache>/work/kernel-<base>/
+        source/            the base, unpacked once; a series is in it only while a kernel is built
+        pristine/          the base's own version of every file the series in the tree touches
+        applied.json       written after pristine/ is complete and before the first file is touched
+        objects-<key>/     one object tree per configuration and compiler
+
+Whoever is killed, at any point: when ``applied.json`` exists, the next run puts the files back;
+when an object tree is marked as being made, the next run drops what may be half-written in it.
+All of it is used under one lock (build.py).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from guestloop.kernels import series
+from guestloop.kernels.series import Patch
+from guestloop.kernels.source import Source
+from guestloop.log import step
+
+MAKING = ".guestloop-making"
+UNPACK_EXPECT_S = 20.0
+# Longer than any single command of a kernel build takes: what is older than that was complete when
+# the build was killed.
+SUSPECT_S = 60.0
+
+
+class WorkTree:
+    """Source and object trees of one base, below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.source = root / "source"
+        self._pristine = root / "pristine"
+        self._record = root / "applied.json"
+
+    def prepare(self, source: Source) -> None:
+        """Unpack the base when it is not there; put its files back when a killed run left a series in it."""
+        if self.source.is_dir():
+            self.restore()
+            return
+        scratch = self.root / "source.partial"
+        _remove(scratch)
+        scratch.mkdir(parents=True)
+        with step(f"unpack {source.description}", expect_s=UNPACK_EXPECT_S):
+            source.unpack(scratch)
+        # A record without its tree is of no use (somebody removed the tree to save space).
+        self._record.unlink(missing_ok=True)
+        scratch.rename(self.source)
+
+    @contextmanager
+    def applied(self, patches: Sequence[Patch]) -> Iterator[None]:
+        """The source tree with a series applied, for the time of the body.
+
+        Raises ConfigError when a patch does not apply; the tree is put back on the way out of anything.
+        """
+        self._save(patches)
+        try:
+            series.apply(self.source, patches)
+            yield
+        finally:
+            self.restore()
+
+    def _save(self, patches: Sequence[Patch]) -> None:
+        _remove(self._pristine)
+        touched = sorted({file for patch in patches for file in patch.touches})
+        for file in touched:
+            if (self.source / file).is_file():
+                copy = self._pristine / file
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.source / file, copy)
+        scratch = self._record.with_suffix(".partial")
+        scratch.write_text(
+            json.dumps({"series": [patch.name for patch in patches], "touched": touched}, indent=1)
+        )
+        scratch.replace(self._record)
+
+    def restore(self) -> None:
+        """Put back every file that the recorded series touches; nothing to do when there is no record."""
+        if not self._record.is_file():
+            return
+        for file in json.loads(self._record.read_text())["touched"]:
+            _put_back(self._pristine / file, self.source / file)
+        self._record.unlink()
+        _remove(self._pristine)
+
+    def objects(self, key: str) -> Path:
+        """The object tree for a configuration and compiler, free of what a killed build left half-written."""
+        tree = self.root / f"objects-{key}"
+        tree.mkdir(parents=True, exist_ok=True)
+        if (tree / MAKING).exists():
+            drop_suspects(tree)
+            (tree / MAKING).unlink()
+        return tree
+
+
+def _put_back(pristine: Path, file: Path) -> None:
+    """Give a file its pristine content, or remove it when the base has no such file.
+
+    The file gets a new modification time, not its old one: objects made from the patched file are
+    newer than the old time, and make would keep them.
+    """
+    if not pristine.is_file():
+        file.unlink(missing_ok=True)
+        return
+    if file.is_file() and file.read_bytes() == pristine.read_bytes():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".{file.name}.guestloop")
+    shutil.copyfile(pristine, scratch)
+    shutil.copymode(pristine, scratch)
+    scratch.replace(file)
+
+
+@contextmanager
+def making(objects: Path) -> Iterator[None]:
+    """Mark an object tree while a build writes to it.
+
+    The mark stays when the body is left by an exception: make was killed, or failed and removed by
+    itself what it had not finished; the next run then looks at the newest files only.
+    """
+    (objects / MAKING).touch()
+    yield
+    (objects / MAKING).unlink()
+
+
+def drop_suspects(objects: Path, age_s: float = SUSPECT_S) -> int:
+    """Remove what was written in the last ``age_s`` seconds before a build was killed; gives the number.
+
+    A killed compiler leaves half an object file that make takes for a finished one. ``age_s`` is
+    counted back from the newest file, so it does not matter how long ago the kill was.
+    """
+    files = [path for path in objects.rglob("*") if path.is_file() and not path.is_symlink()]
+    times = {path: path.stat().st_mtime for path in files if path.name != MAKING}
+    newest = max(times.values(), default=0.0)
+    suspects = [path for path, time in times.items() if time >= newest - age_s]
+    for path in suspects:
+        path.unlink()
+    return len(suspects)
+
+
+def _remove(directory: Path) -> None:
+    if directory.exists():
+        shutil.rmtree(directory)

@@ -1,0 +1,98 @@
+"""What the user sees while work goes on: steps with expected time, on stderr.
+
+A step longer than a few seconds says what runs, how far it is and how long it will take. On a
+terminal the line is redrawn; elsewhere (CI) a line is printed when it starts, every
+``HEARTBEAT_S`` seconds, and when it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger("guestloop")
+
+HEARTBEAT_S = 15.0
+REDRAW_S = 1.0
+
+_print_lock = threading.Lock()
+
+
+def say(line: str) -> None:
+    """Print one line for the user."""
+    with _print_lock:
+        print(line, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people write them: ``4.2 s``, ``3 min 05 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+class Step:
+    """A piece of work in progress; ``update`` tells how far it is."""
+
+    def __init__(self, what: str, expect_s: float | None) -> None:
+        self.what, self.expect_s = what, expect_s
+        self.started = time.monotonic()
+        self._status, self._fraction = "", 0.0
+        self._done = threading.Event()
+        self._tty = sys.stderr.isatty()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the step began."""
+        return time.monotonic() - self.started
+
+    def update(self, status: str, fraction: float = 0.0) -> None:
+        """Say how far the work is; ``fraction`` (0..1) makes the remaining time an estimate of its own."""
+        self._status, self._fraction = status, fraction
+
+    def _line(self) -> str:
+        left = ""
+        if self._fraction > 0.05:
+            left = f", about {duration(self.elapsed * (1 / self._fraction - 1))} left"
+        elif self.expect_s:
+            left = f", expected {duration(self.expect_s)}"
+        status = f" {self._status}" if self._status else ""
+        return f"    {self.what}:{status} [{duration(self.elapsed)}{left}]"
+
+    def _beat(self) -> None:
+        while not self._done.wait(REDRAW_S if self._tty else HEARTBEAT_S):
+            with _print_lock:
+                if self._tty:
+                    print(f"\r\033[K{self._line()}", end="", file=sys.stderr, flush=True)
+                else:
+                    print(self._line(), file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self._tty:
+            with _print_lock:
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def step(what: str, *, expect_s: float | None = None) -> Iterator[Step]:
+    """Show ``what`` while the body runs, and how long it took when it ends."""
+    current = Step(what, expect_s)
+    expected = f" (expected {duration(expect_s)})" if expect_s else ""
+    say(f"==> {what}{expected}")
+    beat = threading.Thread(target=current._beat, name="heartbeat", daemon=True)
+    beat.start()
+    outcome = "failed"
+    try:
+        yield current
+        outcome = "done"
+    finally:
+        current._done.set()
+        beat.join()
+        current._clear()
+        status = f": {current._status}" if current._status else ""
+        say(f"    {what}: {outcome} in {duration(current.elapsed)}{status}")

@@ -1,0 +1,232 @@
+"""The only place that starts processes.
+
+``run`` for a command that ends by itself, ``spawn`` for one that lives as long as a ``with`` body.
+Both put the child in its own process group, so that a kill reaches everything it started, and
+register the group with a guard (guard.py) that kills it when this process dies, ``kill -9`` included.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from guestloop.errors import LabError, ProcessError, TimeoutError_
+
+logger = logging.getLogger("guestloop.proc")
+
+KEPT_LINES = 400
+TERM_GRACE_S = 5.0
+INSTALL_HINT = "scripts/run installs what is missing when it runs as root"
+
+Arg = str | os.PathLike[str]
+Popen = subprocess.Popen[bytes]
+
+
+class _Guard:
+    """The guard process of this process, started with the first child."""
+
+    def __init__(self) -> None:
+        self._process: Popen | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
+
+    def tell(self, sign: str, pid: int) -> None:
+        with self._lock:
+            if self._process is None or self._owner != os.getpid():
+                program = [sys.executable, "-I", "-S", os.fspath(Path(__file__).with_name("guard.py"))]
+                self._process = subprocess.Popen(
+                    program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+                )
+                self._owner = os.getpid()
+            assert self._process.stdin is not None
+            # The interpreter may be on its way out, or the guard killed: nothing to add then.
+            with suppress(OSError, ValueError):
+                self._process.stdin.write(f"{sign}{pid}\n".encode())
+                self._process.stdin.flush()
+
+
+_guard = _Guard()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended with status 0 (or one that ``check=False`` let pass)."""
+
+    argv: tuple[str, ...]
+    status: int
+    output: str
+
+
+def paste(argv: Sequence[Arg]) -> str:
+    """The command as it can be pasted into a shell."""
+    return shlex.join(os.fspath(arg) for arg in argv)
+
+
+def find_program(name: str, *, hint: str = "") -> Path:
+    """Path of a program. Raises LabError naming it when it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        raise LabError(f"program not found: {name}", hint=hint or INSTALL_HINT)
+    return Path(found)
+
+
+def run(
+    argv: Sequence[Arg],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | Path | None = None,
+    log: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    timeout_s: float | None = None,
+    check: bool = True,
+    hint: str = "",
+) -> Finished:
+    """Run a command to its end; stdout and stderr together become ``output`` (its last 400 lines).
+
+    ``env`` is added to the environment. ``stdin`` is given as bytes or as a file to read. ``log``
+    gets the whole output, ``on_line`` each line as it comes. Raises ProcessError when the status
+    is not 0 and ``check`` holds, TimeoutError_ after ``timeout_s``, LabError when the program
+    is missing. The process group is killed on the way out of any exception, Ctrl-C included.
+    """
+    args = tuple(os.fspath(arg) for arg in argv)
+    logger.debug("run: %s", paste(args))
+    with spawn(args, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE, quick=True) as process:
+        timed_out = threading.Event()
+        timer = _kill_after(process, timeout_s, timed_out)
+        try:
+            output = _drain(process, log, on_line)
+            status = process.wait()
+        finally:
+            if timer:
+                timer.cancel()
+    if timed_out.is_set():
+        raise TimeoutError_(f"{paste(args)}: still running after {timeout_s:g} s; killed", hint=hint)
+    if status != 0 and check:
+        raise ProcessError(args, status, output, hint=hint)
+    return Finished(args, status, output)
+
+
+def _kill_after(process: Popen, timeout_s: float | None, flag: threading.Event) -> threading.Timer | None:
+    if timeout_s is None:
+        return None
+
+    def expire() -> None:
+        flag.set()
+        kill_group(process, signal.SIGKILL)
+
+    timer = threading.Timer(timeout_s, expire)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _drain(process: Popen, log: Path | None, on_line: Callable[[str], None] | None) -> str:
+    assert process.stdout is not None
+    kept: deque[str] = deque(maxlen=KEPT_LINES)
+    sink: IO[bytes] | None = log.open("ab") if log else None
+    try:
+        for raw in process.stdout:
+            if sink:
+                sink.write(raw)
+            line = raw.decode(errors="replace").rstrip("\n")
+            kept.append(line)
+            if on_line:
+                on_line(line)
+    finally:
+        if sink:
+            sink.close()
+    return "\n".join(kept)
+
+
+@contextmanager
+def spawn(
+    argv: Sequence[Arg],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | Path | int | None = None,
+    stdout: int | IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
+    quick: bool = False,
+) -> Iterator[Popen]:
+    """A helper process in its own process group, ended (TERM, then KILL) when the body is left.
+
+    ``quick`` skips the polite TERM: for commands whose work is dropped on failure anyway.
+    """
+    args = [os.fspath(arg) for arg in argv]
+    with _stdin_source(stdin) as source:
+        try:
+            process = subprocess.Popen(
+                args,
+                cwd=cwd,
+                env={**os.environ, **env} if env else None,
+                stdin=source,
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                pass_fds=tuple(pass_fds),
+            )
+        except FileNotFoundError as error:
+            raise LabError(f"program not found: {args[0]}", hint=INSTALL_HINT) from error
+        except PermissionError as error:
+            raise LabError(f"{args[0]}: {error.strerror}") from error
+    _guard.tell("+", process.pid)
+    if isinstance(stdin, bytes):
+        threading.Thread(target=_feed, args=(process, stdin), daemon=True).start()
+    try:
+        yield process
+    finally:
+        end_group(process, 0.0 if quick else TERM_GRACE_S)
+        for pipe in (process.stdout, process.stdin):
+            if pipe:
+                with suppress(OSError):
+                    pipe.close()
+
+
+@contextmanager
+def _stdin_source(stdin: bytes | Path | int | None) -> Iterator[int | IO[bytes]]:
+    if isinstance(stdin, Path):
+        with stdin.open("rb") as file:
+            yield file
+    elif isinstance(stdin, int):
+        yield stdin
+    else:
+        yield subprocess.DEVNULL if stdin is None else subprocess.PIPE
+
+
+def _feed(process: Popen, data: bytes) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write(data)
+        process.stdin.close()
+
+
+def kill_group(process: Popen, number: signal.Signals) -> None:
+    """Send a signal to a process and everything in its group; a group that is gone is no error."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def end_group(process: Popen, grace_s: float = TERM_GRACE_S) -> None:
+    """Stop a process group: TERM and ``grace_s`` seconds (skipped when 0), then KILL, then reap."""
+    if process.poll() is None and grace_s:
+        kill_group(process, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s)
+    # The leader may be gone while a grandchild lives on, so the group is killed in any case.
+    kill_group(process, signal.SIGKILL)
+    process.wait()
+    _guard.tell("-", process.pid)

@@ -1,0 +1,92 @@
+"""A synchronous front to qemu.qmp's asynchronous client.
+
+All clients share one event loop in one thread. Used on L0 for L1's QEMU and by the agent in L1 for
+the QEMUs of L2 guests. QEMU gets its end of a socket pair as a file descriptor, so there is no
+socket file to collide with, to outgrow the 108 bytes of a path, or to leave behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from qemu.qmp import ExecuteError, QMPClient, QMPError
+
+from guestloop.errors import GuestError, TimeoutError_
+from guestloop.wait import Deadline
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """The event loop that owns every QMP client of this process."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True).start()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), self._loop)
+        return future.result()
+
+
+_loop: _Loop | None = None
+_loop_lock = threading.Lock()
+
+
+def _shared_loop() -> _Loop:
+    global _loop
+    with _loop_lock:
+        if _loop is None:
+            _loop = _Loop()
+        return _loop
+
+
+class Qmp:
+    """One QMP session over a connected socket.
+
+    Raises GuestError when QEMU refuses a command or is gone, TimeoutError_ when it does not answer.
+    """
+
+    def __init__(self, name: str, connected: socket.socket, timeout_s: float = 30.0) -> None:
+        self.name = name
+        self._client = QMPClient(name)
+        self._run("greeting", self._client.connect(connected), timeout_s)
+
+    def execute(self, command: str, timeout_s: float = 30.0, **arguments: object) -> Any:
+        """Run one command and give its ``return``; ``_`` in argument names becomes ``-``."""
+        named = {key.replace("_", "-"): value for key, value in arguments.items()}
+        return self._run(command, self._client.execute(command, named or None), timeout_s)
+
+    def wait_event(
+        self, wanted: Callable[[Mapping[str, Any]], bool], what: str, timeout_s: float
+    ) -> Mapping[str, Any]:
+        """The next event for which ``wanted`` holds; others are dropped."""
+        deadline = Deadline(timeout_s)
+        last = "no event"
+        while not deadline.passed:
+            event: Mapping[str, Any] = self._run(what, self._client.events.get(), deadline.left)
+            if wanted(event):
+                return event
+            last = str(event.get("event"))
+        raise TimeoutError_(f"{self.name}: waited {timeout_s:g} s for {what}; last seen: {last}")
+
+    def close(self) -> None:
+        """Drop the session; QEMU goes on."""
+        # the other end may be gone already, which is what was wanted
+        with suppress(QMPError, OSError, EOFError, TimeoutError):
+            _shared_loop().run(self._client.disconnect(), 5.0)
+
+    def _run(self, what: str, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        try:
+            return _shared_loop().run(work, timeout_s)
+        except ExecuteError as error:
+            raise GuestError(f"{self.name}: QMP {what} refused: {error}") from error
+        except TimeoutError as error:
+            raise TimeoutError_(f"{self.name}: QMP {what}: no answer in {timeout_s:g} s") from error
+        except (QMPError, OSError, EOFError) as error:
+            raise GuestError(f"{self.name}: QMP {what}: connection lost ({error})") from error

@@ -1,0 +1,142 @@
+"""The raw results: what one round measured, as it is stored and as ``verdict.json`` repeats it.
+
+A round file is written once, whole or not at all, by the test that measured it; comparing reads
+round files and nothing else, so a verdict can be recomputed without a guest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from guestloop.config import Mmu
+
+Counts = Mapping[str, int]
+
+
+class Correctness(StrEnum):
+    """Did the guest's memory hold what it must hold?"""
+
+    PASS = "pass"
+    FAIL = "fail"
+    NOT_RUN = "not-run"
+
+
+class Outcome(StrEnum):
+    """What became of a round: ``invalid`` could not prove its events, ``skipped`` lacked something."""
+
+    MEASURED = "measured"
+    INVALID = "invalid"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One test x one MMU mode x one variant, measured on both kernels."""
+
+    test: str
+    mmu: Mmu
+    variant: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        """``asyncpf/shadow/read-shared``, further axes as in ``read-shared,vcpus=4``."""
+        words = [value if axis == "load" else f"{axis}={value}" for axis, value in self.variant.items()]
+        return "/".join([self.test, self.mmu, ",".join(words)])
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A named part of a round with its own counts."""
+
+    seconds: float
+    counters: Counts
+    paths: Counts
+
+
+@dataclass(frozen=True)
+class Round:
+    """One measurement of a cell on one kernel.
+
+    ``events`` prove the work happened (``page_ready``, ``pages_swapped_in``, ...), and
+    ``event`` names the one that flushes are counted against. ``counters`` are differences of KVM's
+    statistics over the round (``remote_tlb_flush_requests``, ``remote_tlb_flush``, and the vCPU
+    counters summed over vCPUs), ``paths`` are flush requests by named call path. ``judged`` names
+    the paths that the workload is about. ``boot`` counts the boots of this kernel's L1 in this run,
+    ``seconds`` is wall time. ``facts`` hold what was read back (module parameters, releases).
+    """
+
+    cell: Cell
+    kernel: str
+    round: int
+    boot: int
+    outcome: Outcome
+    reason: str = ""
+    correctness: Correctness = Correctness.NOT_RUN
+    event: str = ""
+    events: Counts = field(default_factory=dict)
+    counters: Counts = field(default_factory=dict)
+    phases: Mapping[str, Phase] = field(default_factory=dict)
+    paths: Counts = field(default_factory=dict)
+    judged: tuple[str, ...] = ()
+    seconds: float = 0.0
+    facts: Mapping[str, str] = field(default_factory=dict)
+    evidence: tuple[str, ...] = ()
+
+
+def round_path(out: Path, cell: Cell, kernel: str, number: int) -> Path:
+    """Where a round is stored below the result directory."""
+    return out / "rounds" / cell.id / f"{kernel}.{number}.json"
+
+
+def write_round(out: Path, record: Round) -> Path:
+    """Store a round; raises FileExistsError rather than replace a result."""
+    path = round_path(out, record.cell, record.kernel, record.round)
+    write_json(path, asdict(record))
+    return path
+
+
+def write_json(path: Path, data: object, *, replace: bool = False) -> None:
+    """Write a JSON file whole or not at all. Raises FileExistsError unless ``replace``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w") as file:
+            json.dump(data, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            partial.replace(path)
+        else:
+            os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_rounds(out: Path) -> list[Round]:
+    """All stored rounds, by cell, then number, then kernel."""
+    rounds = [parse_round(json.loads(path.read_text())) for path in (out / "rounds").rglob("*.json")]
+    return sorted(rounds, key=lambda item: (item.cell.id, item.round, item.kernel))
+
+
+def parse_cell(data: Mapping[str, Any]) -> Cell:
+    """The inverse of ``asdict`` for a cell."""
+    return Cell(data["test"], Mmu(data["mmu"]), dict(data["variant"]))
+
+
+def parse_round(data: Mapping[str, Any]) -> Round:
+    """The inverse of ``asdict`` for a round."""
+    fields = dict(data)
+    fields["cell"] = parse_cell(data["cell"])
+    fields["outcome"] = Outcome(data["outcome"])
+    fields["correctness"] = Correctness(data["correctness"])
+    fields["phases"] = {name: Phase(**phase) for name, phase in data["phases"].items()}
+    for name in ("judged", "evidence"):
+        fields[name] = tuple(data[name])
+    return Round(**fields)

@@ -1,0 +1,117 @@
+"""``GuestTest``: one round of one cell on one kernel, as an Avocado test.
+
+The only module of the measuring path that knows Avocado. Parameters are flat and unique:
+``kernel``, ``mmu``, ``round``, and the axes of the test's variant.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from avocado import Test
+from avocado.core.exceptions import TestBaseException
+
+from guestloop.cells import cell_of
+from guestloop.config import Mmu
+from guestloop.errors import GuestloopError, LabError
+from guestloop.lab.client import L1, L2, connect
+from guestloop.lab.spec import OUT_VARIABLE
+from guestloop.records import Correctness, Outcome, Round, write_round
+from guestloop.vm.argv import L2Spec
+from guestloop.workloads.measuring import Lacking, Measuring
+
+
+class GuestTest(Test):  # type: ignore[misc]
+    """Base of all guest-in-the-loop tests.
+
+    A subclass says what it is by its tags (the test, and ``load:NAME``) and does its work inside
+    ``with self.round() as this``. Whatever happens, a round is written: measured, invalid (with what
+    was not proven or what broke) or skipped.
+    """
+
+    timeout = 300
+
+    def setUp(self) -> None:
+        self._stack = ExitStack()
+        self._written: Round | None = None
+        out = os.environ.get(OUT_VARIABLE)
+        if not out:
+            raise LabError(f"{OUT_VARIABLE} is not set", hint="start the tests with scripts/run or avocado")
+        self._out = Path(out)
+        self.this = Measuring(
+            cell=cell_of(self.tags, self.params.get("mmu", default=Mmu.TDP)),
+            kernel=self.params.get("kernel", default="unpatched"),
+            number=int(self.params.get("round", default=1)),
+            evidence_directory=self._out / "evidence",
+        )
+
+    @contextmanager
+    def round(self) -> Iterator[Measuring]:
+        """The round: L1 is there with the cell's MMU mode, and the outcome is recorded at the end."""
+        this = self.this
+        try:
+            self._prepare_l1()
+            yield this
+        except Lacking as lack:
+            this.skip(str(lack))
+        except GuestloopError as error:
+            this.invalidate(error.render())
+            self.log.error("%s\n%s", error.render(), getattr(error, "traceback", ""))
+        self._look_for_warnings()
+        self._conclude()
+
+    def _prepare_l1(self) -> None:
+        connection = connect()
+        self._stack.callback(connection.close)
+        fresh = str(self.params.get("fresh_boot", default="no")) == "yes"
+        self.l1 = self.this.l1 = L1(connection, self.this.kernel, fresh=fresh)
+        self.l1.set_mmu(self.this.cell.mmu)
+
+    def start_guest(self, spec: L2Spec) -> L2:
+        """Start an L2 that ends with the test, whichever way the test ends."""
+        return self._stack.enter_context(self.l1.guest(spec))
+
+    def _look_for_warnings(self) -> None:
+        """A complaint of the L1 kernel during a round is a finding about the kernel under test."""
+        if self.this.l1 is None:
+            return
+        try:
+            warnings = self.this.l1.new_warnings()
+        except GuestloopError as error:
+            self.this.invalidate(error.render())
+            return
+        if warnings:
+            self.this.keep("l1-warnings.txt", "\n".join(warnings) + "\n")
+            self.this.judge(False, f"the L1 kernel complained: {warnings[0]}")
+
+    def _conclude(self) -> None:
+        record = self._write()
+        match record.outcome, record.correctness:
+            case Outcome.SKIPPED, _:
+                self.cancel(record.reason)
+            case Outcome.INVALID, _:
+                self.error(f"invalid: {record.reason}")
+            case _, Correctness.FAIL:
+                self.fail(record.reason)
+
+    def _write(self) -> Round:
+        record = self.this.finish()
+        write_round(self._out, record)
+        self._written = record
+        return record
+
+    def tearDown(self) -> None:
+        """Runs in another thread after a timeout, when the body's ``with`` never unwinds."""
+        try:
+            if self._written is None and hasattr(self, "this"):
+                self.this.invalidate("the test did not reach its end (timeout, or an error in the test)")
+                self._write()
+        finally:
+            try:
+                self._stack.close()
+            except (GuestloopError, TestBaseException) as error:
+                # An exception here would replace the real failure.
+                self.log.error("while ending the guests: %s", error)

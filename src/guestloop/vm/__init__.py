@@ -1,0 +1,1 @@
+"""Virtual machines on L0: command lines, L1's life, the link to its agent."""

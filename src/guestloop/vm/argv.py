@@ -1,0 +1,133 @@
+"""Command lines of QEMU, for L1 on L0 and for L2 in L1: pure functions, joined by addition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from guestloop.host import Accelerator
+
+Argv = list[str]
+
+# Where L1's init unpacks the payload disk (guest-images/l1).
+L1_PAYLOAD = "/run/guestloop"
+PAYLOAD_SERIAL, SWAP_SERIAL = "payload", "swap"
+
+
+@dataclass(frozen=True)
+class L1Spec:
+    """One L1. Sizes in MiB; ``qmp_fd`` is inherited, ``swap_fd`` an open file without a name."""
+
+    name: str
+    accelerator: Accelerator
+    kernel: Path
+    root: Path
+    payload: Path
+    console: Path
+    qmp_fd: int
+    swap_fd: int
+    memory_mib: int = 2048
+    cpus: int = 2
+
+
+def l1_argv(spec: L1Spec) -> Argv:
+    """QEMU for L1: SSH only through a forward on loopback, whose port QEMU picks itself."""
+    return [
+        "qemu-system-x86_64",
+        *_identity(f"guestloop-l1-{spec.name}"),
+        *_l1_cpu(spec),
+        *("-m", f"{spec.memory_mib}"),
+        *_l1_kernel(spec),
+        *_read_only_disk("root", spec.root),
+        *_read_only_disk(PAYLOAD_SERIAL, spec.payload),
+        *_swap_disk(spec.swap_fd),
+        *_l1_network(),
+        *("-serial", f"file:{spec.console}"),
+        *("-chardev", f"socket,id=qmp,fd={spec.qmp_fd}", "-mon", "chardev=qmp,mode=control"),
+    ]
+
+
+def _identity(name: str) -> Argv:
+    return ["-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+
+
+def _l1_cpu(spec: L1Spec) -> Argv:
+    """TCG has SVM with nested paging (target/i386/tcg/sysemu/svm_helper.c) and no VMX."""
+    # One core a socket: without ACPI the kernel reads SeaBIOS's MP table, which lists sockets.
+    common = ["-machine", "q35,usb=off,vmport=off,smbus=off,hpet=off"]
+    common += ["-smp", f"{spec.cpus},sockets={spec.cpus}"]
+    if spec.accelerator is Accelerator.KVM:
+        return [*common, "-accel", "kvm", "-cpu", "host"]
+    return [*common, "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,+svm,+npt"]
+
+
+def _l1_kernel(spec: L1Spec) -> Argv:
+    words = [
+        "console=ttyS0 root=/dev/vda ro rootfstype=ext4 init=/sbin/init printk.devkmsg=on",
+        # Without ACPI nothing tells where q35's PM timer is, and without it the TSC is calibrated only
+        # now and then. With a TSC of 0 kHz KVM never enters a guest (x86.c: kvm_guest_time_update).
+        "panic=-1 oops=panic tsc=reliable pmtmr=0x608",
+    ]
+    return ["-kernel", f"{spec.kernel}", "-append", " ".join(words)]
+
+
+def _read_only_disk(serial: str, path: Path) -> Argv:
+    """A disk that several QEMUs may share."""
+    return [
+        *("-blockdev", f"driver=file,node-name={serial},filename={path},read-only=on,locking=off"),
+        *("-device", f"virtio-blk-pci,drive={serial},serial={serial}"),
+    ]
+
+
+def _swap_disk(descriptor: int) -> Argv:
+    """A file without a name, so that nothing is left of it however QEMU ends."""
+    return [
+        *("-add-fd", f"fd={descriptor},set=1"),
+        *("-blockdev", "driver=file,node-name=swap,filename=/dev/fdset/1,cache.no-flush=on,locking=off"),
+        *("-device", f"virtio-blk-pci,drive=swap,serial={SWAP_SERIAL}"),
+    ]
+
+
+def _l1_network() -> Argv:
+    return [
+        *("-netdev", "user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
+    ]
+
+
+@dataclass(frozen=True)
+class L2Spec:
+    """One L2, as the agent starts it in L1. Sizes in MiB."""
+
+    name: str
+    memory_mib: int = 128
+    vcpus: int = 2
+    kvmapf: bool = True
+
+
+def l2_argv(spec: L2Spec) -> Argv:
+    """QEMU for L2; ``@qmp@`` and ``@port@`` are file descriptors that the agent fills in."""
+    return [
+        "qemu-system-x86_64-microvm",
+        *_identity(f"guestloop-l2-{spec.name}"),
+        *("-machine", "microvm,rtc=on,acpi=off,memory-backend=ram"),
+        *("-accel", "kvm", "-cpu", "host", "-smp", f"{spec.vcpus},sockets={spec.vcpus}"),
+        *("-m", f"{spec.memory_mib}"),
+        *("-object", f"memory-backend-ram,id=ram,size={spec.memory_mib}M"),
+        *_l2_kernel(spec),
+        *("-serial", f"file:{L1_PAYLOAD}/l2/{spec.name}/console.log"),
+        *("-chardev", "socket,id=qmp,fd=@qmp@", "-mon", "chardev=qmp,mode=control"),
+        *("-chardev", "socket,id=port,fd=@port@", "-device", "virtio-serial-device"),
+        *("-device", "virtserialport,chardev=port,name=guestloop"),
+    ]
+
+
+def _l2_kernel(spec: L2Spec) -> Argv:
+    words = ["console=ttyS0 loglevel=4 panic=-1 oops=panic reboot=t"]
+    if not spec.kvmapf:
+        words.append("no-kvmapf")
+    return [
+        *("-kernel", f"{L1_PAYLOAD}/l2/vmlinux"),
+        *("-initrd", f"{L1_PAYLOAD}/l2/initramfs.cpio"),
+        *("-append", " ".join(words)),
+    ]

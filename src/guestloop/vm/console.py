@@ -1,0 +1,38 @@
+"""Read a guest's console file as it grows: markers to wait for, panics and warnings to report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PANIC = re.compile(r"Kernel panic|Oops:|kernel BUG at|general protection fault|Attempted to kill init")
+WARNING = re.compile(r"WARNING: |BUG: |INFO: task .* blocked|rcu: INFO: .*stall|soft lockup|Call Trace:")
+
+
+class Console:
+    """The console file of one guest, which QEMU writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def text(self) -> str:
+        """All of it so far; empty when QEMU has not made the file yet."""
+        return self.path.read_text(errors="replace") if self.path.exists() else ""
+
+    def has(self, marker: str) -> bool:
+        return marker in self.text()
+
+    def tail(self, lines: int = 25) -> str:
+        """Its end, indented, for a message."""
+        return "\n".join(f"  console | {line}" for line in self.text().splitlines()[-lines:])
+
+    def panic(self) -> str:
+        """The first line that tells of a panic, or nothing."""
+        return next(iter(self._matching(PANIC)), "")
+
+    def warnings(self) -> list[str]:
+        """Lines in which the kernel complains, panics included."""
+        return self._matching(re.compile(f"{PANIC.pattern}|{WARNING.pattern}"))
+
+    def _matching(self, pattern: re.Pattern[str]) -> list[str]:
+        return [line.strip() for line in self.text().splitlines() if pattern.search(line)]

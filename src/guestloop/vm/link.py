@@ -1,0 +1,156 @@
+"""The link to L1's agent: one SSH connection, one channel of JSON lines. The only user of paramiko."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import queue
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from guestloop.errors import GuestError, TimeoutError_
+from guestloop.wait import Deadline, wait_for
+
+# Failed attempts while L1 boots are expected; paramiko logs each with a traceback at ERROR.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+AGENT_PORT = 7070
+RETRIED = (paramiko.SSHException, OSError, EOFError)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Client key (file) and the server's public key (``ssh-ed25519 AAAA...``) baked into the image."""
+
+    client: Path
+    host_public: str
+
+
+class Link:
+    """Calls methods of the agent in one L1; safe to use from several threads."""
+
+    def __init__(self, name: str, port: int, keys: Keys, seconds: float) -> None:
+        self.name = name
+        self._pending: dict[int, queue.Queue[dict[str, Any] | None]] = {}
+        self._lock = threading.Lock()
+        self._next = 0
+        self._closed = False
+        deadline = Deadline(seconds)
+        self._client = self._connect(port, keys, deadline)
+        try:
+            self._channel = self._open_channel(deadline)
+        except BaseException:
+            self._client.close()
+            raise
+        threading.Thread(target=self._receive, name=f"link-{name}", daemon=True).start()
+
+    def _connect(self, port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:
+        last: Exception | None = None
+
+        def attempt() -> paramiko.SSHClient | None:
+            nonlocal last
+            client = paramiko.SSHClient()
+            client.set_missing_host_key_policy(paramiko.RejectPolicy())
+            kind, _, blob = keys.host_public.strip().partition(" ")
+            pinned = paramiko.PKey.from_type_string(kind, _decode(blob))
+            client.get_host_keys().add(f"[127.0.0.1]:{port}", kind, pinned)
+            try:
+                client.connect(
+                    "127.0.0.1",
+                    port,
+                    username="root",
+                    pkey=paramiko.Ed25519Key.from_private_key_file(str(keys.client)),
+                    timeout=5,
+                    banner_timeout=10,
+                    auth_timeout=20,
+                    allow_agent=False,
+                    look_for_keys=False,
+                )
+            except paramiko.BadHostKeyException:
+                client.close()
+                raise
+            except RETRIED as error:
+                # QEMU's forward accepts before sshd listens; what follows is silence or a reset.
+                last = error
+                client.close()
+                return None
+            return client
+
+        return wait_for(f"SSH to L1 {self.name}", attempt, deadline.left, last_seen=lambda: repr(last))
+
+    def _open_channel(self, deadline: Deadline) -> paramiko.Channel:
+        transport = self._client.get_transport()
+        assert transport is not None
+        transport.set_keepalive(30)
+        last: Exception | None = None
+
+        def attempt() -> paramiko.Channel | None:
+            nonlocal last
+            try:
+                return transport.open_channel(
+                    "direct-tcpip", ("127.0.0.1", AGENT_PORT), ("127.0.0.1", 0), timeout=10
+                )
+            except paramiko.ChannelException as error:
+                last = error  # sshd is up before the agent listens
+                return None
+
+        return wait_for(f"the agent in L1 {self.name}", attempt, deadline.left, last_seen=lambda: repr(last))
+
+    def _receive(self) -> None:
+        with suppress(OSError, ValueError, socket.timeout):
+            for line in self._channel.makefile("r"):
+                answer = json.loads(line)
+                with self._lock:
+                    waiting = self._pending.pop(answer["id"], None)
+                if waiting:
+                    waiting.put(answer)
+        with self._lock:
+            self._closed = True
+            for waiting in self._pending.values():
+                waiting.put(None)
+            self._pending.clear()
+
+    def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
+        """Call a method of the agent and give its result.
+
+        Raises GuestError with the agent's traceback when it raised, GuestError when the link is
+        lost, TimeoutError_ after ``timeout_s``.
+        """
+        mailbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        with self._lock:
+            if self._closed:
+                raise GuestError(f"L1 {self.name}: the link to the agent is lost")
+            self._next += 1
+            identity = self._next
+            self._pending[identity] = mailbox
+            line = json.dumps({"id": identity, "method": method, "params": params})
+            try:
+                self._channel.sendall(line.encode() + b"\n")
+            except OSError as error:
+                raise GuestError(f"L1 {self.name}: the link to the agent is lost ({error})") from error
+        try:
+            answer = mailbox.get(timeout=timeout_s)
+        except queue.Empty:
+            with self._lock:
+                self._pending.pop(identity, None)
+            raise TimeoutError_(f"L1 {self.name}: {method}: no answer in {timeout_s:g} s") from None
+        if answer is None:
+            raise GuestError(f"L1 {self.name}: the link was lost during {method}")
+        if fault := answer.get("error"):
+            raise GuestError(f"L1 {self.name}: {method}: {fault['message']}", traceback=fault["traceback"])
+        return answer["result"]
+
+    def close(self) -> None:
+        """Drop the connection; L1 and its agent go on."""
+        self._client.close()
+
+
+def _decode(blob: str) -> bytes:
+    return base64.b64decode(blob.split(" ", maxsplit=1)[0])

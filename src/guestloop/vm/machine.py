@@ -1,0 +1,158 @@
+"""One L1: boot it, talk to its agent, notice when it breaks, end it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guestloop import proc
+from guestloop.errors import GuestError, GuestloopError
+from guestloop.host import Accelerator
+from guestloop.qmp import Qmp
+from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv
+from guestloop.vm.console import Console
+from guestloop.vm.link import Keys, Link
+from guestloop.wait import wait_for
+
+BOOT_DEADLINE_S = 120.0
+SWAP_MIB = 1024
+READY_MARKER = "guestloop-init: agent and sshd started"
+
+
+@dataclass(frozen=True)
+class L1Parts:
+    """What an L1 is made of; ``build_id`` is what the booted kernel must report."""
+
+    name: str
+    accelerator: Accelerator
+    kernel: Path
+    build_id: str
+    root: Path
+    payload: Path
+    keys: Keys
+
+
+class Machine:
+    """A running L1. Closing it ends QEMU softly (QMP quit), then hard."""
+
+    def __init__(self, parts: L1Parts, directory: Path) -> None:
+        self.parts, self.directory = parts, directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.console = Console(directory / "console.log")
+        self.output = directory / "qemu.log"
+        self._stack = ExitStack()
+        started = time.monotonic()
+        try:
+            self._launch()
+            self._link = self._connect()
+            self.hello: dict[str, Any] = self.call("agent.hello", timeout_s=30)
+            self._check_kernel()
+            self.call("memory.swap_on", {"serial": SWAP_SERIAL})
+        except BaseException:
+            self.close()
+            raise
+        self.boot_seconds = time.monotonic() - started
+
+    def _launch(self) -> None:
+        swap = tempfile.TemporaryFile(dir=self.directory)  # noqa: SIM115 - lives as long as L1
+        self._stack.callback(swap.close)
+        swap.truncate(SWAP_MIB << 20)
+        ours, theirs = socket.socketpair()
+        descriptors = [theirs.fileno(), swap.fileno()]
+        with theirs:
+            _make_swap(swap.fileno())
+            spec = L1Spec(
+                name=self.parts.name,
+                accelerator=self.parts.accelerator,
+                kernel=self.parts.kernel,
+                root=self.parts.root,
+                payload=self.parts.payload,
+                console=self.console.path,
+                qmp_fd=descriptors[0],
+                swap_fd=descriptors[1],
+            )
+            argv = l1_argv(spec)
+            (self.directory / "argv").write_text(proc.paste(argv) + "\n")
+            output = self._stack.enter_context(self.output.open("wb"))
+            self.process = self._stack.enter_context(
+                proc.spawn(argv, stdout=output, pass_fds=descriptors, quick=True)
+            )
+        try:
+            self.qmp = Qmp(self.parts.name, ours)
+        except GuestloopError as error:
+            raise GuestError(f"L1 {self.parts.name}: QEMU did not start\n{self._why()}") from error
+        self._stack.callback(self._quit)
+
+    def _connect(self) -> Link:
+        def sshd_is_near() -> bool | None:
+            self.check_alive()
+            return True if self.console.has(READY_MARKER) else None
+
+        what = f"L1 {self.parts.name} to boot"
+        wait_for(what, sshd_is_near, BOOT_DEADLINE_S, interval=0.02, last_seen=lambda: self.console.tail(1))
+        link = Link(self.parts.name, self._forwarded_port(), self.parts.keys, BOOT_DEADLINE_S)
+        self._stack.callback(link.close)
+        return link
+
+    def _forwarded_port(self) -> int:
+        """The port of L0 that QEMU picked: the only place that tells it is the human monitor."""
+        text = self.qmp.execute("human-monitor-command", command_line="info usernet")
+        found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", text)
+        if not found:
+            raise GuestError(f"L1 {self.parts.name}: no SSH forward in QEMU's 'info usernet':\n{text}")
+        return int(found[1])
+
+    def _check_kernel(self) -> None:
+        seen = self.hello["build_id"]
+        if seen != self.parts.build_id:
+            raise GuestError(
+                f"L1 {self.parts.name} runs another kernel than was built: build id {seen or 'none'}, "
+                f"wanted {self.parts.build_id}"
+            )
+
+    def call(self, method: str, params: dict[str, Any] | None = None, timeout_s: float = 60.0) -> Any:
+        """Call the agent. A panic or the death of QEMU is told in its place when the link breaks."""
+        try:
+            return self._link.call(method, params or {}, timeout_s)
+        except GuestloopError:
+            self.check_alive()
+            raise
+
+    def check_alive(self) -> None:
+        """Raise GuestError when QEMU has ended or the L1 kernel has panicked."""
+        panic = self.console.panic()
+        status = self.process.poll()
+        if panic:
+            raise GuestError(f"L1 {self.parts.name} panicked: {panic}\n{self._why()}")
+        if status is not None:
+            ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+            raise GuestError(f"L1 {self.parts.name}: QEMU ended ({ended})\n{self._why()}")
+
+    def _why(self) -> str:
+        output = self.output.read_text(errors="replace").splitlines() if self.output.exists() else []
+        lines = [f"  qemu | {line}" for line in output[-10:]]
+        return "\n".join([*lines, self.console.tail()])
+
+    def _quit(self) -> None:
+        with suppress(GuestloopError):
+            self.qmp.execute("quit", 5.0)
+        with suppress(Exception):
+            self.process.wait(5.0)
+        self.qmp.close()
+
+    def close(self) -> None:
+        """End QEMU and drop everything that belongs to it."""
+        self._stack.close()
+
+
+def _make_swap(descriptor: int) -> None:
+    """Write the swap header through the descriptor: the file has no name."""
+    path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    proc.run(["mkswap", path], timeout_s=30)

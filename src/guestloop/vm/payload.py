@@ -1,0 +1,77 @@
+"""The payload disk of an L1: a plain tar of what L1 runs, unpacked by its init into tmpfs.
+
+It holds the KVM modules under test, the agent with what it imports, and L2's kernel and
+initramfs. The root disk stays the same for all kernels and can be shared.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from guestloop.cache import Cache, file_digest
+from guestloop.errors import LabError
+from guestloop.vm.argv import L1_PAYLOAD
+from guestloop.vm.link import AGENT_PORT
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# The ground that the agent stands on; a selftest checks that it imports nothing else.
+AGENT_MODULES = ("__init__.py", "errors.py", "wait.py", "proc.py", "guard.py", "qmp.py")
+
+START = f"""#!/bin/sh
+cd {L1_PAYLOAD}
+exec env PYTHONPATH={L1_PAYLOAD}/lib python3 -m guestloop.agent {AGENT_PORT} {L1_PAYLOAD}
+"""
+
+
+def build_payload(cache: Cache, modules: Mapping[str, Path], l2_kernel: Path, l2_initramfs: Path) -> Path:
+    """The tar for these modules and this L2, from the cache when it is there."""
+    files = dict(_files(modules, l2_kernel, l2_initramfs))
+    digests = {name: file_digest(path) for name, path in files.items()}
+
+    def make(directory: Path) -> None:
+        with (directory / "payload.tar").open("wb") as sink:
+            _write_tar(sink, files)
+
+    inputs = {"start": START, "files": digests}
+    return cache.obtain("payload", inputs, make) / "payload.tar"
+
+
+def _files(modules: Mapping[str, Path], l2_kernel: Path, l2_initramfs: Path) -> Iterator[tuple[str, Path]]:
+    for module in modules.values():
+        yield f"modules/{module.name}", module
+    for name in AGENT_MODULES:
+        yield f"lib/guestloop/{name}", PACKAGE / name
+    for path in sorted((PACKAGE / "agent").glob("*.py")):
+        yield f"lib/guestloop/agent/{path.name}", path
+    for path in sorted(_find_qmp().glob("*.py")):
+        yield f"lib/qemu/qmp/{path.name}", path
+    yield "l2/vmlinux", l2_kernel
+    yield "l2/initramfs.cpio", l2_initramfs
+
+
+def _find_qmp() -> Path:
+    spec = importlib.util.find_spec("qemu.qmp")
+    if spec is None or spec.origin is None:
+        raise LabError("the Python package qemu.qmp is not installed", hint="scripts/run installs it")
+    return Path(spec.origin).parent
+
+
+def _write_tar(sink: io.BufferedWriter, files: Mapping[str, Path]) -> None:
+    with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, path in files.items():
+            with path.open("rb") as file:
+                tar.addfile(_entry(name, path.stat().st_size), file)
+        start = _entry("start", len(START))
+        start.mode = 0o755
+        tar.addfile(start, io.BytesIO(START.encode()))
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    """Nothing of this machine (owner, time) goes in: equal content gives an equal tar."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o644
+    return entry

@@ -1,0 +1,1 @@
+"""What L2 guests are put through: prepare, drive, prove that it happened, judge."""

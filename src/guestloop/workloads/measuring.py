@@ -1,0 +1,162 @@
+"""A round in the making: what is counted while a workload runs, and what that proves.
+
+The counting interval is bounded by two readings while the guest's load is at rest, so that the
+counters and the call-path histogram are of the same events.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from guestloop import counters
+from guestloop.errors import GuestloopError
+from guestloop.lab.client import L1, L2
+from guestloop.records import Cell, Correctness, Outcome, Phase, Round
+
+# What the tracepoints of KVM are called in a result (arch/x86/include/asm/trace/kvm.h, trace/events/kvm.h).
+EVENT_NAMES = {
+    "kvm_async_pf_ready": "page_ready",
+    "kvm_async_pf_not_present": "page_not_present",
+    "kvm_async_pf_completed": "page_completed",
+    "kvm_try_async_get_page": "async_get_page",
+    "kvm_age_hva": "age_hva",
+    "kvm_test_age_hva": "test_age_hva",
+}
+SWAPPED_IN = "pages_swapped_in"
+SWAPPED_OUT = "pages_swapped_out"
+
+
+class NotProven(GuestloopError):
+    """The round did not prove that its events happened: it is invalid, and never a pass."""
+
+
+class Lacking(GuestloopError):
+    """This machine or kernel lacks something that the cell needs: it is skipped, with the reason."""
+
+
+@dataclass
+class Measuring:
+    """Everything a round has found out so far; ``finish`` makes the record of it."""
+
+    cell: Cell
+    kernel: str
+    number: int
+    evidence_directory: Path
+    l1: L1 | None = None
+    event: str = ""
+    judged: tuple[str, ...] = ()
+    phases: dict[str, Phase] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
+    correctness: Correctness = Correctness.NOT_RUN
+    reasons: list[str] = field(default_factory=list)
+    evidence: list[str] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    outcome: Outcome = Outcome.MEASURED
+    started: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def counting(self, l2: L2, phase: str) -> Iterator[None]:
+        """Count while the body runs: KVM's counters, flushes by path, events, and L1's swapping."""
+        l1 = l2.l1
+        l1.call("trace.arm", request=l1.request)
+        started = time.monotonic()
+        before, vm_before = l2.call("counters"), l1.call("memory.read_vmstat")
+        yield
+        after, vm_after = l2.call("counters"), l1.call("memory.read_vmstat")
+        seconds = time.monotonic() - started
+        histograms: dict[str, str] = l1.call("trace.read")
+        l1.call("trace.disarm")
+        self.keep(f"{phase}.paths.txt", histograms["request"])
+        self._add_phase(phase, seconds, counters.diff(before, after), histograms, l1.request)
+        self._add_events(histograms, vm_before, vm_after)
+
+    def _add_phase(
+        self,
+        name: str,
+        seconds: float,
+        moved: dict[str, int],
+        histograms: Mapping[str, str],
+        request: int,
+    ) -> None:
+        histogram = counters.parse_histogram(histograms["request"])
+        paths = counters.attribute(histogram, request)
+        requests = moved[counters.FLUSH_REQUESTS]
+        if reason := counters.inconsistency(paths, requests, dropped=histogram.dropped):
+            self.invalidate(f"{name}: {reason}")
+        self.phases[name] = Phase(seconds, moved, paths)
+
+    def _add_events(
+        self, histograms: Mapping[str, str], before: Mapping[str, int], after: Mapping[str, int]
+    ) -> None:
+        for tracepoint, event in EVENT_NAMES.items():
+            if tracepoint in histograms:
+                hits = counters.parse_histogram(histograms[tracepoint]).hits
+                self.events[event] = self.events.get(event, 0) + hits
+        for event, stat in ((SWAPPED_IN, "pswpin"), (SWAPPED_OUT, "pswpout")):
+            self.events[event] = self.events.get(event, 0) + after[stat] - before[stat]
+
+    def require(self, event: str, least: int) -> None:
+        """The round is invalid unless this event happened ``least`` times."""
+        seen = self.events.get(event, 0)
+        if seen < least:
+            self.invalidate(f"{event}: {seen} seen, at least {least} needed")
+
+    def judge(self, correct: bool, reason: str = "") -> None:
+        """Add one finding on the guest's memory: a single wrong one makes the round's correctness FAIL."""
+        if not correct:
+            self.correctness = Correctness.FAIL
+            self.reasons.append(reason)
+        elif self.correctness is Correctness.NOT_RUN:
+            self.correctness = Correctness.PASS
+
+    def invalidate(self, reason: str) -> None:
+        """Mark the round as one that proves nothing."""
+        self.outcome = Outcome.INVALID
+        self.reasons.append(reason)
+
+    def skip(self, reason: str) -> None:
+        """Mark the round as one that this machine or kernel cannot do."""
+        self.outcome = Outcome.SKIPPED
+        self.reasons.append(reason)
+
+    def keep(self, name: str, text: str) -> None:
+        """Store a piece of evidence beside the results."""
+        path = self.evidence_directory / self.cell.id / f"{self.kernel}.{self.number}.{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        self.evidence.append(str(path.relative_to(self.evidence_directory.parent)))
+
+    def finish(self) -> Round:
+        """The record of this round; counters and paths are summed over its phases."""
+        if self.outcome is Outcome.MEASURED and self.correctness is Correctness.NOT_RUN:
+            self.invalidate("the guest's memory was not checked")
+        return Round(
+            cell=self.cell,
+            kernel=self.kernel,
+            round=self.number,
+            boot=self.l1.boot if self.l1 else 0,
+            outcome=self.outcome,
+            reason="; ".join(self.reasons),
+            correctness=self.correctness,
+            event=self.event,
+            events=self.events,
+            counters=_sum(phase.counters for phase in self.phases.values()),
+            phases=self.phases,
+            paths=_sum(phase.paths for phase in self.phases.values()),
+            judged=self.judged,
+            seconds=time.monotonic() - self.started,
+            facts=self.facts | (self.l1.facts if self.l1 else {}),
+            evidence=tuple(self.evidence),
+        )
+
+
+def _sum(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for name, value in part.items():
+            total[name] = total.get(name, 0) + value
+    return total
