@@ -100,7 +100,8 @@ static void *work(void *argument)
 
 	settle_on(worker->vcpu);
 	for (worker->laps_begun = 1; visit_all(worker); worker->laps_begun++)
-		atomic_fetch_add(&worker->laps, 1);
+		if (atomic_fetch_add(&worker->laps, 1) + 1 == worker->team->laps_wanted)
+			break;
 	return NULL;
 }
 
@@ -122,9 +123,10 @@ static void forget_counts(struct team *team)
 	}
 }
 
-bool team_start(struct team *team)
+bool team_start(struct team *team, uint64_t laps)
 {
 	forget_counts(team);
+	team->laps_wanted = laps;
 	for (unsigned i = 0; i < worker_count(team); i++)
 		if (pthread_create(&threads[i], NULL, work, &team->workers[i])) {
 			stop_first(team, i);
@@ -154,4 +156,9 @@ struct tally team_tally(struct team *team)
 			tally.laps = laps;
 	}
 	return tally;
+}
+
+bool team_finished(struct team *team)
+{
+	return team->laps_wanted && team_tally(team).laps >= team->laps_wanted;
 }

@@ -32,6 +32,7 @@ struct team {
 	const struct load *load;
 	struct region *region;
 	unsigned crews, window;
+	uint64_t laps_wanted; /* 0: until stopped */
 	atomic_bool stop;
 	atomic_ulong bad;
 	bool running;
@@ -52,8 +53,14 @@ struct tally {
 void team_prepare(struct team *team, const struct load *load, struct region *region, unsigned crews,
 		  unsigned window);
 
-/* Start the threads, counting from 0; false when one cannot be made (none is left then). */
-bool team_start(struct team *team);
+/*
+ * Start the threads, counting from 0, for so many laps of each worker (0: until stopped). False when one
+ * cannot be made (none is left then).
+ */
+bool team_start(struct team *team, uint64_t laps);
+
+/* Whether every worker has done the laps it was started for. */
+bool team_finished(struct team *team);
 
 /* Stop them and wait until they have ended. */
 void team_stop(struct team *team);

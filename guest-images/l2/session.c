@@ -13,6 +13,7 @@
 #include "region.h"
 
 #define PROGRESS_MS 1000
+#define FINISHED_MS 25 /* how often it is looked whether a load has done its laps */
 #define MAX_MIB 65536
 #define DEFAULT_WINDOW 4
 
@@ -66,13 +67,17 @@ static void do_load(struct command *command)
 	    (unsigned long)region.memory, vcpus, crews, window);
 }
 
-static void do_start(void)
+static void do_start(struct command *command)
 {
+	uint64_t laps = command_number(command, "laps", 0, 0, UINT64_MAX);
+
+	if (!command_sound(command))
+		return refuse(command->fault);
 	if (!loaded || team.running)
 		return refuse(loaded ? "already-running" : "nothing-loaded");
 	region_forgive_reports();
 	started_ms = progress_ms = now_ms();
-	if (!team_start(&team))
+	if (!team_start(&team, laps))
 		return refuse("cannot-make-threads");
 	say("running");
 }
@@ -127,14 +132,18 @@ static bool obey(char *line)
 		const char *verb;
 		void (*act)(void);
 	} simple[] = {
-		{ "hello", do_hello }, { "start", do_start },	{ "stop", do_stop },
-		{ "check", do_check }, { "unload", do_unload }, { "quit", do_quit },
+		{ "hello", do_hello },	 { "stop", do_stop }, { "check", do_check },
+		{ "unload", do_unload }, { "quit", do_quit },
 	};
 	struct command command;
 
 	command_parse(&command, line);
 	if (strcmp(command.verb, "load") == 0) {
 		do_load(&command);
+		return true;
+	}
+	if (strcmp(command.verb, "start") == 0) {
+		do_start(&command);
 		return true;
 	}
 	if (!command_sound(&command)) {
@@ -169,7 +178,7 @@ bool session_run(unsigned vcpu_count)
 	vcpus = vcpu_count;
 	do_hello();
 	for (;;) {
-		switch (port_read_line(line, team.running ? PROGRESS_MS / 4 : PROGRESS_MS)) {
+		switch (port_read_line(line, team.running ? FINISHED_MS : PROGRESS_MS)) {
 		case HEARD_LINE:
 			if (!obey(line))
 				return true;
@@ -182,6 +191,8 @@ bool session_run(unsigned vcpu_count)
 		case HEARD_NOTHING:
 			break;
 		}
+		if (team.running && team_finished(&team))
+			do_stop();
 		report_progress();
 	}
 }

@@ -14,8 +14,11 @@ from guestloop.errors import GuestError
 
 TRACEFS = Path("/sys/kernel/tracing")
 PROBE = "guestloop/request"
-# %di and %si hold the first two arguments on x86-64 at function entry.
-PROBE_DEFINITION = f"p:{PROBE} kvm:kvm_make_all_cpus_request vm=%di:x64 req=%si:u32"
+# %di and %si hold the first two arguments on x86-64. At function entry the frame-pointer unwinder would
+# lose the direct caller; 4 bytes on, the frame is there. Where no instruction begins there, the kernel
+# says EILSEQ and the entry has to do.
+PROBE_OFFSETS = ("+4", "")
+PROBE_DEFINITION = "p:{probe} kvm:kvm_make_all_cpus_request{offset} vm=%di:x64 req=%si:u32"
 STACK_TRIGGER = "hist:keys=common_stacktrace,req,vm:size=8192"
 COUNT_TRIGGER = "hist:keys=common_cpu"
 KVM_EVENTS = (
@@ -53,7 +56,7 @@ class Trace:
         loaded. Triggers must be gone before KVM can be unloaded, see ``disarm``.
         """
         self.disarm()
-        write_control(self._root / "kprobe_events", PROBE_DEFINITION)
+        self._define_probe()
         self._trigger(PROBE, f"{STACK_TRIGGER} if req=={request}")
         self._trigger("kvm/kvm_async_pf_ready", COUNT_TRIGGER)
         counted = ["kvm_async_pf_ready"]
@@ -62,6 +65,17 @@ class Trace:
                 self._trigger(f"kvm/{event}", COUNT_TRIGGER)
                 counted.append(event)
         return counted
+
+    def _define_probe(self) -> None:
+        for offset in PROBE_OFFSETS:
+            definition = PROBE_DEFINITION.format(probe=PROBE, offset=offset)
+            try:
+                write_control(self._root / "kprobe_events", definition)
+            except GuestError:
+                if offset == PROBE_OFFSETS[-1]:
+                    raise
+            else:
+                return
 
     def read(self) -> dict[str, str]:
         """The histograms as the kernel prints them: ``request``, and one per event of KVM."""

@@ -87,5 +87,5 @@ def _parts(
         build_id=kernel.build_ids["vmlinux"],
         root=root.disk,
         payload=build_payload(cache, kernel.modules, l2_kernel, l2_initramfs),
-        keys=Keys(root.client_key, root.host_public_key),
+        keys=Keys(root.client_key, root.host_key),
     )

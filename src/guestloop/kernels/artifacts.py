@@ -29,7 +29,8 @@ class Kernel:
     symbols. ``modules`` maps names (``kvm-amd``) to files without debug information, each after the
     ones it needs, so that they can be loaded in this order. ``build_ids`` maps ``vmlinux`` and the
     names of modules to the hexadecimal GNU build-id that the running kernel shows in
-    ``/sys/kernel/notes`` and ``/sys/module/<name>/notes/.note.gnu.build-id``.
+    ``/sys/kernel/notes`` and ``/sys/module/<name>/notes/.note.gnu.build-id``. ``tlb_flush_request`` is
+    the number of KVM_REQ_TLB_FLUSH in its source, which call-path counting filters by.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Kernel:
     directory: Path
     modules: Mapping[str, Path]
     build_ids: Mapping[str, str]
+    tlb_flush_request: int
     provenance: Mapping[str, Any]
 
     @property
@@ -67,6 +69,7 @@ def read_kernel(spec: KernelSpec, sha256: str, directory: Path) -> Kernel:
         directory=directory,
         modules={name: directory / "modules" / f"{name}.ko" for name in data["modules"]},
         build_ids=data["build_ids"],
+        tlb_flush_request=data["tlb_flush_request"],
         provenance=data["provenance"],
     )
 

@@ -24,6 +24,7 @@ from guestloop.config import KernelSpec
 from guestloop.errors import CacheError, ProcessError
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
+from guestloop.kernels.requests import flush_request
 from guestloop.kernels.series import NO_SPACE, Patch, read_patch
 from guestloop.kernels.source import Source, find_source
 from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
@@ -32,7 +33,7 @@ from guestloop.log import Step, step
 
 KIND = "kernel"
 # Part of every key: raise it when this package builds or packs the same input in another way.
-RECIPE = 1
+RECIPE = 2
 TARGETS = ("vmlinux", "modules")
 
 # Of a first build with the shipped configuration: files made, and processor time on a slow core.
@@ -116,10 +117,10 @@ def _make(spec: KernelSpec, inputs: Inputs, cache: Cache, into: Path) -> None:
             Make(tree.source, objects, inputs, cache).build(spec)
             took = {"seconds": round(time.monotonic() - started, 1)}
             took["cpu_seconds"] = round(_cpu_seconds() - spent, 1)
-            artifacts.collect(objects, into, _describe(inputs, took))
+            artifacts.collect(objects, into, _describe(inputs, tree, took))
 
 
-def _describe(inputs: Inputs, took: Mapping[str, float]) -> Mapping[str, object]:
+def _describe(inputs: Inputs, tree: WorkTree, took: Mapping[str, float]) -> Mapping[str, object]:
     provenance = {
         "source": dict(inputs.source.identity),
         "toolchain": dict(inputs.toolchain.identity),
@@ -127,7 +128,12 @@ def _describe(inputs: Inputs, took: Mapping[str, float]) -> Mapping[str, object]
         "built": dict(took),
     }
     series = [patch.name for patch in inputs.series]
-    return {"base": inputs.source.description, "series": series, "provenance": provenance}
+    return {
+        "base": inputs.source.description,
+        "series": series,
+        "tlb_flush_request": flush_request(tree.source),
+        "provenance": provenance,
+    }
 
 
 def _check_space(cache: Cache, tree: WorkTree) -> None:

@@ -12,12 +12,12 @@ from enum import StrEnum
 
 from guestloop.lab.client import L2
 from guestloop.vm.argv import L2Spec
-from guestloop.wait import Deadline, wait_for
 from guestloop.workloads.measuring import SWAPPED_IN, Measuring
 
 EVENT = "page_ready"
 JUDGED = ("async_page_ready",)
 LEAST_EVENTS = 500
+PAGE_OUT_S, LAP_S = 20.0, 60.0
 
 
 class Load(StrEnum):
@@ -29,20 +29,14 @@ class Load(StrEnum):
 
 @dataclass(frozen=True)
 class Storm:
-    """How long and how hard.
-
-    It ends when ``enough`` page-ready events were seen and ``least_s`` seconds have passed, or after
-    ``most_s`` seconds. L2 RAM is paged out in pieces of ``piece_kib`` with ``pause_ms`` between them.
+    """How hard. Each cycle pages L2's RAM out while its vCPUs rest, and then has each of them go once
+    over ``mib`` MiB; sizes in MiB, ``ram_mib`` is the guest's RAM.
     """
 
-    mib: int = 64
-    ram_mib: int = 128
+    mib: int = 4
+    ram_mib: int = 96
     vcpus: int = 2
-    enough: int = 800
-    least_s: float = 3.0
-    most_s: float = 30.0
-    piece_kib: int = 2048
-    pause_ms: float = 5.0
+    cycles: int = 2
 
     def guest(self, name: str) -> L2Spec:
         """The L2 that this storm needs."""
@@ -54,33 +48,14 @@ def run(this: Measuring, l2: L2, load: Load, storm: Storm) -> None:
     this.event, this.judged = EVENT, JUDGED
     this.facts |= {"l2.kvmapf": l2.hello.get("kvmapf", "?"), "l2.start_s": f"{l2.start_seconds:.1f}"}
     l2.command(f"load name={load} mib={storm.mib} seed={this.number}", until="ready")
+    reads = bad = 0
     with this.counting(l2, "storm"):
-        stopped = _blow(l2, storm, seed=this.number)
-    _prove(this, int(stopped["reads"]))
-    _check(this, l2, int(stopped["bad"]))
-
-
-def _blow(l2: L2, storm: Storm, seed: int) -> dict[str, str]:
-    """Let the vCPUs read while L1 pages their memory out, until enough has happened."""
-    l2.answer("start", until="running")
-    l2.call(
-        "start_pageout",
-        ram_mib=storm.ram_mib,
-        piece_kib=storm.piece_kib,
-        pause_ms=storm.pause_ms,
-        seed=seed,
-    )
-    least, most = Deadline(storm.least_s), Deadline(storm.most_s)
-
-    def finished() -> bool | None:
-        if most.passed:
-            return True  # too few events is for the proof to say, not for a deadline
-        seen = l2.l1.call("trace.hits", event="kvm_async_pf_ready")
-        return True if least.passed and seen >= storm.enough else None
-
-    wait_for("page-ready events", finished, storm.most_s + 10, interval=0.5)
-    l2.call("stop_pageout")
-    return l2.answer("stop", until="stopped")
+        for _ in range(storm.cycles):
+            l2.call("page_out", ram_mib=storm.ram_mib, timeout_s=PAGE_OUT_S)
+            stopped = l2.answer("start laps=1", until="stopped", timeout_s=LAP_S)
+            reads, bad = reads + int(stopped["reads"]), bad + int(stopped["bad"])
+    _prove(this, reads)
+    _check(this, l2, bad)
 
 
 def _prove(this: Measuring, reads: int) -> None:

@@ -1,0 +1,31 @@
+"""The number of a KVM request, read from the source: it differs between kernel versions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from guestloop.errors import LabError
+
+HEADER = Path("include/linux/kvm_host.h")
+_FLAG = re.compile(r"^#define\s+(KVM_REQUEST_\w+)\s+BIT\((\d+)\)", re.M)
+_FLUSH = re.compile(r"^#define\s+KVM_REQ_TLB_FLUSH\s+\((\d+)((?:\s*\|\s*KVM_REQUEST_\w+)*)\)", re.M)
+
+
+def flush_request(source: Path) -> int:
+    """KVM_REQ_TLB_FLUSH of a kernel tree. Raises LabError when its definition is not understood."""
+    return parse_flush_request((source / HEADER).read_text())
+
+
+def parse_flush_request(header: str) -> int:
+    """The value of KVM_REQ_TLB_FLUSH in the text of include/linux/kvm_host.h, its flags included."""
+    flags = {name: 1 << int(bit) for name, bit in _FLAG.findall(header)}
+    found = _FLUSH.search(header)
+    if not found:
+        raise LabError(f"{HEADER}: no definition of KVM_REQ_TLB_FLUSH in the form that is understood")
+    value = int(found[1])
+    for name in re.findall(r"KVM_REQUEST_\w+", found[2]):
+        if name not in flags:
+            raise LabError(f"{HEADER}: KVM_REQ_TLB_FLUSH uses {name}, which is not defined as BIT(n)")
+        value |= flags[name]
+    return value
