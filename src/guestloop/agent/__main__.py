@@ -41,12 +41,13 @@ def swap_on(serial: str) -> int:
 def main() -> None:
     """Serve until L1 goes away."""
     port, directory = int(sys.argv[1]), Path(sys.argv[2])
-    kvm, guests, trace = Kvm(directory / "modules"), Guests(directory / "l2"), Trace()
+    trace = Trace()
+    kvm, guests = Kvm(directory / "modules", trace), Guests(directory / "l2")
     methods = Methods()
     methods.add("agent", hello)
     methods.add("kvm", kvm.load, kvm.unload)
     methods.add("memory", swap_on, counters.read_vmstat)
-    methods.add("trace", trace.arm, trace.read, trace.hits, trace.disarm)
+    methods.add("trace", trace.read)
     methods.add(
         "guests",
         guests.start,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from guestloop import proc
+from guestloop.agent.trace import Trace
 from guestloop.errors import GuestError
 
 SYS_MODULE = Path("/sys/module")
@@ -33,23 +34,26 @@ def same_value(wanted: str, seen: str) -> bool:
 
 
 class Kvm:
-    """The KVM modules of L1, as loaded last."""
+    """The KVM modules of L1, and the counting of what they do while they are loaded."""
 
-    def __init__(self, modules: Path) -> None:
-        self._directory = modules
-        self._loaded: list[str] = []
+    def __init__(self, modules: Path, trace: Trace) -> None:
+        self._directory, self._trace = modules, trace
 
-    def load(self, vendor: str, mmu: str, extra: dict[str, str] | None = None) -> dict[str, str]:
-        """Have KVM loaded for this mode; reloads only when something differs.
+    def load(
+        self, vendor: str, mmu: str, request: int, extra: dict[str, str] | None = None
+    ) -> dict[str, str]:
+        """Have KVM loaded for this mode and counted; reloads only when something differs.
 
-        Returns every wanted parameter as read back (``kvm.tdp_mmu``: ``N``) and each module's
-        build id. Raises GuestError when KVM took another value than the one asked for.
+        ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel under test. Returns every wanted
+        parameter as read back (``kvm.tdp_mmu``: ``N``) and each module's build id. Raises GuestError
+        when KVM took another value than the one asked for.
         """
         wanted = parameters(vendor, mmu, extra)
         if self._mismatch(wanted):
             self.unload()
             for module, values in wanted.items():
                 self._insert(module, values)
+            self._trace.arm(request)
         if wrong := self._mismatch(wanted):
             raise GuestError(f"MMU mode {mmu}: {wrong}")
         facts = {
@@ -59,6 +63,7 @@ class Kvm:
 
     def unload(self) -> None:
         """Remove the KVM modules; raises ProcessError when a guest still uses them."""
+        self._trace.disarm()
         for module in ("kvm_amd", "kvm_intel", "kvm"):
             if (SYS_MODULE / module / "refcnt").exists():
                 proc.run(["rmmod", module], timeout_s=30)

@@ -14,12 +14,12 @@ from guestloop.errors import GuestError
 
 TRACEFS = Path("/sys/kernel/tracing")
 PROBE = "guestloop/request"
-# %di and %si hold the first two arguments on x86-64. At function entry the frame-pointer unwinder would
+# %si holds the second argument on x86-64. At function entry the frame-pointer unwinder would
 # lose the direct caller; 4 bytes on, the frame is there. Where no instruction begins there, the kernel
 # says EILSEQ and the entry has to do.
 PROBE_OFFSETS = ("+4", "")
-PROBE_DEFINITION = "p:{probe} kvm:kvm_make_all_cpus_request{offset} vm=%di:x64 req=%si:u32"
-STACK_TRIGGER = "hist:keys=common_stacktrace,req,vm:size=8192"
+PROBE_DEFINITION = "p:{probe} kvm:kvm_make_all_cpus_request{offset} req=%si:u32"
+STACK_TRIGGER = "hist:keys=common_stacktrace,req:size=8192"
 COUNT_TRIGGER = "hist:keys=common_cpu"
 KVM_EVENTS = (
     "kvm_try_async_get_page",
@@ -43,7 +43,11 @@ def write_control(path: Path, text: str) -> None:
 
 
 class Trace:
-    """Histograms over one counting interval; arm, read, disarm."""
+    """Histograms that count from the loading of KVM to its unloading.
+
+    They are never switched while an L2 runs: that patches kernel text, which is slow for everyone and
+    can go wrong under emulation. What happened in an interval is the difference of two readings.
+    """
 
     def __init__(self, root: Path = TRACEFS) -> None:
         self._root = root
@@ -55,7 +59,6 @@ class Trace:
         ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel under test. The module must be
         loaded. Triggers must be gone before KVM can be unloaded, see ``disarm``.
         """
-        self.disarm()
         self._define_probe()
         self._trigger(PROBE, f"{STACK_TRIGGER} if req=={request}")
         self._trigger("kvm/kvm_async_pf_ready", COUNT_TRIGGER)
@@ -96,11 +99,3 @@ class Trace:
     def _trigger(self, event: str, trigger: str) -> None:
         write_control(self._root / "events" / event / "trigger", trigger)
         self._armed.append((event, trigger))
-
-    def hits(self, event: str) -> int:
-        """How often an armed event of KVM happened so far."""
-        for line in (self._root / "events/kvm" / event / "hist").read_text().splitlines():
-            name, _, value = line.strip().partition(": ")
-            if name == "Hits":
-                return int(value)
-        raise GuestError(f"the histogram of {event} has no total")

@@ -253,7 +253,17 @@ FLUSH_HELPERS = frozenset(
 )
 """Functions that flush for whoever calls them: their names tell nothing about who asked."""
 
-TRACERS = ("kprobe", "opt_pre_handler", "optimized_callback", "trace_", "ftrace_", "event_hist_trigger", "event_triggers_", "arch_ftrace", "0x")
+TRACERS = (
+    "kprobe",
+    "opt_pre_handler",
+    "optimized_callback",
+    "trace_",
+    "ftrace_",
+    "event_hist_trigger",
+    "event_triggers_",
+    "arch_ftrace",
+    "0x",
+)
 """Frames of the tracer itself, which may sit inside the probed function (trampolines have no symbol)."""
 
 RELATIVE_SLACK = 0.01

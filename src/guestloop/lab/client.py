@@ -96,7 +96,7 @@ class L1:
 
     def set_mmu(self, mmu: Mmu) -> None:
         """Have KVM loaded for this MMU mode; its parameters as read back are added to ``facts``."""
-        self.facts |= self.call("kvm.load", vendor=self._vendor, mmu=mmu.value)
+        self.facts |= self.call("kvm.load", vendor=self._vendor, mmu=mmu.value, request=self.request)
 
     def new_warnings(self) -> list[str]:
         """What the L1 kernel complained about on its console since this object was made."""

@@ -30,12 +30,44 @@ SWAPPED_IN = "pages_swapped_in"
 SWAPPED_OUT = "pages_swapped_out"
 
 
-class NotProven(GuestloopError):
-    """The round did not prove that its events happened: it is invalid, and never a pass."""
-
-
 class Lacking(GuestloopError):
     """This machine or kernel lacks something that the cell needs: it is skipped, with the reason."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything that is counted in an L1, read while the load of its L2 is at rest.
+
+    ``histograms`` and ``vmstat`` are of the whole L1, ``counters`` of one L2.
+    """
+
+    counters: Mapping[str, int]
+    vmstat: Mapping[str, int]
+    histograms: Mapping[str, str]
+
+    @classmethod
+    def take(cls, l2: L2) -> Reading:
+        """Read all three; the histograms last, right after the counters they are checked against."""
+        vmstat = l2.l1.call("memory.read_vmstat")
+        return cls(counters=l2.call("counters"), vmstat=vmstat, histograms=l2.l1.call("trace.read"))
+
+    def paths_since(self, before: Reading, request: int) -> tuple[dict[str, int], int]:
+        """Flush requests by path since an earlier reading, and how many found no room in the table."""
+        early, late = (counters.parse_histogram(item.histograms["request"]) for item in (before, self))
+        moved = counters.diff(counters.attribute(early, request), counters.attribute(late, request))
+        return {path: hits for path, hits in moved.items() if hits}, late.dropped - early.dropped
+
+    def events_since(self, before: Reading) -> dict[str, int]:
+        """Events of KVM and pages swapped since an earlier reading."""
+        events = {
+            event: counters.parse_histogram(self.histograms[tracepoint]).hits
+            - counters.parse_histogram(before.histograms[tracepoint]).hits
+            for tracepoint, event in EVENT_NAMES.items()
+            if tracepoint in self.histograms
+        }
+        for event, stat in ((SWAPPED_IN, "pswpin"), (SWAPPED_OUT, "pswpout")):
+            events[event] = self.vmstat[stat] - before.vmstat[stat]
+        return events
 
 
 @dataclass
@@ -61,43 +93,17 @@ class Measuring:
     @contextmanager
     def counting(self, l2: L2, phase: str) -> Iterator[None]:
         """Count while the body runs: KVM's counters, flushes by path, events, and L1's swapping."""
-        l1 = l2.l1
-        l1.call("trace.arm", request=l1.request)
-        started = time.monotonic()
-        before, vm_before = l2.call("counters"), l1.call("memory.read_vmstat")
+        started, before = time.monotonic(), Reading.take(l2)
         yield
-        after, vm_after = l2.call("counters"), l1.call("memory.read_vmstat")
-        seconds = time.monotonic() - started
-        histograms: dict[str, str] = l1.call("trace.read")
-        l1.call("trace.disarm")
-        self.keep(f"{phase}.paths.txt", histograms["request"])
-        self._add_phase(phase, seconds, counters.diff(before, after), histograms, l1.request)
-        self._add_events(histograms, vm_before, vm_after)
-
-    def _add_phase(
-        self,
-        name: str,
-        seconds: float,
-        moved: dict[str, int],
-        histograms: Mapping[str, str],
-        request: int,
-    ) -> None:
-        histogram = counters.parse_histogram(histograms["request"])
-        paths = counters.attribute(histogram, request)
-        requests = moved[counters.FLUSH_REQUESTS]
-        if reason := counters.inconsistency(paths, requests, dropped=histogram.dropped):
-            self.invalidate(f"{name}: {reason}")
-        self.phases[name] = Phase(seconds, moved, paths)
-
-    def _add_events(
-        self, histograms: Mapping[str, str], before: Mapping[str, int], after: Mapping[str, int]
-    ) -> None:
-        for tracepoint, event in EVENT_NAMES.items():
-            if tracepoint in histograms:
-                hits = counters.parse_histogram(histograms[tracepoint]).hits
-                self.events[event] = self.events.get(event, 0) + hits
-        for event, stat in ((SWAPPED_IN, "pswpin"), (SWAPPED_OUT, "pswpout")):
-            self.events[event] = self.events.get(event, 0) + after[stat] - before[stat]
+        after, seconds = Reading.take(l2), time.monotonic() - started
+        self.keep(f"{phase}.paths.txt", after.histograms["request"])
+        paths, dropped = after.paths_since(before, l2.l1.request)
+        moved = counters.diff(before.counters, after.counters)
+        if reason := counters.inconsistency(paths, moved[counters.FLUSH_REQUESTS], dropped=dropped):
+            self.invalidate(f"{phase}: {reason}")
+        self.phases[phase] = Phase(seconds, moved, paths)
+        for event, count in after.events_since(before).items():
+            self.events[event] = self.events.get(event, 0) + count
 
     def require(self, event: str, least: int) -> None:
         """The round is invalid unless this event happened ``least`` times."""
