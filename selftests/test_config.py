@@ -1,0 +1,125 @@
+"""Configuration: what is wrong is named with file, key and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from guestloop.cells import all_cells, cell_of, select
+from guestloop.config import BaseKind, Mmu, find_kernel_files, load_kernel, load_profiles, parse_kernel
+from guestloop.errors import ConfigError
+from guestloop.workloads.catalog import AXES
+
+GOOD = """\
+description: a kernel
+base: {debian-source: linux-source-6.12}
+config: [base.config]
+"""
+
+
+@pytest.fixture
+def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    directory = tmp_path / "guestloop" / "kernels"
+    directory.mkdir(parents=True)
+    (directory / "base.config").write_text("CONFIG_KVM=m\n")
+    return directory
+
+
+def test_shipped_kernels_can_be_read() -> None:
+    for name in find_kernel_files():
+        assert load_kernel(name).description
+    assert load_kernel("patched").reach.covers(Mmu.SHADOW)
+    assert not load_kernel("patched").reach.covers(Mmu.TDP)
+    assert load_kernel("unpatched").series == ()
+
+
+def test_own_directory_comes_first(kernels: Path) -> None:
+    (kernels / "patched.yaml").write_text(GOOD)
+    assert load_kernel("patched").path == kernels / "patched.yaml"
+
+
+def test_base_of_each_kind(kernels: Path) -> None:
+    (kernels / "k.yaml").write_text(
+        GOOD.replace("{debian-source: linux-source-6.12}", "{git: ., ref: v6.12}")
+    )
+    spec = load_kernel("k")
+    assert (spec.base.kind, spec.base.location, spec.base.ref) == (BaseKind.GIT, str(kernels), "v6.12")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "serries: [x]\n", "unknown key 'serries'"),
+        (GOOD.replace("debian-source", "debian"), "unknown key 'debian'"),
+        (GOOD.replace("{debian-source: linux-source-6.12}", "{}"), "exactly one of"),
+        (GOOD.replace("{debian-source: linux-source-6.12}", "{git: .}"), "'git' needs it"),
+        (GOOD.replace("[base.config]", "[none.config]"), "no such file"),
+        (GOOD.replace("[base.config]", "base.config"), "a list of texts was wanted"),
+        (GOOD + "reach: {mmu: [shadw], because: x}\n", "unknown value 'shadw'"),
+        (GOOD + "reach: {mmu: [shadow]}\n", "'because' is wanted"),
+        ("- a\n", "a mapping was wanted"),
+        ("a: [\n", "line 2: not valid YAML"),
+    ],
+)
+def test_wrong_kernel_files(kernels: Path, text: str, message: str) -> None:
+    path = kernels / "k.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as raised:
+        parse_kernel(path)
+    assert str(path) in str(raised.value)
+
+
+def test_unknown_kernel_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown kernel 'pached'") as raised:
+        load_kernel("pached")
+    assert "did you mean 'patched'?" in raised.value.hint
+
+
+def test_profiles_select_from_the_full_product() -> None:
+    profiles = load_profiles(AXES)
+    everything = select(profiles["lab"])
+    assert list(everything.cells) == all_cells() and not everything.left_out
+    smoke = select(profiles["smoke"])
+    assert 1 <= len(smoke.cells) < len(everything.cells)
+    assert len(smoke.cells) + len(smoke.left_out) == len(all_cells())
+
+
+def test_default_profile_has_every_test_and_mode() -> None:
+    cells = select(load_profiles(AXES)["default"]).cells
+    assert {cell.test for cell in cells} == set(AXES)
+    for test in AXES:
+        assert {cell.mmu for cell in cells if cell.test == test} == set(Mmu)
+    assert load_profiles(AXES)["default"].rounds >= 2
+
+
+def test_selection_names_what_does_not_exist() -> None:
+    profile = load_profiles(AXES)["default"]
+    with pytest.raises(ConfigError, match="unknown test 'asyncfp'"):
+        select(profile, tests=("asyncfp",))
+    with pytest.raises(ConfigError, match="unknown MMU mode 'ept'"):
+        select(profile, mmus=("ept",))
+    with pytest.raises(ConfigError, match="has no cell for"):
+        select(load_profiles(AXES)["smoke"], mmus=("tdp",))
+
+
+def test_own_profile_with_a_typo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = tmp_path / "guestloop" / "profiles.yaml"
+    file.parent.mkdir()
+    file.write_text("mine: {description: d, rounds: 3, cells: [{test: asyncpf, mmu: [shadow, tpd]}]}\n")
+    with pytest.raises(ConfigError, match="unknown value 'tpd'"):
+        load_profiles(AXES)
+    file.write_text("mine: {description: d, rounds: 0, cells: [{test: asyncpf}]}\n")
+    with pytest.raises(ConfigError, match="a number of 1 or more"):
+        load_profiles(AXES)
+
+
+def test_cell_of_tags() -> None:
+    cell = cell_of({"asyncpf": None, "load": {"read-own"}}, "shadow")
+    assert cell.id.startswith("asyncpf/shadow/read-own")
+    with pytest.raises(ConfigError, match="must be tagged"):
+        cell_of({"load": {"read-own"}}, "shadow")
+    with pytest.raises(ConfigError, match="unknown load 'reed'"):
+        cell_of({"asyncpf": None, "load": {"reed"}}, "shadow")
