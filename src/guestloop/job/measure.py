@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from avocado.core.exit_codes import AVOCADO_JOB_INTERRUPTED
 from avocado.core.job import Job
 from avocado.core.nrunner.runnable import Runnable
+from avocado.core.output import LOG_UI
 from avocado.core.suite import TestSuite
 from avocado.core.tree import TreeNode
 from avocado.core.varianter import dump_variant
@@ -48,6 +50,8 @@ def order(plan: Plan) -> Iterator[Slot]:
 
 def measure(plan: Plan, out: Path, *, fresh_boots: bool = False) -> bool:
     """Run every round; False when it was interrupted. Needs a running lab."""
+    # job/progress.py tells the same with figures; warnings and errors of Avocado still come through.
+    LOG_UI.setLevel(logging.WARNING)
     slots = list(order(plan))
     config = _config(out)
     suite = TestSuite("measure", config | {PROGRESS_KEY: slots}, _runnables(slots, fresh_boots))

@@ -110,7 +110,7 @@ def l2_argv(spec: L2Spec) -> Argv:
     return [
         "qemu-system-x86_64-microvm",
         *_identity(f"guestloop-l2-{spec.name}"),
-        *("-machine", "microvm,rtc=on,acpi=off,memory-backend=ram"),
+        *("-machine", "microvm,rtc=on,acpi=off,pit=off,pic=off,memory-backend=ram"),
         *("-accel", "kvm", "-cpu", "host", "-smp", f"{spec.vcpus},sockets={spec.vcpus}"),
         *("-m", f"{spec.memory_mib}"),
         *("-object", f"memory-backend-ram,id=ram,size={spec.memory_mib}M"),
