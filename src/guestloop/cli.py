@@ -16,7 +16,9 @@ from guestloop.plan import PLAN_FILE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit status. Errors are one clear message on stderr."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell starts background jobs with it ignored, and CI sends it to them all the same.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     parsed = _parser().parse_args(arguments)
     try:
         status: int = parsed.action(parsed)

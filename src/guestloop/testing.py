@@ -58,7 +58,7 @@ class GuestTest(Test):  # type: ignore[misc]
         except Lacking as lack:
             this.skip(str(lack))
         except GuestloopError as error:
-            this.invalidate(error.render())
+            this.fault(error)
             self.log.error("%s\n%s", error.render(), getattr(error, "traceback", ""))
         self._look_for_warnings()
         self._conclude()
@@ -81,7 +81,7 @@ class GuestTest(Test):  # type: ignore[misc]
         try:
             warnings = self.this.l1.new_warnings()
         except GuestloopError as error:
-            self.this.invalidate(error.render())
+            self.this.fault(error)
             return
         if warnings:
             self.this.keep("l1-warnings.txt", "\n".join(warnings) + "\n")

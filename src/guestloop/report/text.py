@@ -107,7 +107,7 @@ def _contents(cell: CellVerdict) -> str:
         return {Correctness.PASS: "correct", Correctness.FAIL: "WRONG", Correctness.NOT_RUN: "unknown"}[
             before
         ]
-    return f"{before}/{after}"
+    return "/".join("?" if item is Correctness.NOT_RUN else str(item) for item in (before, after))
 
 
 def _fit(text: str, indent: str) -> list[str]:

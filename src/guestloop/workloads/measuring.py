@@ -124,6 +124,11 @@ class Measuring:
         self.outcome = Outcome.INVALID
         self.reasons.append(reason)
 
+    def fault(self, error: GuestloopError) -> None:
+        """Invalid because something broke: the first line is the reason, all of it is kept as evidence."""
+        self.invalidate(str(error).splitlines()[0])
+        self.keep("error.txt", f"{error.render()}\n{getattr(error, 'traceback', '')}\n")
+
     def skip(self, reason: str) -> None:
         """Mark the round as one that this machine or kernel cannot do."""
         self.outcome = Outcome.SKIPPED
