@@ -43,6 +43,8 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         cells, kernels = planned(job)
         if not cells or SOCKET_VARIABLE in os.environ:
             return
+        for suite in job.test_suites:
+            suite.config["run.max_parallel_tasks"] = 1  # the lab serves one test at a time
         try:
             self._start(Path(job.logdir) / "guestloop", cells, kernels)
         except GuestloopError as error:

@@ -94,9 +94,14 @@ class Slot:
 
 
 class Lab:
-    """All slots, and the requests that tests make."""
+    """All slots, and the requests that tests make.
+
+    ``lease`` is held by the connection of the one test that measures: rounds never run side by side,
+    however many tests are started at once.
+    """
 
     def __init__(self, spec: LabSpec) -> None:
+        self.lease = threading.Lock()
         self._slots = {kernel: Slot(spec, kernel) for kernel in spec.parts}
 
     def boot_ahead(self) -> None:
@@ -144,8 +149,9 @@ class _Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         if _peer_uid(self.connection) != os.getuid():
             return  # an abstract socket has no file permissions
-        for line in self.rfile:
-            self.wfile.write(json.dumps(self.server.lab.answer(line)).encode() + b"\n")
+        with self.server.lab.lease:
+            for line in self.rfile:
+                self.wfile.write(json.dumps(self.server.lab.answer(line)).encode() + b"\n")
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
