@@ -22,6 +22,7 @@ from guestloop.errors import CacheError
 from guestloop.log import say
 
 MANIFEST = "inputs.json"
+PARTIAL = ".partial"
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -72,7 +73,7 @@ class Cache:
         with self.disk_errors(), self.lock(f"{kind}-{entry.name}"):
             if found := self.find(kind, inputs):
                 return found
-            scratch = entry.with_name(f".{entry.name}.partial")
+            scratch = entry.with_name(f".{entry.name}{PARTIAL}")
             _remove(scratch)
             scratch.mkdir(parents=True)
             try:
@@ -84,6 +85,19 @@ class Cache:
                 _remove(scratch)
                 raise
         return entry
+
+    def sweep(self) -> None:
+        """Remove what makers that were killed have left half-made; what is being made now stays."""
+        for scratch in self.root.glob(f"*/.*{PARTIAL}"):
+            name = f"{scratch.parent.name}-{scratch.name[1:].removesuffix(PARTIAL)}"
+            descriptor = os.open(self.root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(scratch)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(descriptor)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

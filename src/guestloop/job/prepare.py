@@ -49,6 +49,8 @@ def prepare(
     pair: tuple[KernelSpec, KernelSpec], host: Host, accelerator: Accelerator, out: Path, cache: Cache
 ) -> Prepared:
     """Build the kernels and images that are not cached. L2 runs the reference kernel under both."""
+    with cache.disk_errors():
+        cache.sweep()
     kernels = [build_kernel(spec, cache) for spec in pair]
     root = build_l1(cache)
     l2 = build_l2(cache)

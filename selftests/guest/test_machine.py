@@ -1,0 +1,79 @@
+"""One real L1 under TCG, driven directly: boot, MMU modes, a panic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guestloop.cache import Cache
+from guestloop.config import load_kernel
+from guestloop.errors import GuestError
+from guestloop.host import Accelerator
+from guestloop.images import build_l1, build_l2
+from guestloop.kernels import Kernel, build_kernel
+from guestloop.vm.link import Keys
+from guestloop.vm.machine import L1Parts, Machine
+from guestloop.vm.payload import build_payload
+
+pytestmark = pytest.mark.guest
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Kernel:
+    return build_kernel(load_kernel("unpatched"), Cache())
+
+
+@pytest.fixture(scope="module")
+def parts(kernel: Kernel) -> L1Parts:
+    cache = Cache()
+    root, l2 = build_l1(cache), build_l2(cache)
+    payload = build_payload(cache, kernel.modules, kernel.vmlinux, l2.initramfs)
+    keys = Keys(root.client_key, root.host_key)
+    identity = kernel.build_ids["vmlinux"]
+    return L1Parts("selftest", Accelerator.TCG, kernel.vmlinux, identity, root.disk, payload, keys)
+
+
+@pytest.fixture
+def machine(parts: L1Parts, tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(parts, tmp_path)
+    yield made
+    made.close()
+    assert made.process.poll() is not None
+
+
+def test_boots_the_kernel_that_was_built(machine: Machine, kernel: Kernel) -> None:
+    assert machine.hello["release"] == kernel.release
+    assert machine.hello["cpus"] == 2
+    # The figure is 8 s on an idle machine; this only catches a boot that has become something else.
+    assert machine.boot_seconds < 30
+
+
+def test_mmu_modes_are_read_back(machine: Machine, kernel: Kernel) -> None:
+    wanted = {"tdp": ("Y", "Y"), "direct": ("N", "Y"), "shadow": ("N", "N")}
+    for mmu, values in wanted.items():
+        request = kernel.tlb_flush_request
+        facts = machine.call("kvm.load", {"vendor": "amd", "mmu": mmu, "request": request})
+        assert (facts["kvm.tdp_mmu"], facts["kvm_amd.npt"]) == values
+        assert facts["kvm.build_id"] == kernel.build_ids["kvm"]
+    assert set(machine.call("trace.read")) >= {"request", "kvm_async_pf_ready", "kvm_age_hva"}
+
+
+def test_an_agent_error_carries_its_traceback(machine: Machine) -> None:
+    with pytest.raises(GuestError, match="no L2 is called 'nobody'") as raised:
+        machine.call("guests.counters", {"name": "nobody"})
+    assert "Traceback" in raised.value.traceback
+
+
+def test_a_panic_is_told_as_one(machine: Machine) -> None:
+    machine._link._client.exec_command("echo c > /proc/sysrq-trigger")
+    with pytest.raises(GuestError, match=r"L1 selftest panicked: .*(Oops|panic)"):
+        for _ in range(100):
+            machine.call("agent.hello", timeout_s=5)
+
+
+def test_another_kernel_than_was_built_is_refused(parts: L1Parts, tmp_path: Path) -> None:
+    other = L1Parts(**{**parts.__dict__, "build_id": "0" * 40})
+    with pytest.raises(GuestError, match="another kernel than was built"):
+        Machine(other, tmp_path)

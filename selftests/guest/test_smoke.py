@@ -1,0 +1,151 @@
+"""Real guests under TCG: the smoke profile gives a true verdict, and what breaks is told and cleaned up.
+
+They use the ordinary cache, so a fresh machine builds two kernels and L1's disk first (minutes).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guestloop.report.verdict_json import validate
+
+pytestmark = pytest.mark.guest
+
+CELL = "asyncpf/shadow/read-shared"
+
+
+class Run:
+    """``guestloop run --profile smoke`` in a session of its own, as a terminal or CI would start it."""
+
+    def __init__(self, out: Path, *options: str) -> None:
+        self.out, self._log = out, out.with_suffix(".log")
+        command = [sys.executable, "-m", "guestloop.cli", "run", "--profile", "smoke", "--out", str(out)]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *options], stdout=log, stderr=log, start_new_session=True, cwd=out.parent
+            )
+
+    @property
+    def text(self) -> str:
+        return self._log.read_text()
+
+    def until_measuring(self) -> None:
+        """Wait for L2 to be at work: the kernels may have to be built before."""
+        deadline = time.monotonic() + 1800
+        while not list((self.out / "lab").glob("unpatched.1/console.log")) or "[1/" not in self.text:
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.2)
+        time.sleep(6)
+
+    def finish(self, seconds: float = 300) -> int:
+        return self.process.wait(seconds)
+
+    def qemus(self) -> list[int]:
+        """Processes whose command line names this run's result directory, the run itself left out."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0].startswith(b"qemu-system") and any(os.fsencode(self.out) in word for word in words):
+                found.append(int(path.parent.name))
+        return found
+
+    def assert_nothing_left(self) -> None:
+        deadline = time.monotonic() + 10
+        while self.qemus() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert self.qemus() == []
+        assert not list(self.out.rglob("*.partial"))
+
+    def cell(self) -> dict[str, object]:
+        verdict = json.loads((self.out / "verdict.json").read_text())
+        validate(verdict)
+        (cell,) = verdict["cells"]
+        return dict(cell)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[type[Run]]:
+    started: list[Run] = []
+
+    class Started(Run):
+        def __init__(self, *options: str) -> None:
+            super().__init__(tmp_path / "out", *options)
+            started.append(self)
+
+    yield Started
+    for run in started:
+        if run.process.poll() is None:
+            os.killpg(run.process.pid, signal.SIGKILL)
+
+
+def test_smoke_profile_tells_the_patch_apart(start: type[Run]) -> None:
+    run = start()
+    run.until_measuring()
+    assert run.finish() == 0, run.text
+    cell = run.cell()
+    assert (cell["status"], cell["correctness"]) == ("fewer", {"unpatched": "pass", "patched": "pass"})
+    rounds = {item["kernel"]: item for item in cell["rounds"]}  # type: ignore[attr-defined]
+    for item in rounds.values():
+        assert item["events"]["page_ready"] >= 500
+        assert item["events"]["pages_swapped_in"] >= 500
+        assert item["facts"]["kvm_amd.npt"] == "N"
+        requests = item["counters"]["remote_tlb_flush_requests"]
+        assert abs(sum(item["paths"].values()) - requests) <= max(2, requests / 100)
+
+    def per_event(kernel: str) -> float:
+        item = rounds[kernel]
+        return float(item["paths"].get("async_page_ready", 0) / item["events"]["page_ready"])
+
+    assert per_event("unpatched") >= 0.2
+    assert per_event("patched") <= 0.01
+    assert rounds["unpatched"]["facts"]["kvm.build_id"] != rounds["patched"]["facts"]["kvm.build_id"]
+    run.assert_nothing_left()
+
+
+def test_interrupt_ends_every_guest(start: type[Run]) -> None:
+    run = start()
+    run.until_measuring()
+    assert run.qemus()
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.finish(60) == 130, run.text
+    assert "interrupted" in run.text
+    run.assert_nothing_left()
+    assert not (run.out / "verdict.json").exists()
+
+
+def test_kill_9_leaves_no_guest(start: type[Run]) -> None:
+    run = start()
+    run.until_measuring()
+    assert run.qemus()
+    os.kill(run.process.pid, signal.SIGKILL)
+    assert run.finish(10) == -signal.SIGKILL
+    run.assert_nothing_left()
+
+
+def test_a_dead_l1_is_told_and_the_run_goes_on(start: type[Run]) -> None:
+    run = start("--rounds", "2")
+    run.until_measuring()
+    for pid in run.qemus():
+        if b"guestloop-l1-unpatched" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+    assert run.finish() == 3, run.text
+    cell = run.cell()
+    assert cell["status"] == "invalid"
+    assert "L1 unpatched: QEMU ended (killed by signal 9)" in str(cell["reason"])
+    boots = [item["boot"] for item in cell["rounds"] if item["kernel"] == "unpatched"]  # type: ignore[attr-defined]
+    assert boots == [1, 2], "the second round must have had an L1 of its own"
+    assert list((run.out / "evidence").rglob("unpatched.1.error.txt"))
+    run.assert_nothing_left()
