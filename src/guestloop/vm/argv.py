@@ -73,8 +73,9 @@ def _l1_kernel(spec: L1Spec) -> Argv:
 
 def _read_only_disk(serial: str, path: Path) -> Argv:
     """A disk that several QEMUs may share."""
+    filename = f"{path}".replace(",", ",,")  # a single comma would end the value
     return [
-        *("-blockdev", f"driver=file,node-name={serial},filename={path},read-only=on,locking=off"),
+        *("-blockdev", f"driver=file,node-name={serial},filename={filename},read-only=on,locking=off"),
         *("-device", f"virtio-blk-pci,drive={serial},serial={serial}"),
     ]
 

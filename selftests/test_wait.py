@@ -1,0 +1,53 @@
+"""Waiting: a deadline, what for, and the last thing seen."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from guestloop.errors import GuestError, LabError, TimeoutError_
+from guestloop.wait import Deadline, wait_for
+
+
+def test_gives_what_the_probe_found() -> None:
+    seen = iter([None, None, 0])
+    assert wait_for("zero, which is not nothing", lambda: next(seen), 5, interval=0.001) == 0
+
+
+def test_says_what_for_how_long_and_what_was_seen_last() -> None:
+    seen: list[int] = []
+
+    def probe() -> None:
+        seen.append(len(seen))
+
+    started = time.monotonic()
+    with pytest.raises(TimeoutError_) as raised:
+        wait_for("rain", probe, 0.1, interval=0.01, last_seen=lambda: f"cloud {seen[-1]}", hint="move")
+    assert str(raised.value) == f"waited 0.1 s for rain; last seen: cloud {seen[-1]}"
+    assert raised.value.hint == "move" and isinstance(raised.value, LabError)
+    assert 0.1 <= time.monotonic() - started < 2
+    assert len(seen) > 2
+
+
+def test_looks_once_more_when_time_is_up() -> None:
+    """A probe that is slow, or a machine that is, must not lose what was there in time."""
+    with pytest.raises(TimeoutError_):
+        wait_for("nothing", lambda: None, 0.0)
+    assert wait_for("something", lambda: "there", 0.0) == "there"
+    late = time.monotonic() + 0.05
+    assert wait_for("late", lambda: True if time.monotonic() > late else None, 0.06, interval=10)
+
+
+def test_a_probe_may_give_up_early() -> None:
+    def probe() -> None:
+        raise GuestError("panicked")
+
+    with pytest.raises(GuestError, match="panicked"):
+        wait_for("a boot", probe, 60)
+
+
+def test_deadline() -> None:
+    deadline = Deadline(60)
+    assert 59 < deadline.left <= 60 and not deadline.passed
+    assert Deadline(0).passed and Deadline(-1).left == 0
