@@ -20,7 +20,6 @@ from guestloop.qmp import Qmp
 from guestloop.wait import Deadline
 
 CONSOLE_LINES = 40
-KEPT_LINES = 200
 GONE = "\0gone"  # queued when the port closes
 
 
@@ -77,14 +76,11 @@ class Guest:
         """
         deadline = Deadline(timeout_s)
         seen: list[str] = []
-        while True:
+        while not deadline.passed:  # also when the guest never stops talking
             try:
-                line = self._lines.get(timeout=max(0.01, deadline.left))
+                line = self._lines.get(timeout=deadline.left)
             except queue.Empty:
-                last = seen[-1] if seen else "nothing"
-                raise TimeoutError_(
-                    f"L2 {self.name}: waited {timeout_s:g} s for {verb!r}; last line: {last}\n{self.tail()}"
-                ) from None
+                break
             if line == GONE:
                 raise self._dead(f"QEMU ended while {verb!r} was awaited")
             seen.append(line)
@@ -93,6 +89,10 @@ class Guest:
                 raise GuestError(f"L2 {self.name}: the payload refused: {line}")
             if word == verb:
                 return seen
+        last = seen[-1] if seen else "nothing"
+        raise TimeoutError_(
+            f"L2 {self.name}: waited {timeout_s:g} s for {verb!r}; last line: {last}\n{self.tail()}"
+        )
 
     def send(self, line: str) -> None:
         """One command for the payload."""
@@ -184,11 +184,11 @@ class Guests:
     def stop(self, name: str) -> str:
         """End an L2 and forget it; gives the end of its console."""
         guest = self.get(name)
+        del self._guests[name]
         try:
             return guest.tail()
         finally:
             guest.close()
-            del self._guests[name]
 
     def stop_all(self) -> list[str]:
         """End every L2 that is left; gives their names."""

@@ -52,19 +52,24 @@ def swap_on(device: Path) -> int:
 
 
 def find_ram(pid: int, size: int) -> Mapping:
-    """The mapping that is the guest's RAM: private, writable, not of a file, of just this size.
+    """The mapping of a QEMU that is its guest's RAM. Raises GuestError when there is none."""
+    if found := pick_ram(Path(f"/proc/{pid}/maps").read_text(), size):
+        return found
+    raise GuestError(f"process {pid} has no anonymous mapping of {size // MIB} MiB")
+
+
+def pick_ram(maps: str, size: int) -> Mapping | None:
+    """In the text of /proc/PID/maps: private, writable, not of a file, of just this size.
 
     Neighbours may have been merged into it, so the smallest one that is large enough is taken.
     """
     large: list[Mapping] = []
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+    for line in maps.splitlines():
         span, permissions, _offset, _device, inode, *_name = line.split()
         start, end = (int(part, 16) for part in span.split("-"))
         if permissions.startswith("rw") and inode == "0" and end - start >= size:
             large.append(Mapping(start, end))
-    if not large:
-        raise GuestError(f"process {pid} has no anonymous mapping of {size // MIB} MiB")
-    return min(large, key=lambda mapping: mapping.size)
+    return min(large, key=lambda mapping: mapping.size, default=None)
 
 
 def page_out(pidfd: int, start: int, length: int) -> None:

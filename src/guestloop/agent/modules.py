@@ -38,6 +38,7 @@ class Kvm:
 
     def __init__(self, modules: Path, trace: Trace) -> None:
         self._directory, self._trace = modules, trace
+        self._loaded: dict[str, dict[str, str]] = {}
 
     def load(
         self, vendor: str, mmu: str, request: int, extra: dict[str, str] | None = None
@@ -49,11 +50,13 @@ class Kvm:
         when KVM took another value than the one asked for.
         """
         wanted = parameters(vendor, mmu, extra)
-        if self._mismatch(wanted):
+        # A parameter of an earlier load that is not wanted now must go back to its default.
+        if wanted != self._loaded or self._mismatch(wanted):
             self.unload()
             for module, values in wanted.items():
                 self._insert(module, values)
             self._trace.arm(request)
+            self._loaded = wanted
         if wrong := self._mismatch(wanted):
             raise GuestError(f"MMU mode {mmu}: {wrong}")
         facts = {
@@ -63,6 +66,7 @@ class Kvm:
 
     def unload(self) -> None:
         """Remove the KVM modules; raises ProcessError when a guest still uses them."""
+        self._loaded = {}
         self._trace.disarm()
         for module in ("kvm_amd", "kvm_intel", "kvm"):
             if (SYS_MODULE / module / "refcnt").exists():

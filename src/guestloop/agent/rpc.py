@@ -28,7 +28,7 @@ class Methods:
         for handler in handlers:
             self._handlers[f"{prefix}.{handler.__name__}"] = handler
 
-    def answer(self, line: bytes) -> dict[str, Any]:
+    def answer(self, line: bytes) -> bytes:
         """Run one request; what it raises becomes the answer's error, with the traceback."""
         identity = None
         try:
@@ -37,16 +37,14 @@ class Methods:
             handler = self._handlers.get(request["method"])
             if handler is None:
                 raise LookupError(f"unknown method {request['method']!r}")
-            return {"id": identity, "result": handler(**request.get("params", {}))}
+            return _line({"id": identity, "result": handler(**request.get("params", {}))})
         except Exception as error:  # noqa: BLE001 - the caller on L0 is the one who must see it
-            return {
-                "id": identity,
-                "error": {
-                    "type": type(error).__name__,
-                    "message": str(error),
-                    "traceback": traceback.format_exc(),
-                },
-            }
+            fault = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+            return _line({"id": identity, "error": fault})
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -58,7 +56,7 @@ class _Connection(socketserver.StreamRequestHandler):
             threading.Thread(target=self._serve, args=(line, lock), daemon=True).start()
 
     def _serve(self, line: bytes, lock: threading.Lock) -> None:
-        encoded = json.dumps(self.server.methods.answer(line)).encode() + b"\n"
+        encoded = self.server.methods.answer(line)
         with lock, suppress(OSError):  # L0 went away; it will ask again if it comes back
             self.wfile.write(encoded)
 
