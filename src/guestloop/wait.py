@@ -48,5 +48,5 @@ def wait_for(
         if value is not None:
             return value
         if deadline.passed:
-            raise TimeoutError_(f"waited {seconds:g} s for {what}; last seen: {last_seen()}", hint=hint)
+            raise TimeoutError_(f"waited {round(seconds, 1):g} s for {what}; last seen: {last_seen()}", hint=hint)
         time.sleep(min(interval, deadline.left))

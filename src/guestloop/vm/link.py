@@ -73,9 +73,12 @@ class Link:
                     allow_agent=False,
                     look_for_keys=False,
                 )
-            except paramiko.BadHostKeyException:
+            except paramiko.BadHostKeyException as error:
                 client.close()
-                raise
+                raise GuestError(
+                    f"L1 {self.name}: its SSH host key is not the one of its image",
+                    hint="something else answers on this port, or the image and its keys are of two caches",
+                ) from error
             except RETRIED as error:
                 # QEMU's forward accepts before sshd listens; what follows is silence or a reset.
                 last = error
@@ -100,6 +103,8 @@ class Link:
             except paramiko.ChannelException as error:
                 last = error  # sshd is up before the agent listens
                 return None
+            except RETRIED as error:
+                raise GuestError(f"L1 {self.name}: the link was lost before the agent answered") from error
 
         return wait_for(f"the agent in L1 {self.name}", attempt, deadline.left, last_seen=lambda: repr(last))
 
