@@ -32,6 +32,7 @@ INSTALL_HINT = "scripts/run installs what is missing when it runs as root"
 
 Arg = str | os.PathLike[str]
 Popen = subprocess.Popen[bytes]
+STILL_RUNNING = subprocess.TimeoutExpired
 
 
 class _Guard:

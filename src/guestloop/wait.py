@@ -48,5 +48,6 @@ def wait_for(
         if value is not None:
             return value
         if deadline.passed:
-            raise TimeoutError_(f"waited {round(seconds, 1):g} s for {what}; last seen: {last_seen()}", hint=hint)
+            waited = f"waited {round(seconds, 1):g} s for {what}"
+            raise TimeoutError_(f"{waited}; last seen: {last_seen()}", hint=hint)
         time.sleep(min(interval, deadline.left))

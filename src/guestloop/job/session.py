@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from guestloop import proc
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec
+
+LAB_END_S = 30.0
 
 
 @contextmanager
@@ -34,6 +36,7 @@ def running_lab(spec: LabSpec, out: Path) -> Iterator[None]:
                     for name in variables:
                         os.environ.pop(name, None)
                     os.close(writing)
-                    process.wait(timeout=30)
+                    with suppress(proc.STILL_RUNNING):  # then it is ended with all it started
+                        process.wait(LAB_END_S)
         finally:
             log.flush()

@@ -31,7 +31,8 @@ class Slot:
         self._failure: GuestloopError | None = None
 
     def acquire(self, fresh: bool = False) -> dict[str, Any]:
-        """A living L1: boots one when there is none, or none that is unused and ``fresh`` is wanted.
+        """A living L1 without guests: boots one when there is none that answers, or none that is unused
+        and ``fresh`` is wanted.
 
         Says which boot it is and where its console is.
 
@@ -41,6 +42,7 @@ class Slot:
             if self._machine:
                 try:
                     self._machine.check_alive()
+                    self._machine.call("guests.stop_all")  # a test that was killed may have left some
                 except GuestloopError:
                     self._drop()
             if fresh and self._used:
