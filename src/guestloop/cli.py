@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from guestloop.cache import DISK_FULL
 from guestloop.errors import Exit, GuestloopError
 from guestloop.job.run import Options, conclude, list_cells, run
 from guestloop.plan import PLAN_FILE
@@ -27,6 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if trace := getattr(error, "traceback", ""):
             print(trace, file=sys.stderr)
         status = error.exit_status
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        print(f"guestloop: no space left for {error.filename or 'the results'}", file=sys.stderr)
+        print("  hint: free some space, or name another --out; what was measured is there", file=sys.stderr)
+        status = Exit.LAB
     except KeyboardInterrupt:
         print("guestloop: interrupted; every guest was ended, the cache is whole", file=sys.stderr)
         status = Exit.INTERRUPTED
