@@ -51,9 +51,10 @@ def prepare(
     """Build the kernels and images that are not cached. L2 runs the reference kernel under both."""
     with cache.disk_errors():
         cache.sweep()
-    kernels = [build_kernel(spec, cache) for spec in pair]
+    # Images first: they take seconds, and tell at once when root or a package source is missing.
     root = build_l1(cache)
     l2 = build_l2(cache)
+    kernels = [build_kernel(spec, cache) for spec in pair]
     names = labels(pair)
     parts = {
         name: _parts(name, kernel, root, accelerator, cache, kernels[0].vmlinux, l2.initramfs)
