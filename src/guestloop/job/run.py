@@ -117,17 +117,16 @@ def _accelerator_reason(host: Host, accelerator: Accelerator) -> str:
 
 def new_directory(wanted: Path | None) -> Path:
     """A directory for results that holds none yet. Raises ConfigError rather than mix two runs."""
-    if wanted is None:
-        base = Path("results") / time.strftime("%Y%m%d-%H%M%S")
-        out = next(path for path in _numbered(base) if _made(path))
-    else:
-        out = wanted
-        if (out / PLAN_FILE).exists() or (out / "rounds").exists():
-            raise ConfigError(f"--out {out}: there are results in it already", hint="name another directory")
-        try:
+    out = wanted or Path("results") / time.strftime("%Y%m%d-%H%M%S")
+    if wanted and ((out / PLAN_FILE).exists() or (out / "rounds").exists()):
+        raise ConfigError(f"--out {out}: there are results in it already", hint="name another directory")
+    try:
+        if wanted:
             out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out {out}: {error.strerror}") from error
+        else:
+            out = next(path for path in _numbered(out) if _made(path))
+    except OSError as error:
+        raise ConfigError(f"--out {out}: {error.strerror}") from error
     return out.absolute()
 
 
