@@ -1,0 +1,121 @@
+"""scripts/setup among stand-ins for dpkg-query, apt-get, id and pip: what it installs, and how it fails."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from guestloop.config import REPOSITORY
+
+PYTHON = """#!/bin/sh
+echo "python $*" >>"$LOG"
+"""
+
+
+class Sandbox:
+    """A checkout, and a PATH on which nothing but these programs is found."""
+
+    def __init__(self, directory: Path) -> None:
+        self.top, self.bin, self.log = directory / "top", directory / "bin", directory / "log"
+        (self.top / "scripts").mkdir(parents=True)
+        self.bin.mkdir()
+        self.log.touch()
+        (self.top / "pyproject.toml").write_text("[project]\n")
+        (self.top / "scripts/setup").write_text((REPOSITORY / "scripts/setup").read_text())
+        for name in ("cat", "grep", "tail", "rm", "mktemp", "flock"):
+            (self.bin / name).symlink_to(shutil.which(name) or name)
+        self.installed(everything=True)
+        self.program("apt-get", 'echo "apt-get $*" >>"$LOG"; echo "E: from apt"')
+        self.user(0)
+
+    def program(self, name: str, script: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
+        (self.bin / name).chmod(0o755)
+
+    def installed(self, *, everything: bool) -> None:
+        missing = "" if everything else 'case "$4" in ccache|flex) exit 1 ;; esac'
+        self.program("dpkg-query", f'{missing}\necho "install ok installed"')
+
+    def user(self, number: int) -> None:
+        self.program("id", f"echo {number}")
+
+    def environment_is_there(self) -> None:
+        """As setup itself would have left it."""
+        python = self.top / ".venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(PYTHON)
+        python.chmod(0o755)
+        version = subprocess.run(
+            ["/usr/bin/python3", "--version"], capture_output=True, text=True, check=True
+        )
+        stamp = f"[project]\n{self.top}\n{version.stdout}"
+        (self.top / ".venv/made-from").write_text(stamp)
+
+    def run(self, program: str = 'echo "ready: $python"') -> subprocess.CompletedProcess[str]:
+        script = f'top={self.top}; . "$top/scripts/setup"; {program}'
+        path = {"PATH": str(self.bin), "LOG": str(self.log), "TMPDIR": str(self.log.parent)}
+        return subprocess.run(
+            ["/bin/sh", "-c", script], env=path, capture_output=True, text=True, check=False
+        )
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    return Sandbox(tmp_path)
+
+
+def test_nothing_missing_says_nothing(sandbox: Sandbox) -> None:
+    sandbox.environment_is_there()
+    done = sandbox.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"ready: {sandbox.top}/.venv/bin/python\n"
+    assert sandbox.log.read_text() == ""
+
+
+def test_missing_and_not_root(sandbox: Sandbox) -> None:
+    sandbox.installed(everything=False)
+    sandbox.user(1000)
+    done = sandbox.run()
+    assert done.returncode == 3 and done.stdout == ""
+    message, hint = done.stderr.splitlines()
+    assert message == "guestloop: not installed: ccache flex"
+    assert hint.endswith("apt-get install --no-install-recommends ccache flex")
+    assert sandbox.log.read_text() == "" and not (sandbox.top / ".venv").exists()
+
+
+def test_missing_and_root(sandbox: Sandbox) -> None:
+    sandbox.installed(everything=False)
+    sandbox.environment_is_there()
+    done = sandbox.run()
+    assert done.returncode == 0 and "ready" in done.stdout
+    assert done.stderr == "==> installing Debian packages: ccache flex\n"
+    update, install = sandbox.log.read_text().splitlines()
+    assert update == "apt-get update"
+    assert install == "apt-get install -y --no-install-recommends ccache flex"
+
+
+def test_apt_fails(sandbox: Sandbox) -> None:
+    sandbox.installed(everything=False)
+    sandbox.program("apt-get", 'echo "E: no network"; exit 100')
+    done = sandbox.run()
+    assert done.returncode == 3, "apt's own status is nothing that scripts/run promises"
+    assert "E: no network" in done.stderr
+    assert "guestloop: apt-get could not install: ccache flex" in done.stderr
+
+
+def test_an_environment_that_cannot_be_made_is_no_regression(sandbox: Sandbox) -> None:
+    """A status of 1 would tell CI that the patch is bad."""
+    (sandbox.top / ".venv.lock").mkdir()
+    done = sandbox.run()
+    assert done.returncode == 3 and done.stdout == ""
+    assert f"guestloop: the Python environment {sandbox.top}/.venv could not be made" in done.stderr
+
+
+def test_pip_that_fails_leaves_no_stamp(sandbox: Sandbox) -> None:
+    (sandbox.top / "pyproject.toml").write_text("[project\n")
+    done = sandbox.run()
+    assert done.returncode == 3
+    assert not (sandbox.top / ".venv/made-from").exists(), "the next run must try again"
