@@ -77,15 +77,22 @@ static void settle_on(unsigned vcpu)
 	setpriority(PRIO_PROCESS, 0, 0);
 }
 
+static bool is_in(const struct share *share, size_t page)
+{
+	return page / share->grain % share->parts == share->part;
+}
+
 static bool visit_all(struct worker *worker)
 {
 	struct team *team = worker->team;
 	const struct worker *crew = &team->workers[worker->crew * team->region->vcpus];
 
 	for (size_t i = 0; i < worker->pages; i++) {
-		if (team->load->shared && !keep_step(worker, crew))
-			return false;
 		if (atomic_load_explicit(&team->stop, memory_order_relaxed))
+			return false;
+		if (!is_in(&team->share, team->region->order[worker->first + i]))
+			continue;
+		if (team->load->shared && !keep_step(worker, crew))
 			return false;
 		if (!team->load->visit(worker, team->region->order[worker->first + i]))
 			atomic_fetch_add(&team->bad, 1);
@@ -123,9 +130,10 @@ static void forget_counts(struct team *team)
 	}
 }
 
-bool team_start(struct team *team, uint64_t laps)
+bool team_start(struct team *team, uint64_t laps, struct share share)
 {
 	forget_counts(team);
+	team->share = share;
 	team->laps_wanted = laps;
 	for (unsigned i = 0; i < worker_count(team); i++)
 		if (pthread_create(&threads[i], NULL, work, &team->workers[i])) {

@@ -28,8 +28,14 @@ struct worker {
 	atomic_ulong laps;
 };
 
+/* Which pages a start visits: page p when p / grain % parts == part. All of them: {0, 1, 1}. */
+struct share {
+	uint64_t part, parts, grain;
+};
+
 struct team {
 	const struct load *load;
+	struct share share;
 	struct region *region;
 	unsigned crews, window;
 	uint64_t laps_wanted; /* 0: until stopped */
@@ -54,10 +60,10 @@ void team_prepare(struct team *team, const struct load *load, struct region *reg
 		  unsigned window);
 
 /*
- * Start the threads, counting from 0, for so many laps of each worker (0: until stopped). False when one
- * cannot be made (none is left then).
+ * Start the threads, counting from 0, for so many laps of each worker (0: until stopped) over a share of
+ * the pages. False when one cannot be made (none is left then).
  */
-bool team_start(struct team *team, uint64_t laps);
+bool team_start(struct team *team, uint64_t laps, struct share share);
 
 /* Whether every worker has done the laps it was started for. */
 bool team_finished(struct team *team);

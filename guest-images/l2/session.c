@@ -11,11 +11,14 @@
 #include "platform.h"
 #include "port.h"
 #include "region.h"
+#include "where.h"
 
 #define PROGRESS_MS 1000
 #define FINISHED_MS 25 /* how often it is looked whether a load has done its laps */
 #define MAX_MIB 65536
 #define DEFAULT_WINDOW 4
+#define MAX_PARTS 1024
+#define MAX_GRAIN 65536
 
 static struct region region;
 static struct team team;
@@ -70,14 +73,22 @@ static void do_load(struct command *command)
 static void do_start(struct command *command)
 {
 	uint64_t laps = command_number(command, "laps", 0, 0, UINT64_MAX);
+	struct share share = {
+		.parts = command_number(command, "parts", 1, 1, MAX_PARTS),
+		.part = command_number(command, "part", 0, 0, MAX_PARTS - 1),
+		.grain = command_number(command, "grain", 1, 1, MAX_GRAIN),
+	};
 
 	if (!command_sound(command))
 		return refuse(command->fault);
 	if (!loaded || team.running)
 		return refuse(loaded ? "already-running" : "nothing-loaded");
+	/* A share without pages would spin over nothing. */
+	if (share.part >= share.parts || share.part * share.grain >= region.pages)
+		return refuse("empty-share");
 	region_forgive_reports();
 	started_ms = progress_ms = now_ms();
-	if (!team_start(&team, laps))
+	if (!team_start(&team, laps, share))
 		return refuse("cannot-make-threads");
 	say("running");
 }
@@ -103,6 +114,15 @@ static void do_check(void)
 	if (!loaded || team.running)
 		return refuse(loaded ? "still-running" : "nothing-loaded");
 	say("checked pages=%zu bad=%zu", region.pages, region_check(&region));
+}
+
+static void do_where(void)
+{
+	if (!loaded)
+		return refuse("nothing-loaded");
+	if (!where_tell(&region))
+		return refuse("no-page-frames");
+	say("where pages=%zu", region.pages);
 }
 
 static void do_unload(void)
@@ -133,7 +153,7 @@ static bool obey(char *line)
 		void (*act)(void);
 	} simple[] = {
 		{ "hello", do_hello },	 { "stop", do_stop }, { "check", do_check },
-		{ "unload", do_unload }, { "quit", do_quit },
+		{ "unload", do_unload }, { "quit", do_quit },   { "where", do_where },
 	};
 	struct command command;
 
