@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -28,16 +29,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if trace := getattr(error, "traceback", ""):
             print(trace, file=sys.stderr)
         status = error.exit_status
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        print(f"guestloop: no space left for {error.filename or 'the results'}", file=sys.stderr)
-        print("  hint: free some space, or name another --out; what was measured is there", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - Python would exit with 1, which means a regression
+        _print_unforeseen(error)
         status = Exit.LAB
     except KeyboardInterrupt:
         print("guestloop: interrupted; every guest was ended, the cache is whole", file=sys.stderr)
         status = Exit.INTERRUPTED
     return status
+
+
+def _print_unforeseen(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        print(f"guestloop: no space left for {error.filename or 'the results'}", file=sys.stderr)
+        print("  hint: free some space, or name another --out; what was measured is there", file=sys.stderr)
+        return
+    traceback.print_exception(error)
+    print("guestloop: a fault of guestloop or of this machine, see above; no verdict", file=sys.stderr)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

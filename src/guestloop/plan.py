@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from guestloop.config import Mmu, Reach
-from guestloop.records import Cell, parse_cell, write_json
+from guestloop.records import Cell, parse_cell, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,11 @@ def write_plan(out: Path, plan: Plan) -> None:
 
 
 def read_plan(out: Path) -> Plan:
-    """The plan of a result directory."""
-    data = json.loads((out / PLAN_FILE).read_text())
+    """The plan of a result directory. Raises LabError when it is damaged."""
+    return read_json(out / PLAN_FILE, _parse_plan)
+
+
+def _parse_plan(data: Mapping[str, Any]) -> Plan:
     first, second = (_parse_kernel(kernel) for kernel in data["kernels"])
     return Plan(
         profile=data["profile"],

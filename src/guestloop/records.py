@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from guestloop.config import Mmu
+from guestloop.errors import LabError
 
+T = TypeVar("T")
 Counts = Mapping[str, int]
 
 
@@ -119,9 +121,18 @@ def write_json(path: Path, data: object, *, replace: bool = False) -> None:
         partial.unlink(missing_ok=True)
 
 
+def read_json(path: Path, parse: Callable[[Any], T]) -> T:
+    """A stored result. Raises LabError naming a file that is damaged or of another version."""
+    try:
+        return parse(json.loads(path.read_text()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        message = f"{path}: cannot be read as a result: {type(error).__name__}: {error}"
+        raise LabError(message, hint="is it damaged, or of another version of guestloop?") from error
+
+
 def read_rounds(out: Path) -> list[Round]:
-    """All stored rounds, by cell, then number, then kernel."""
-    rounds = [parse_round(json.loads(path.read_text())) for path in (out / "rounds").rglob("*.json")]
+    """All stored rounds, by cell, then number, then kernel. Raises LabError for one that is damaged."""
+    rounds = [read_json(path, parse_round) for path in (out / "rounds").rglob("*.json")]
     return sorted(rounds, key=lambda item: (item.cell.id, item.round, item.kernel))
 
 

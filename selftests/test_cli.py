@@ -1,0 +1,257 @@
+"""The command line as its users meet it: exit status, one clear message, and nothing touched or lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guestloop.cells import all_cells
+from guestloop.config import REPOSITORY, find_kernel_files
+from guestloop.errors import Exit
+from guestloop.host import read_host
+
+RECORDED = REPOSITORY / "selftests/data/results"
+SHADOW = "rounds/asyncpf/shadow/read-shared"
+
+
+class Terminal:
+    """Runs guestloop in an empty directory, with a home and a cache of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cwd, self.home, self.cache = directory / "cwd", directory / "home", directory / "cache"
+        self.cwd.mkdir()
+        self.kernels = self.home / ".config/guestloop/kernels"
+
+    def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        own = {"HOME": str(self.home), "GUESTLOOP_CACHE": str(self.cache), **variables}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "GUESTLOOP_"))}
+        return subprocess.run(
+            [sys.executable, "-m", "guestloop.cli", *map(str, arguments)],
+            cwd=self.cwd,
+            env=kept | own,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def refused(self, *arguments: str | Path, status: int = 2) -> tuple[str, str]:
+        """Message and hint of a run that must fail before it touches anything."""
+        done = self.run(*arguments)
+        assert (done.returncode, done.stdout) == (status, ""), done.stderr
+        assert "Traceback" not in done.stderr
+        message, *hint = [line for line in done.stderr.splitlines() if not line.startswith("==>")]
+        self.untouched()
+        return message, "\n".join(hint)
+
+    def untouched(self) -> None:
+        assert not self.cache.exists()
+        assert list(self.cwd.iterdir()) == []
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    return Terminal(tmp_path)
+
+
+# --- run -------------------------------------------------------------------------------------------
+
+
+def test_list_prints_every_cell_and_touches_nothing(terminal: Terminal) -> None:
+    done = terminal.run("run", "--profile", "lab", "--list", "--rounds", "7")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"{cell.id}  x 7 rounds x 2 kernels" for cell in all_cells()]
+    terminal.untouched()
+
+
+def test_list_says_what_is_left_out(terminal: Terminal) -> None:
+    lines = terminal.run("run", "--profile", "smoke", "--list").stdout.splitlines()
+    left = {line.removeprefix("left out: ") for line in lines if line.startswith("left out: ")}
+    listed = {line.split()[0] for line in lines if not line.startswith("left out: ")}
+    assert listed and left and listed | left == {cell.id for cell in all_cells()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("--profile", "smoek"), "unknown profile 'smoek'", "did you mean 'smoke'?"),
+        (("--kernels", "unpatched,pached"), "unknown kernel 'pached'", "did you mean 'patched'?"),
+        (
+            ("--kernels", "patched"),
+            "--kernels: two kernels were wanted, seen: patched",
+            "the first is the ref",
+        ),
+        (("--tests", "asyncfp"), "unknown test 'asyncfp'", "did you mean 'asyncpf'?"),
+        (("--mmu", "shadwo"), "unknown MMU mode 'shadwo'", "did you mean 'shadow'?"),
+    ],
+)
+def test_wrong_names(terminal: Terminal, arguments: tuple[str, str], message: str, hint: str) -> None:
+    seen, help_ = terminal.refused("run", *arguments)
+    assert seen == f"guestloop: {message}"
+    assert hint in help_
+
+
+@pytest.mark.parametrize("rounds", ["0", "-1", "two", "1.5"])
+def test_rounds_are_counted_from_one(terminal: Terminal, rounds: str) -> None:
+    done = terminal.run("run", f"--rounds={rounds}")
+    assert done.returncode == 2
+    assert f"argument --rounds: a number of 1 or more was wanted, seen: '{rounds}'" in done.stderr
+
+
+def test_kvm_where_it_cannot_be_had(terminal: Terminal) -> None:
+    host = read_host()
+    if host.nested_kvm:
+        pytest.skip(f"this machine has it: {host.reason}")
+    message, hint = terminal.refused("run", "--accel", "kvm", status=3)
+    assert message == f"guestloop: --accel kvm: {host.reason}"
+    assert "--accel tcg" in hint
+
+
+def test_unknown_key_in_an_own_kernel(terminal: Terminal) -> None:
+    terminal.kernels.mkdir(parents=True)
+    mine = terminal.kernels / "mine.yaml"
+    shipped = find_kernel_files()["unpatched"].read_text()
+    mine.write_text(shipped + "serries: [x.patch]\n")
+    message, hint = terminal.refused("run", "--kernels", "unpatched,mine", "--list")
+    assert message == f"guestloop: {mine}: unknown key 'serries'"
+    assert "did you mean 'series'?" in hint
+
+
+def test_results_are_not_overwritten(terminal: Terminal, tmp_path: Path) -> None:
+    out = shutil.copytree(RECORDED, tmp_path / "out")
+    message, hint = terminal.refused("run", "--out", out)
+    assert message == f"guestloop: --out {out}: there are results in it already"
+    assert "another directory" in hint
+    assert not (out / "verdict.json").exists()
+
+
+def test_a_cache_that_cannot_be_written(terminal: Terminal, tmp_path: Path) -> None:
+    """Said before anything is downloaded or built."""
+    (tmp_path / "file").write_text("")
+    done = terminal.run("run", "--accel", "tcg", GUESTLOOP_CACHE=str(tmp_path / "file/cache"))
+    assert done.returncode == 3 and "Traceback" not in done.stderr
+    assert f"guestloop: the cache {tmp_path}/file/cache cannot be written: Not a directory" in done.stderr
+    assert "GUESTLOOP_CACHE" in done.stderr
+
+
+# --- compare ---------------------------------------------------------------------------------------
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def change(out: Path, kernel: str, by: Change, cell: str = SHADOW) -> None:
+    """Alter every recorded round of a cell on one kernel."""
+    for path in (out / cell).glob(f"{kernel}.*.json"):
+        data = json.loads(path.read_text())
+        by(data)
+        path.write_text(json.dumps(data))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(RECORDED, tmp_path / "out"))
+
+
+def verdict(out: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((out / "verdict.json").read_text())
+    return data
+
+
+def statuses(out: Path) -> list[str]:
+    return [cell["status"] for cell in verdict(out)["cells"]]
+
+
+def test_compare_recomputes_a_recorded_run(terminal: Terminal, out: Path) -> None:
+    done = terminal.run("compare", out)
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+    assert statuses(out) == ["cannot-differ", "fewer"]
+    assert verdict(out)["verdict"] == "no-regression"
+    assert "asyncpf/shadow/read-shared" in done.stdout and "\033" not in done.stdout
+    first = (out / "verdict.json").read_bytes()
+    assert terminal.run("compare", out).returncode == Exit.OK
+    assert (out / "verdict.json").read_bytes() == first
+    terminal.untouched()
+
+
+def test_wrong_contents_are_a_regression(terminal: Terminal, out: Path) -> None:
+    change(out, "patched", lambda data: data.update(correctness="fail", reason="2 of 9 pages are wrong"))
+    assert terminal.run("compare", out).returncode == Exit.REGRESSION
+    assert statuses(out) == ["cannot-differ", "broken"]
+
+
+def test_more_flushes_are_a_regression(terminal: Terminal, out: Path) -> None:
+    def swap(data: dict[str, Any]) -> None:
+        other = {"patched": "unpatched", "unpatched": "patched"}
+        data["kernel"] = other[data["kernel"]]
+
+    for kernel in ("patched", "unpatched"):
+        change(out, kernel, swap)
+    assert terminal.run("compare", out).returncode == Exit.REGRESSION
+    assert statuses(out)[1] == "more"
+
+
+def test_nothing_measured_is_not_a_pass(terminal: Terminal, out: Path) -> None:
+    shutil.rmtree(out / "rounds")
+    assert terminal.run("compare", out).returncode == Exit.LAB
+    assert verdict(out)["verdict"] == "nothing-measured"
+
+
+def test_a_cell_that_proved_nothing_leaves_the_run_open(terminal: Terminal, out: Path) -> None:
+    change(out, "patched", lambda data: data.update(outcome="invalid", reason="page_ready: 0 seen"))
+    assert terminal.run("compare", out).returncode == Exit.INCONCLUSIVE
+    assert statuses(out) == ["cannot-differ", "invalid"]
+
+
+def test_compare_of_something_else(terminal: Terminal, tmp_path: Path) -> None:
+    message, _ = terminal.refused("compare", tmp_path)
+    assert message == f"guestloop: {tmp_path} is not a result directory (no plan.json)"
+    terminal.refused("compare", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("file", ["plan.json", f"{SHADOW}/patched.1.json"])
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_damaged_results_are_named(terminal: Terminal, out: Path, file: str, text: str) -> None:
+    (out / file).write_text(text)
+    message, _ = terminal.refused("compare", out, status=3)
+    assert message.startswith(f"guestloop: {out / file}: cannot be read as a result: ")
+    assert not (out / "verdict.json").exists()
+
+
+# --- what nobody foresaw ---------------------------------------------------------------------------
+
+FAULT = "import sys; from guestloop import cli; cli.run = lambda _: {fault}; sys.exit(cli.main(['run']))"
+
+
+def fault(terminal: Terminal, expression: str) -> subprocess.CompletedProcess[str]:
+    program = f"def fail(error): raise error\n{FAULT.format(fault=expression)}"
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=terminal.cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_bug_is_not_a_regression(terminal: Terminal) -> None:
+    """Python's own status for an uncaught exception is 1, which would tell CI that the patch is bad."""
+    done = fault(terminal, "fail(KeyError('oops'))")
+    assert done.returncode == Exit.LAB
+    assert "KeyError: 'oops'" in done.stderr and "Traceback" in done.stderr
+
+
+def test_a_full_disk_is_one_message(terminal: Terminal) -> None:
+    done = fault(terminal, f"fail(OSError({errno.ENOSPC}, 'No space left', 'plan.json'))")
+    assert done.returncode == Exit.LAB
+    assert "no space left" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_interrupted(terminal: Terminal) -> None:
+    done = fault(terminal, "fail(KeyboardInterrupt())")
+    assert done.returncode == Exit.INTERRUPTED
+    assert done.stderr == "guestloop: interrupted; every guest was ended, the cache is whole\n"
