@@ -72,7 +72,10 @@ def payload(program: Path) -> Iterator[Payload]:
         os.close(near)
 
 
-@pytest.mark.parametrize("load", ["read-shared", "read-own", "write-shared"])
+@pytest.mark.parametrize(
+    "load",
+    ["read-shared", "read-own", "write-shared", "hot", "sweep", "once", "chain", "mix", "linger"],
+)
 def test_a_load_from_beginning_to_end(payload: Payload, load: str) -> None:
     ready = payload.ask(f"load name={load} mib=2 seed=7 crews=2")
     assert ready.startswith("ready ") and values(ready)["pages"] == "512"

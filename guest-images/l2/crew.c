@@ -5,11 +5,13 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "loads.h"
 
 /* So long a worker spins for the others before it lets another crew have the vCPU. */
 #define SPINS 200
+#define PACED_PAGES 8
 
 static pthread_t threads[MAX_CREWS * MAX_VCPUS];
 
@@ -26,13 +28,14 @@ static void assign(struct worker *worker, size_t pages, unsigned index, unsigned
 }
 
 void team_prepare(struct team *team, const struct load *load, struct region *region, unsigned crews,
-		  unsigned window)
+		  unsigned window, unsigned pace_us)
 {
 	memset(team, 0, sizeof *team);
 	team->load = load;
 	team->region = region;
 	team->crews = crews;
 	team->window = window;
+	team->pace_us = pace_us;
 	for (unsigned i = 0; i < worker_count(team); i++) {
 		struct worker *worker = &team->workers[i];
 
@@ -82,6 +85,26 @@ static bool is_in(const struct share *share, size_t page)
 	return page / share->grain % share->parts == share->part;
 }
 
+/* The page to visit at a step of a lap. */
+static size_t page_at(const struct worker *worker, size_t step)
+{
+	size_t group = worker->team->load->group;
+
+	if (!group)
+		return worker->team->region->order[worker->first + step];
+	/* Downwards: a migration sends what is dirty upwards, so that the two meet. */
+	return worker->first + (worker->pages - 1 - step) / group * group;
+}
+
+/* Several pages, then a pause: the timer is too coarse for a pause after each. */
+static void keep_pace(const struct worker *worker, size_t step)
+{
+	struct timespec pause = { .tv_nsec = PACED_PAGES * worker->team->pace_us * 1000L };
+
+	if (pause.tv_nsec && step % PACED_PAGES == PACED_PAGES - 1)
+		nanosleep(&pause, NULL);
+}
+
 static bool visit_all(struct worker *worker)
 {
 	struct team *team = worker->team;
@@ -94,9 +117,10 @@ static bool visit_all(struct worker *worker)
 			continue;
 		if (team->load->shared && !keep_step(worker, crew))
 			return false;
-		if (!team->load->visit(worker, team->region->order[worker->first + i]))
+		if (!team->load->visit(worker, page_at(worker, i)))
 			atomic_fetch_add(&team->bad, 1);
 		atomic_fetch_add_explicit(&worker->visits, 1, memory_order_relaxed);
+		keep_pace(worker, i);
 	}
 	return true;
 }

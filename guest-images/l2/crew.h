@@ -37,7 +37,7 @@ struct team {
 	const struct load *load;
 	struct share share;
 	struct region *region;
-	unsigned crews, window;
+	unsigned crews, window, pace_us;
 	uint64_t laps_wanted; /* 0: until stopped */
 	atomic_bool stop;
 	atomic_ulong bad;
@@ -51,13 +51,13 @@ struct tally {
 };
 
 /*
- * Divide the region's pages among the workers of a load. In a shared load no worker gets more than
- * `window` pages ahead of the others of its crew, so that all fault on the same page at about the
- * same time. (A barrier at each page would cost a switch of threads per page where the vCPUs
+ * Divide the region's pages among the workers of a load. Each worker takes `pace_us` per page (0: as fast
+ * as it can). In a shared load no worker gets more than `window` pages ahead of the others of its crew, so
+ * that all fault on the same page at about the same time. (A barrier at each page would cost a switch of threads per page where the vCPUs
  * themselves have to share a CPU.)
  */
 void team_prepare(struct team *team, const struct load *load, struct region *region, unsigned crews,
-		  unsigned window);
+		  unsigned window, unsigned pace_us);
 
 /*
  * Start the threads, counting from 0, for so many laps of each worker (0: until stopped) over a share of

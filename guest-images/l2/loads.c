@@ -1,9 +1,17 @@
 #include "loads.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "crew.h"
 #include "region.h"
+
+/* To be interrupted takes a hundred times as long as a write and more. */
+#define INTERRUPTED_FACTOR 30
+#define HOT_PAGES 64
+#define LINGER_PAGES 16
+#define FIRST_PASSES 4
+#define MOST_PASSES 1000000
 
 /* Another cache line on each lap, so that in time the load itself has looked at all of them. */
 static size_t word_of_lap(const struct worker *worker)
@@ -13,19 +21,82 @@ static size_t word_of_lap(const struct worker *worker)
 
 static bool visit_reading(struct worker *worker, size_t page)
 {
-	return region_check_word(worker->team->region, page, word_of_lap(worker), 0);
+	return region_check_word(worker->team->region, page, word_of_lap(worker));
 }
 
-/* The ledger follows the write, so a write that gets lost shows on the next lap and in the check. */
+static bool check_and_write(struct worker *worker, size_t page, bool blind)
+{
+	bool good = region_check_own(worker->team->region, page, worker->vcpu);
+
+	region_write_own(worker->team->region, page, worker->vcpu, blind);
+	return good;
+}
+
 static bool visit_writing(struct worker *worker, size_t page)
 {
-	struct region *region = worker->team->region;
-	uint32_t *generation = &region->ledger[page * region->vcpus + worker->vcpu];
-	size_t word = region_own_word(worker->vcpu);
-	bool good = region_check_word(region, page, word, *generation);
+	return check_and_write(worker, page, true);
+}
 
-	region->memory[page * PAGE_WORDS + word] = region_stamp(region, page, word, *generation + 1);
-	++*generation;
+static bool visit_chaining(struct worker *worker, size_t page)
+{
+	return check_and_write(worker, page, false);
+}
+
+/* From its second lap on it only looks whether what was written is still there. */
+static bool visit_once(struct worker *worker, size_t page)
+{
+	if (worker->laps_begun == 1)
+		return check_and_write(worker, page, true);
+	return region_check_own(worker->team->region, page, worker->vcpu);
+}
+
+/* Besides each page a hot one: the first few are written all the time. */
+static bool visit_hot_and_cold(struct worker *worker, size_t page)
+{
+	bool good = check_and_write(worker, page % HOT_PAGES, true);
+
+	return check_and_write(worker, page, true) && good;
+}
+
+/* Each vCPU does something else. */
+static bool visit_mixed(struct worker *worker, size_t page)
+{
+	static bool (*const visits[])(struct worker *, size_t) = {
+		visit_writing, visit_chaining, visit_once, visit_hot_and_cold,
+	};
+
+	return visits[worker->vcpu % (sizeof visits / sizeof *visits)](worker, page);
+}
+
+/*
+ * Rewrite a group of pages until this vCPU was interrupted, then leave the group alone for a whole lap.
+ *
+ * Emulated processors forget all translations whenever the guest exits, so a translation that should
+ * have been flushed is used only until the next exit: a write through it is lost for good only if it
+ * is the last one to its page. An exit is noticed by the time that it takes.
+ */
+static bool visit_lingering(struct worker *worker, size_t first)
+{
+	struct region *region = worker->team->region;
+	uint64_t last, now, shortest = UINT64_MAX;
+	size_t pages = region->pages - first < LINGER_PAGES ? region->pages - first : LINGER_PAGES;
+	bool good = true;
+
+	for (size_t i = 0; i < pages; i++)
+		good &= check_and_write(worker, first + i, true);
+	last = __builtin_ia32_rdtsc();
+	for (unsigned pass = 0; pass < MOST_PASSES; pass++)
+		for (size_t i = 0; i < pages; i++) {
+			region_write_own(region, first + i, worker->vcpu, true);
+			now = __builtin_ia32_rdtsc();
+			if (pass >= FIRST_PASSES && now - last > INTERRUPTED_FACTOR * shortest)
+				return good;
+			if (pass < FIRST_PASSES && now - last < shortest)
+				shortest = now - last;
+			last = now;
+			if (atomic_load_explicit(&worker->team->stop, memory_order_relaxed))
+				return good;
+		}
 	return good;
 }
 
@@ -33,6 +104,12 @@ static const struct load loads[] = {
 	{ "read-shared", .writes = false, .shared = true, .visit = visit_reading },
 	{ "read-own", .writes = false, .shared = false, .visit = visit_reading },
 	{ "write-shared", .writes = true, .shared = true, .visit = visit_writing },
+	{ "hot", .writes = true, .shared = true, .visit = visit_hot_and_cold },
+	{ "sweep", .writes = true, .shared = true, .visit = visit_writing },
+	{ "once", .writes = true, .shared = true, .visit = visit_once },
+	{ "chain", .writes = true, .shared = true, .visit = visit_chaining },
+	{ "mix", .writes = true, .shared = true, .visit = visit_mixed },
+	{ "linger", .writes = true, .shared = false, .visit = visit_lingering, .group = LINGER_PAGES },
 };
 
 const struct load *find_load(const char *name)

@@ -11,7 +11,9 @@ struct load {
 	const char *name;
 	bool writes; /* false: the pages are mapped read-only in the guest's own page tables */
 	bool shared; /* true: all vCPUs visit the same pages in step; false: each has its own part */
-	/* Visit one page; false when it held something wrong. */
+	/* 0: pages are visited one by one in random order; else so many at once, from the last group down. */
+	size_t group;
+	/* Visit one page, or the group that begins with it; false when something wrong was in it. */
 	bool (*visit)(struct worker *worker, size_t page);
 };
 

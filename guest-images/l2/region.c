@@ -13,6 +13,10 @@
 #define HUGE_BYTES (2UL << 20)
 #define SPARE_MIB 4
 
+/* Knuth's MMIX generator: any odd factor would do that is 1 modulo 4. */
+#define CHAIN_FACTOR 6364136223846793005UL
+#define CHAIN_TERM 1442695040888963407UL
+
 static atomic_uint reports;
 
 /* splitmix64's finaliser: cheap, and every bit of the result depends on every bit of the input. */
@@ -28,27 +32,62 @@ static volatile uint64_t *page_words(const struct region *region, size_t page)
 	return region->memory + page * PAGE_WORDS;
 }
 
-uint64_t region_stamp(const struct region *region, size_t page, size_t word, uint32_t generation)
+/* src/guestloop/agent/stamps.py undoes this to name the generation of a stamp. */
+static uint64_t stamp(const struct region *region, size_t page, size_t word, uint64_t generation)
 {
 	if (word == 0)
 		return (uintptr_t)page_words(region, page);
-	return mix(region->seed * 0x9e3779b97f4a7c15 + (page << 9 | word) + ((uint64_t)generation << 32));
+	return mix(region->seed * 0x9e3779b97f4a7c15 + (page << 9 | word) + (generation << 32));
 }
 
-static uint32_t generation_of(const struct region *region, size_t page, size_t word)
+static uint64_t chain_next(uint64_t value)
 {
-	size_t line = word / LINE_WORDS;
+	return value * CHAIN_FACTOR + CHAIN_TERM;
+}
 
-	if (word % LINE_WORDS || line == 0 || line > region->vcpus)
-		return 0;
-	return region->ledger[page * region->vcpus + line - 1];
+/* chain_next so many times, in as many steps as that number has bits. */
+static uint64_t chain_after(uint64_t value, uint64_t times)
+{
+	uint64_t factor = CHAIN_FACTOR, term = CHAIN_TERM;
+
+	for (; times; times >>= 1) {
+		if (times & 1)
+			value = value * factor + term;
+		term *= factor + 1;
+		factor *= factor;
+	}
+	return value;
+}
+
+static uint64_t *ledger_entry(const struct region *region, size_t page, unsigned vcpu)
+{
+	return &region->ledger[page * region->vcpus + vcpu];
+}
+
+/* The first of the words of a page that belong to a vCPU. */
+static size_t own_word(unsigned vcpu)
+{
+	return (1 + vcpu) * LINE_WORDS;
+}
+
+static uint64_t expected(const struct region *region, size_t page, size_t word)
+{
+	size_t line = word / LINE_WORDS, in_line = word % LINE_WORDS;
+	uint64_t generation;
+
+	if (line == 0 || line > region->vcpus || in_line >= OWN_WORDS)
+		return stamp(region, page, word, 0);
+	generation = *ledger_entry(region, page, line - 1);
+	if (in_line == 0)
+		return stamp(region, page, word, generation);
+	return in_line == 1 ? generation : chain_after(stamp(region, page, word, 0), generation);
 }
 
 static void stamp_all(struct region *region)
 {
 	for (size_t page = 0; page < region->pages; page++)
 		for (size_t word = 0; word < PAGE_WORDS; word++)
-			page_words(region, page)[word] = region_stamp(region, page, word, 0);
+			page_words(region, page)[word] = expected(region, page, word);
 }
 
 /* Fisher and Yates; the same seed gives the same order in every guest. */
@@ -131,11 +170,31 @@ static bool compare(size_t page, size_t word, uint64_t seen, uint64_t wanted)
 	return false;
 }
 
-bool region_check_word(struct region *region, size_t page, size_t word, uint32_t generation)
+bool region_check_word(struct region *region, size_t page, size_t word)
 {
-	uint64_t seen = page_words(region, page)[word];
+	return compare(page, word, page_words(region, page)[word], expected(region, page, word));
+}
 
-	return compare(page, word, seen, region_stamp(region, page, word, generation));
+bool region_check_own(struct region *region, size_t page, unsigned vcpu)
+{
+	bool good = true;
+
+	for (size_t i = 0; i < OWN_WORDS; i++)
+		good &= region_check_word(region, page, own_word(vcpu) + i);
+	return good;
+}
+
+/* The ledger follows the write, so a write that gets lost shows on the next lap and in the check. */
+void region_write_own(struct region *region, size_t page, unsigned vcpu, bool blind)
+{
+	volatile uint64_t *own = page_words(region, page) + own_word(vcpu);
+	uint64_t *ledger = ledger_entry(region, page, vcpu);
+	uint64_t generation = (blind ? *ledger : own[1]) + 1;
+
+	own[0] = stamp(region, page, own_word(vcpu), generation);
+	own[1] = generation;
+	own[2] = chain_next(own[2]);
+	++*ledger;
 }
 
 static bool check_page(struct region *region, size_t page)
@@ -143,7 +202,7 @@ static bool check_page(struct region *region, size_t page)
 	bool good = true;
 
 	for (size_t word = 0; word < PAGE_WORDS; word++)
-		good &= region_check_word(region, page, word, generation_of(region, page, word));
+		good &= region_check_word(region, page, word);
 	return good;
 }
 

@@ -3,9 +3,10 @@
  * what was written, so that every byte of every page can be checked at any time.
  *
  * Word 0 of a page is its own address, so that a page in the wrong place shows where it came from.
- * Every other word is a hash of seed, page, word and generation. The first word of cache line 1 + v
- * belongs to vCPU v, which alone may write it; its generation is in the ledger. All other words
- * stay at generation 0.
+ * Every other word is a hash of seed, page, word and generation. Cache line 1 + v belongs to vCPU v,
+ * which alone may write its first three words: a stamp, which is such a hash; the generation itself, 64
+ * bits; and a chain, of which each value is made from the one before, so that a write that got lost
+ * stays missing for ever. The generation is in the ledger too. All other words stay at generation 0.
  */
 #ifndef GUESTLOOP_REGION_H
 #define GUESTLOOP_REGION_H
@@ -17,6 +18,7 @@
 #define PAGE_BYTES 4096
 #define PAGE_WORDS (PAGE_BYTES / sizeof(uint64_t))
 #define LINE_WORDS 8
+#define OWN_WORDS 3
 #define MAX_VCPUS 32
 #define MAX_BAD_LINES 16
 
@@ -26,7 +28,7 @@ struct region {
 	unsigned vcpus;
 	uint64_t seed;
 	uint32_t *order;  /* a permutation of the pages */
-	uint32_t *ledger; /* [page * vcpus + vcpu]: generation of that vCPU's word */
+	uint64_t *ledger; /* [page * vcpus + vcpu]: generation of that vCPU's words */
 	size_t mapped_bytes;
 	void *mapped;
 };
@@ -43,17 +45,20 @@ struct region_wish {
 bool region_make(struct region *region, const struct region_wish *wish);
 void region_free(struct region *region);
 
-/* The word of a page that belongs to a vCPU. */
-static inline size_t region_own_word(unsigned vcpu)
-{
-	return (1 + vcpu) * LINE_WORDS;
-}
+/*
+ * Read a word and compare it with what the ledger says; a wrong one is reported (the first 16 since
+ * region_forgive_reports).
+ */
+bool region_check_word(struct region *region, size_t page, size_t word);
 
-/* What a word must hold at a generation. */
-uint64_t region_stamp(const struct region *region, size_t page, size_t word, uint32_t generation);
+/* region_check_word for all three words of a vCPU. */
+bool region_check_own(struct region *region, size_t page, unsigned vcpu);
 
-/* Read a word and compare it; a wrong one is reported (the first 16 since region_forgive_reports). */
-bool region_check_word(struct region *region, size_t page, size_t word, uint32_t generation);
+/*
+ * Write the next generation of a vCPU's words. `blind`: stamp and generation come from the ledger, which
+ * heals them if an earlier write got lost; otherwise they are made from what the page holds.
+ */
+void region_write_own(struct region *region, size_t page, unsigned vcpu, bool blind);
 
 /* Check every word of every page against the ledger; the number of pages with a wrong word. */
 size_t region_check(struct region *region);

@@ -13,7 +13,7 @@
 #include "region.h"
 #include "where.h"
 
-#define PROGRESS_MS 1000
+#define PROGRESS_MS 1000 /* unless asked for another */
 #define FINISHED_MS 25 /* how often it is looked whether a load has done its laps */
 #define MAX_MIB 65536
 #define DEFAULT_WINDOW 4
@@ -24,7 +24,7 @@ static struct region region;
 static struct team team;
 static unsigned vcpus;
 static bool loaded;
-static uint64_t started_ms, progress_ms;
+static uint64_t started_ms, progress_ms, report_ms;
 
 static uint64_t now_ms(void)
 {
@@ -51,6 +51,7 @@ static void do_load(struct command *command)
 	};
 	unsigned crews = command_number(command, "crews", 1, 1, MAX_CREWS);
 	unsigned window = command_number(command, "window", DEFAULT_WINDOW, 1, 4096);
+	unsigned pace_us = command_number(command, "pace_us", 0, 0, 100000);
 
 	if (!command_sound(command))
 		return refuse(command->fault);
@@ -64,7 +65,7 @@ static void do_load(struct command *command)
 		region_free(&region);
 		return refuse(memory ? "not-enough-memory" : "cannot-map");
 	}
-	team_prepare(&team, load, &region, crews, window);
+	team_prepare(&team, load, &region, crews, window, pace_us);
 	loaded = true;
 	say("ready name=%s pages=%zu gva=%#lx vcpus=%u crews=%u window=%u", load->name, region.pages,
 	    (unsigned long)region.memory, vcpus, crews, window);
@@ -73,6 +74,7 @@ static void do_load(struct command *command)
 static void do_start(struct command *command)
 {
 	uint64_t laps = command_number(command, "laps", 0, 0, UINT64_MAX);
+	uint64_t report = command_number(command, "report_ms", PROGRESS_MS, FINISHED_MS, 60000);
 	struct share share = {
 		.parts = command_number(command, "parts", 1, 1, MAX_PARTS),
 		.part = command_number(command, "part", 0, 0, MAX_PARTS - 1),
@@ -88,25 +90,30 @@ static void do_start(struct command *command)
 		return refuse("empty-share");
 	region_forgive_reports();
 	started_ms = progress_ms = now_ms();
+	report_ms = report;
 	if (!team_start(&team, laps, share))
 		return refuse("cannot-make-threads");
 	say("running");
 }
 
-static void do_stop(void)
+static void tell_tally(const char *verb)
 {
 	char each[MAX_VCPUS * 24] = "";
-	struct tally tally;
+	struct tally tally = team_tally(&team);
 	size_t length = 0;
 
+	for (unsigned i = 0; i < vcpus && length < sizeof each; i++)
+		length += snprintf(each + length, sizeof each - length, " v%u=%lu", i, tally.per_vcpu[i]);
+	say("%s t_ms=%lu reads=%lu laps=%lu bad=%lu%s", verb, now_ms() - started_ms, tally.visits,
+	    tally.laps, tally.bad, each);
+}
+
+static void do_stop(void)
+{
 	if (!team.running)
 		return refuse("not-running");
 	team_stop(&team);
-	tally = team_tally(&team);
-	for (unsigned i = 0; i < vcpus && length < sizeof each; i++)
-		length += snprintf(each + length, sizeof each - length, " v%u=%lu", i, tally.per_vcpu[i]);
-	say("stopped t_ms=%lu reads=%lu laps=%lu bad=%lu%s", now_ms() - started_ms, tally.visits,
-	    tally.laps, tally.bad, each);
+	tell_tally("stopped");
 }
 
 static void do_check(void)
@@ -181,14 +188,10 @@ static bool obey(char *line)
 
 static void report_progress(void)
 {
-	struct tally tally;
-
-	if (!team.running || now_ms() - progress_ms < PROGRESS_MS)
+	if (!team.running || now_ms() - progress_ms < report_ms)
 		return;
 	progress_ms = now_ms();
-	tally = team_tally(&team);
-	say("progress t_ms=%lu reads=%lu laps=%lu bad=%lu", progress_ms - started_ms, tally.visits, tally.laps,
-	    tally.bad);
+	tell_tally("progress");
 }
 
 bool session_run(unsigned vcpu_count)
