@@ -50,10 +50,12 @@ static bool visit_once(struct worker *worker, size_t page)
 	return region_check_own(worker->team->region, page, worker->vcpu);
 }
 
-/* Besides each page a hot one: the first few are written all the time. */
+/* Besides each page a hot one: the first few of the worker's own are written all the time. */
 static bool visit_hot_and_cold(struct worker *worker, size_t page)
 {
-	bool good = check_and_write(worker, page % HOT_PAGES, true);
+	size_t few = worker->pages < HOT_PAGES ? worker->pages : HOT_PAGES;
+	size_t hot = worker->team->region->order[worker->first + page % few];
+	bool good = check_and_write(worker, hot, true);
 
 	return check_and_write(worker, page, true) && good;
 }
