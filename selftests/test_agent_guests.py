@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -179,9 +180,6 @@ for line in port.makefile():
     elif word == "die":
         print("qemu: fatal: it broke", flush=True)
         os._exit(5)
-    elif word == "chatter":
-        while True:
-            port.sendall(b"still here\\n")
 """
 
 
@@ -272,8 +270,10 @@ def test_death_in_the_middle_is_told_with_qemus_last_words(lab: Lab) -> None:
 
 
 def test_death_before_the_greeting(lab: Lab) -> None:
+    began = time.monotonic()
     with pytest.raises(GuestError, match=r"L2 a: QEMU gave no QMP greeting .*; QEMU: exit status 3"):
         lab.start("dies at once")
+    assert time.monotonic() - began < 5, "seen at once, not at the deadline"
     assert NoCgroup.made[0].removed
     assert lab.start()["hello"], "the name is free again"
 
@@ -285,12 +285,19 @@ def test_a_silent_guest_is_ended_at_the_deadline(lab: Lab) -> None:
     assert lab.guests.stop_all() == []
 
 
-def test_a_guest_that_never_stops_talking_is_not_waited_for(lab: Lab) -> None:
+def test_a_guest_that_never_stops_talking_is_not_waited_for(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab.start()
     began = time.monotonic()
-    with pytest.raises(TimeoutError_, match=r"waited 0\.3 s for 'ready'; last line: still here"):
-        lab.guests.command("a", "chatter", "ready", 0.3)
-    assert time.monotonic() - began < 5
+
+    def chatter(timeout: float) -> str:
+        assert time.monotonic() - began < 5, "the deadline was not looked at"
+        return "still here"
+
+    monkeypatch.setattr(lab.guests.get("a"), "_lines", SimpleNamespace(get=chatter))
+    with pytest.raises(TimeoutError_, match=r"waited 0\.1 s for 'ready'; last line: still here"):
+        lab.guests.listen("a", "ready", 0.1)
 
 
 def test_names_are_taken_once_and_all_are_stopped(lab: Lab) -> None:
