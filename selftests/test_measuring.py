@@ -167,12 +167,14 @@ def test_counters_that_go_backwards_are_no_measurement(this: Measuring, world: W
         world.flushes = 0
 
 
-def test_histogram_is_kept_as_evidence(this: Measuring, world: World, tmp_path: Path) -> None:
+def test_stacks_of_the_interval_are_kept_as_evidence(this: Measuring, world: World, tmp_path: Path) -> None:
     with this.counting(l2(world), "storm"):
         world.move(async_page_ready=3)
     (path,) = this.evidence
-    assert path == "evidence/asyncpf/shadow/read-shared/patched.2.storm.paths.txt"
-    assert (tmp_path / path).read_text() == histogram({"async_page_ready": 13})
+    assert path == "evidence/asyncpf/shadow/read-shared/patched.2.storm.stacks.txt"
+    first, *frames = (tmp_path / path).read_text().split()
+    assert (first, frames[0]) == ("3", "async_page_ready"), "what was there before does not count"
+    assert tuple(frames[2:]) == STACKS["async_page_ready"]
 
 
 def test_require(this: Measuring) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from guestloop.counters.histogram import Histogram, StackCount, parse_histogram
-from guestloop.counters.paths import RULES, PathRule, attribute, inconsistency, path_of
+from guestloop.counters.histogram import Histogram, StackCount, parse_histogram, subtract
+from guestloop.counters.paths import RULES, PathRule, attribute, inconsistency, path_of, render_stacks
 from guestloop.counters.snapshot import FLUSH_REQUESTS, FLUSHES, diff
 
 __all__ = [
@@ -18,4 +18,6 @@ __all__ = [
     "inconsistency",
     "parse_histogram",
     "path_of",
+    "render_stacks",
+    "subtract",
 ]

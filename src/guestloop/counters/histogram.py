@@ -29,7 +29,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from guestloop.counters.snapshot import diff
 from guestloop.errors import LabError
+
+_Stack = tuple[tuple[str, ...], tuple[tuple[str, int], ...]]
 
 _HEADER = "# event histogram"
 _TOTALS = "\nTotals:\n"
@@ -87,6 +90,25 @@ def parse_histogram(text: str) -> Histogram:
             f"call-path histogram: {totals['Entries']} entries are announced, {len(entries)} were understood"
         )
     return Histogram(entries, totals["Hits"], totals["Dropped"])
+
+
+def subtract(late: Histogram, early: Histogram) -> Histogram:
+    """What was counted between two readings of one histogram; stacks that did not move are left out.
+
+    Raises LabError when something went backwards: then it is not one histogram.
+    """
+    moved = diff(_by_stack(early), _by_stack(late))
+    entries = tuple(StackCount(frames, dict(keys), hits) for (frames, keys), hits in moved.items() if hits)
+    return Histogram(entries, late.hits - early.hits, late.dropped - early.dropped)
+
+
+def _by_stack(histogram: Histogram) -> dict[_Stack, int]:
+    """Hits by symbols and keys: entries that differ in the offsets of their frames alone become one."""
+    counts: dict[_Stack, int] = {}
+    for entry in histogram.entries:
+        stack = entry.frames, tuple(sorted(entry.keys.items()))
+        counts[stack] = counts.get(stack, 0) + entry.hits
+    return counts
 
 
 def _parse_entries(body: str) -> Iterator[StackCount]:

@@ -299,6 +299,15 @@ def attribute(histogram: Histogram, request: int) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
+def render_stacks(histogram: Histogram) -> str:
+    """The stacks with their paths as text for people, the most frequent first."""
+    ranked = sorted(histogram.entries, key=lambda entry: -entry.hits)
+    return "\n".join(
+        "\n".join([f"{entry.hits} {path_of(entry.frames)}", *(f"    {frame}" for frame in entry.frames), ""])
+        for entry in ranked
+    )
+
+
 def inconsistency(paths: Mapping[str, int], requests: int, *, dropped: int = 0) -> str:
     """Why the paths do not account for the counter ``remote_tlb_flush_requests``; empty when they do.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 from guestloop.errors import LabError
+
+Name = TypeVar("Name", bound=Hashable)
 
 FLUSH_REQUESTS = "remote_tlb_flush_requests"
 """Calls of ``kvm_flush_remote_tlbs()`` (virt/kvm/kvm_main.c), whether or not a vCPU had to be kicked."""
@@ -13,21 +16,21 @@ FLUSHES = "remote_tlb_flush"
 """Those for which ``kvm_make_all_cpus_request()`` had to interrupt a vCPU: depends on timing, noisy."""
 
 
-def diff(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+def diff(before: Mapping[Name, int], after: Mapping[Name, int]) -> dict[Name, int]:
     """How far each counter went from ``before`` to ``after``; vCPU counters come summed over vCPUs.
 
     A counter that is only in ``after`` started at 0 (KVM creates none late, but call paths appear
     when first taken). Raises LabError when one vanished or went backwards: then the readings are not
     of the same VM, or it was reset in between, and any difference would be made up.
     """
-    if vanished := sorted(before.keys() - after.keys()):
+    if vanished := sorted(map(str, before.keys() - after.keys())):
         raise LabError(
             f"counters vanished between two readings: {', '.join(vanished)}",
             hint="did the VM end, or was KVM reloaded, between the readings?",
         )
     moved = {name: value - before.get(name, 0) for name, value in after.items()}
     if backwards := [name for name, by in moved.items() if by < 0]:
-        seen = ", ".join(f"{name} {before[name]} -> {after[name]}" for name in sorted(backwards))
+        seen = ", ".join(f"{name} {before[name]} -> {after[name]}" for name in sorted(backwards, key=str))
         raise LabError(
             f"counters went backwards: {seen}",
             hint="the readings are not of the same VM, or the statistics were reset in between",

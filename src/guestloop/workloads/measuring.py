@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guestloop import counters
+from guestloop.counters import Histogram
 from guestloop.errors import GuestloopError
 from guestloop.lab.client import L1, L2
 from guestloop.records import Cell, Correctness, Outcome, Phase, Round
@@ -51,11 +52,10 @@ class Reading:
         vmstat = l2.l1.call("memory.read_vmstat")
         return cls(counters=l2.call("counters"), vmstat=vmstat, histograms=l2.l1.call("trace.read"))
 
-    def paths_since(self, before: Reading, request: int) -> tuple[dict[str, int], int]:
-        """Flush requests by path since an earlier reading, and how many found no room in the table."""
+    def requests_since(self, before: Reading) -> Histogram:
+        """Requests to all vCPUs by call stack since an earlier reading."""
         early, late = (counters.parse_histogram(item.histograms["request"]) for item in (before, self))
-        moved = counters.diff(counters.attribute(early, request), counters.attribute(late, request))
-        return {path: hits for path, hits in moved.items() if hits}, late.dropped - early.dropped
+        return counters.subtract(late, early)
 
     def events_since(self, before: Reading) -> dict[str, int]:
         """Events of KVM and pages swapped since an earlier reading."""
@@ -96,10 +96,11 @@ class Measuring:
         started, before = time.monotonic(), Reading.take(l2)
         yield
         after, seconds = Reading.take(l2), time.monotonic() - started
-        self.keep(f"{phase}.paths.txt", after.histograms["request"])
-        paths, dropped = after.paths_since(before, l2.l1.request)
+        requests = after.requests_since(before)
+        self.keep(f"{phase}.stacks.txt", counters.render_stacks(requests))
+        paths = counters.attribute(requests, l2.l1.request)
         moved = counters.diff(before.counters, after.counters)
-        if reason := counters.inconsistency(paths, moved[counters.FLUSH_REQUESTS], dropped=dropped):
+        if reason := counters.inconsistency(paths, moved[counters.FLUSH_REQUESTS], dropped=requests.dropped):
             self.invalidate(f"{phase}: {reason}")
         self.phases[phase] = Phase(seconds, moved, paths)
         for event, count in after.events_since(before).items():
