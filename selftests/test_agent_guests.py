@@ -295,7 +295,7 @@ def test_a_guest_that_never_stops_talking_is_not_waited_for(
         assert time.monotonic() - began < 5, "the deadline was not looked at"
         return "still here"
 
-    monkeypatch.setattr(lab.guests.get("a"), "_lines", SimpleNamespace(get=chatter))
+    monkeypatch.setattr(lab.guests.get("a"), "_lines", SimpleNamespace(get=chatter, put=print))
     with pytest.raises(TimeoutError_, match=r"waited 0\.1 s for 'ready'; last line: still here"):
         lab.guests.listen("a", "ready", 0.1)
 
