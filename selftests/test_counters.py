@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.counters import RULES, attribute, diff, inconsistency, parse_histogram, path_of
+from guestloop.counters import (
+    RULES,
+    Histogram,
+    StackCount,
+    attribute,
+    diff,
+    inconsistency,
+    parse_histogram,
+    path_of,
+    render_stacks,
+    subtract,
+)
 from guestloop.errors import LabError
 
 DATA = Path(__file__).parent / "data"
@@ -157,6 +168,32 @@ def test_recorded_histogram() -> None:
         "page_fault": 7,
     }
     assert attribute(histogram, 800) == {"memslot": 3}
+
+
+def test_recorded_storm() -> None:
+    """Read in an L1 after a storm of read-shared in shadow mode on the unpatched kernel."""
+    histogram = parse_histogram((DATA / "histogram-6.12-shadow-storm.txt").read_text())
+    paths = attribute(histogram, TLB_FLUSH)
+    assert sum(paths.values()) == histogram.hits == 4193
+    assert paths["async_page_ready"] > 1000 and paths["mmu_notifier_unmap"] > 2000
+    assert not [path for path in paths if path.startswith("other:")]
+
+
+def test_subtract_gives_the_interval() -> None:
+    def histogram(hits: int, dropped: int, *entries: StackCount) -> Histogram:
+        return Histogram(entries, hits, dropped)
+
+    def entry(frames: tuple[str, ...], hits: int) -> StackCount:
+        return StackCount(frames, {"req": TLB_FLUSH}, hits)
+
+    early = histogram(7, 1, entry(("a", "b"), 3), entry(("c",), 4))
+    # one stack appears twice where the offsets of its frames differ
+    late = histogram(12, 1, entry(("a", "b"), 3), entry(("a", "b"), 2), entry(("c",), 4), entry(("d",), 3))
+    moved = subtract(late, early)
+    assert moved == histogram(5, 0, entry(("a", "b"), 2), entry(("d",), 3))
+    assert render_stacks(moved).splitlines()[:2] == ["3 other:d", "    d"]
+    with pytest.raises(LabError, match="vanished"):
+        subtract(early, late)
 
 
 def histogram_text(*entries: str, dropped: int = 0, hits: int = 1) -> str:
