@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from guestloop.agent import counters, memory
+from guestloop.agent.aging import Aging
 from guestloop.agent.guests import Guests
 from guestloop.agent.modules import Kvm, build_id
 from guestloop.agent.rpc import Methods, Server
@@ -59,6 +60,24 @@ def main() -> None:
         guests.page_out,
         guests.stop,
         guests.stop_all,
+    )
+    aging = Aging(guests)
+    methods.add(
+        "aging",
+        aging.lacks,
+        aging.huge_pages,
+        aging.watch,
+        aging.mark,
+        aging.idle,
+        aging.swapped,
+        aging.flagged,
+        aging.reclaim,
+        aging.mglru,
+        aging.generation,
+        aging.evict,
+        aging.damon_start,
+        aging.damon_read,
+        aging.damon_stop,
     )
     Server(port, methods).serve_forever()
 

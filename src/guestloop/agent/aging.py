@@ -1,0 +1,169 @@
+"""Age the pages of an L2 in each way L1's kernel has, and tell what it makes of every single page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guestloop.agent import damon, mglru, pages
+from guestloop.agent.guests import Guests
+from guestloop.agent.memory import find_ram
+from guestloop.agent.pages import PAGE, Run
+from guestloop.errors import GuestError
+
+MIB = 1 << 20
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+PROOF_PAGES = 16  # compared with their stamps to prove the way from guest frame to host page
+
+
+@dataclass(frozen=True)
+class Region:
+    """The pages of an L2's load, in the payload's order, as addresses in its QEMU."""
+
+    pid: int
+    cgroup: str
+    runs: tuple[Run, ...]
+
+    @property
+    def addresses(self) -> list[int]:
+        return [run.start + i * PAGE for run in self.runs for i in range(run.pages)]
+
+
+class Aging:
+    """Methods that L0 calls. ``name`` is always that of an L2 whose region was told by ``watch``.
+
+    Answers about pages are texts with a letter for each page: ``1``, ``0``, or ``-`` for a page that
+    was not in memory or moved.
+    """
+
+    def __init__(self, guests: Guests) -> None:
+        self._guests = guests
+        self._regions: dict[str, Region] = {}
+        self._frames: dict[str, list[int]] = {}
+        self._damon: list[int] = []
+
+    def lacks(self, needs: list[str]) -> str:
+        """What of ``swap``, ``page-idle``, ``mglru``, ``damon``, ``thp`` L1 lacks; empty: nothing."""
+        checks: dict[str, tuple[Callable[[], bool], str]] = {
+            "swap": (have_swap, "L1 has no swap space"),
+            "page-idle": (pages.IDLE_BITMAP.exists, "L1's kernel has no CONFIG_IDLE_PAGE_TRACKING"),
+            "mglru": (mglru.CONTROL.exists, "L1's kernel has no CONFIG_LRU_GEN (or no debugfs)"),
+            "damon": (damon.ADMIN.exists, "L1's kernel has no CONFIG_DAMON_SYSFS"),
+            "thp": (THP.exists, "L1's kernel has no CONFIG_TRANSPARENT_HUGEPAGE"),
+        }
+        return "; ".join(why for need in needs for have, why in [checks[need]] if not have())
+
+    def huge_pages(self, on: bool) -> str:
+        """Let QEMU have transparent huge pages, as it asks for, or not; gives what reads back."""
+        THP.write_text("madvise" if on else "never")
+        return THP.read_text().strip()
+
+    def watch(self, name: str, ram_mib: int, frames: list[str], gva: int) -> dict[str, int]:
+        """Learn where the region of an L2 is, from the payload's ``frames`` lines.
+
+        Word 0 of a page is its own address in the guest (guest-images/l2): some pages are read through
+        QEMU's memory and must say so, or GuestError is raised.
+        """
+        guest = self._guests.get(name)
+        ram = find_ram(guest.process.pid, ram_mib * MIB)
+        # QEMU aligns RAM to 2 MiB; a neighbour merged into the mapping comes before it.
+        base = -(-ram.start // (2 * MIB)) * (2 * MIB)
+        found = pages.parse_frames(frames)
+        runs = tuple(Run(base + frame * PAGE, count) for frame, count in found)
+        region = Region(guest.process.pid, f"/l2-{name}", runs)
+        prove_addresses(region, gva)
+        self._regions[name] = region
+        return {"pages": len(region.addresses), "runs": len(runs)}
+
+    def mark(self, name: str) -> float:
+        """page_idle: mark every page of the region idle; gives the seconds it took."""
+        started = time.monotonic()
+        self._frames[name] = self._host_frames(name)
+        pages.mark_idle(self._frames[name])
+        return time.monotonic() - started
+
+    def idle(self, name: str) -> dict[str, Any]:
+        """page_idle: which pages are still idle since ``mark``; a page that moved is unknown."""
+        started = time.monotonic()
+        marked, now = self._frames[name], self._host_frames(name)
+        frames = [frame if frame == before else 0 for frame, before in zip(now, marked, strict=True)]
+        idle = pages.read_idle(frames)
+        return {"idle": idle, "seconds": time.monotonic() - started}
+
+    def swapped(self, name: str) -> str:
+        """Which pages of the region are in swap."""
+        region = self._regions[name]
+        return pages.swapped(pages.read_pagemap(region.pid, region.runs))
+
+    def flagged(self, name: str, flag: str) -> str:
+        """Which pages have a flag of /proc/kpageflags: ``referenced`` or ``thp``."""
+        bit = {"referenced": pages.KPF_REFERENCED, "thp": pages.KPF_THP}[flag]
+        return pages.read_flags(self._host_frames(name), bit)
+
+    def reclaim(self, name: str, amount: int) -> float:
+        """Classic LRU or MGLRU, whichever is on: have the cgroup give bytes back; the seconds it took."""
+        started = time.monotonic()
+        self._guests.get(name).cgroup.reclaim(amount)
+        return time.monotonic() - started
+
+    def mglru(self, on: bool) -> str:
+        """Switch MGLRU; gives its ``enabled`` as read back."""
+        return mglru.switch(on) if mglru.ENABLED.exists() else ""
+
+    def generation(self, name: str) -> dict[str, Any]:
+        """MGLRU: begin a new generation; pages by generation after it, and the seconds it took."""
+        started = time.monotonic()
+        anon = mglru.age(self._regions[name].cgroup)
+        return {
+            "anon": {f"{number}": count for number, count in anon.items()},
+            "seconds": time.monotonic() - started,
+        }
+
+    def evict(self, name: str) -> float:
+        """MGLRU: page out all but the two youngest generations; gives the seconds it took."""
+        started = time.monotonic()
+        mglru.evict(self._regions[name].cgroup)
+        return time.monotonic() - started
+
+    def damon_start(self, name: str, most: int, sample_us: int, aggregation_us: int) -> int:
+        """DAMON: watch the first ``most`` pages of the region; gives their number."""
+        region = self._regions[name]
+        self._damon = region.addresses[:most]
+        damon.start(region.pid, self._damon, sample_us, aggregation_us)
+        return len(self._damon)
+
+    def damon_read(self) -> dict[str, Any]:
+        """DAMON: state, and accesses to each watched page in the last aggregation (-1: not told)."""
+        seen = damon.read()
+        return {"state": damon.state(), "accesses": [seen.get(address, -1) for address in self._damon]}
+
+    def damon_stop(self) -> None:
+        """DAMON: stop."""
+        damon.stop()
+
+    def _host_frames(self, name: str) -> list[int]:
+        region = self._regions[name]
+        return [pages.frame_of(entry) for entry in pages.read_pagemap(region.pid, region.runs)]
+
+
+def have_swap() -> bool:
+    """Is any swap space in use by L1?"""
+    return len(Path("/proc/swaps").read_text().splitlines()) > 1
+
+
+def prove_addresses(region: Region, gva: int) -> None:
+    """Raise GuestError unless pages of the region hold their own addresses."""
+    addresses = region.addresses
+    step = max(1, len(addresses) // PROOF_PAGES)
+    with Path(f"/proc/{region.pid}/mem").open("rb", buffering=0) as memory:
+        for page in range(0, len(addresses), step):
+            memory.seek(addresses[page])
+            seen, wanted = int.from_bytes(memory.read(8), "little"), gva + page * PAGE
+            if seen != wanted:
+                raise GuestError(
+                    f"page {page} of the region is not at {addresses[page]:#x} of QEMU: its first word is "
+                    f"{seen:#x}, wanted {wanted:#x}"
+                )

@@ -1,0 +1,85 @@
+"""DAMON through sysfs (Documentation/admin-guide/mm/damon/usage.rst): watch pages one by one.
+
+DAMON looks at one address of each region per sampling interval, and merges and splits the regions of a
+target as it learns. A target of a single region of one page can do neither, so that what DAMON counts for
+the target is what it believes about that page. (One target with a region for each page would do, but
+6.12 refuses several regions apart from each other with EINVAL.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from guestloop.agent.pages import PAGE
+from guestloop.errors import GuestError
+
+ADMIN = Path("/sys/kernel/mm/damon/admin/kdamonds")
+LARGEST = (1 << 64) - 1
+
+
+def start(
+    pid: int, addresses: Sequence[int], sample_us: int, aggregation_us: int, root: Path = ADMIN
+) -> None:
+    """Watch these pages of a process, each for itself, until ``stop``."""
+    _put(root, "nr_kdamonds", 1)
+    _put(root / "0/contexts", "nr_contexts", 1)
+    context = root / "0/contexts/0"
+    _put(context, "operations", "fvaddr")
+    intervals = context / "monitoring_attrs/intervals"
+    # Nothing to update: the regions are given.
+    for name, value in (("sample_us", sample_us), ("aggr_us", aggregation_us), ("update_us", LARGEST >> 2)):
+        _put(intervals, name, value)
+    _put(context / "monitoring_attrs/nr_regions", "max", 10 * len(addresses))
+    _put(context / "targets", "nr_targets", len(addresses))
+    for number, address in enumerate(addresses):
+        _put_target(context / f"targets/{number}", pid, address)
+    _put_scheme(context / "schemes")
+    _put(root / "0", "state", "on")
+
+
+def _put_target(target: Path, pid: int, address: int) -> None:
+    _put(target, "pid_target", pid)
+    _put(target / "regions", "nr_regions", 1)
+    _put(target / "regions/0", "start", address)
+    _put(target / "regions/0", "end", address + PAGE)
+
+
+def _put_scheme(schemes: Path) -> None:
+    """A scheme that fits every region and does nothing: its ``tried_regions`` are DAMON's results."""
+    _put(schemes, "nr_schemes", 1)
+    _put(schemes / "0", "action", "stat")
+    for name, most in (("sz", LARGEST), ("nr_accesses", 1 << 30), ("age", 1 << 30)):
+        _put(schemes / "0/access_pattern" / name, "max", most)
+
+
+def read(root: Path = ADMIN) -> dict[int, int]:
+    """Accesses seen in the last whole aggregation, by address of the page; waits for its end."""
+    _put(root / "0", "state", "update_schemes_tried_regions")
+    tried = root / "0/contexts/0/schemes/0/tried_regions"
+    return {
+        int((region / "start").read_text()): int((region / "nr_accesses").read_text())
+        for region in tried.iterdir()
+        if region.is_dir()
+    }
+
+
+def state(root: Path = ADMIN) -> str:
+    """``on`` or ``off``."""
+    file = root / "0/state"
+    return file.read_text().strip() if file.exists() else "off"
+
+
+def stop(root: Path = ADMIN) -> None:
+    """Stop watching and forget all; nothing to do is fine."""
+    if state(root) == "on":
+        _put(root / "0", "state", "off")
+    if root.exists():
+        _put(root, "nr_kdamonds", 0)
+
+
+def _put(directory: Path, name: str, value: object) -> None:
+    try:
+        (directory / name).write_text(f"{value}")
+    except OSError as error:
+        raise GuestError(f"DAMON refused {value} in {directory / name}: {error.strerror}") from error

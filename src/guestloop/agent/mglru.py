@@ -1,0 +1,73 @@
+"""Multi-gen LRU through its debugfs file (Documentation/admin-guide/mm/multigen_lru.rst): age, evict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ENABLED = Path("/sys/kernel/mm/lru_gen/enabled")
+CONTROL = Path("/sys/kernel/debug/lru_gen")
+SWAPPINESS = 200  # anonymous pages only, as far as this kernel lets us
+EVERYTHING = 1 << 30
+
+
+@dataclass(frozen=True)
+class Generations:
+    """The generations of one memory cgroup on node 0: anonymous pages by generation number."""
+
+    memcg: int
+    anon: Mapping[int, int]
+
+    @property
+    def youngest(self) -> int:
+        return max(self.anon)
+
+
+def parse_generations(text: str, cgroup: str) -> Generations | None:
+    """What the file tells about a cgroup (its path, ``/l2-name``); None when it is not there."""
+    memcg, inside, anon = 0, False, dict[int, int]()
+    for line in text.splitlines():
+        words = line.split()
+        if words[0] == "memcg":
+            inside = words[2:] == [cgroup]
+            memcg = int(words[1]) if inside else memcg
+        elif inside and words[0] != "node":
+            anon[int(words[0])] = int(words[2])
+    return Generations(memcg, anon) if anon else None
+
+
+def read_generations(cgroup: str) -> Generations:
+    """The generations of a cgroup now. Raises LookupError when MGLRU does not know it."""
+    found = parse_generations(CONTROL.read_text(), cgroup)
+    if found is None:
+        raise LookupError(f"{CONTROL} knows no cgroup {cgroup}")
+    return found
+
+
+def switch(on: bool) -> str:
+    """Turn MGLRU on (with page-table walks) or off; gives what reads back."""
+    ENABLED.write_text("7" if on else "0")
+    return ENABLED.read_text().strip()
+
+
+def age(cgroup: str) -> dict[int, int]:
+    """Begin a new generation: used pages move to what was the youngest. Gives pages by generation."""
+    now = read_generations(cgroup)
+    _command(f"+ {now.memcg} 0 {now.youngest} {SWAPPINESS} 1")
+    return dict(read_generations(cgroup).anon)
+
+
+def evict(cgroup: str) -> None:
+    """Page out all but the two youngest generations (a kernel evicts no younger ones)."""
+    now = read_generations(cgroup)
+    _command(f"- {now.memcg} 0 {now.youngest - 2} {SWAPPINESS} {EVERYTHING}")
+
+
+def _command(line: str) -> None:
+    file = os.open(CONTROL, os.O_WRONLY)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)
