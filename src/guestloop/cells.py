@@ -11,15 +11,23 @@ from guestloop.errors import ConfigError
 from guestloop.records import Cell
 from guestloop.workloads.catalog import AXES
 
+MOST_LEFT_OUT_LINES = 12
+
 
 def all_cells() -> list[Cell]:
     """The full product of every test's axes and the MMU modes; a test's modes follow one another."""
     return [
-        Cell(test, mmu, dict(zip(axes, values, strict=True)))
+        make_cell(test, mmu, dict(zip(axes, values, strict=True)))
         for test, axes in AXES.items()
         for mmu in Mmu
         for values in product(*axes.values())
     ]
+
+
+def make_cell(test: str, mmu: Mmu, variant: Mapping[str, str]) -> Cell:
+    """A cell; further axes at their usual value, which is the first of each, are left out of its name."""
+    further = list(AXES[test].items())[1:]
+    return Cell(test, mmu, variant, tuple(axis for axis, values in further if variant[axis] == values[0]))
 
 
 def cell_of(tags: Mapping[str, Iterable[str] | None], mmu: str) -> Cell:
@@ -37,7 +45,7 @@ def cell_of(tags: Mapping[str, Iterable[str] | None], mmu: str) -> Cell:
     for axis, value in variant.items():
         if value not in axes[axis]:
             raise ConfigError(f"unknown {axis} {value!r}", hint=suggest(value, axes[axis], axis))
-    return Cell(tests[0], Mmu(mmu), variant)
+    return make_cell(tests[0], Mmu(mmu), variant)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,19 @@ def select(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()
             hint="scripts/run --profile lab --list prints every cell",
         )
     left = [cell for cell in all_cells() if cell not in narrowed]
-    return Selection(tuple(narrowed), tuple(f"{cell.id}" for cell in left))
+    return Selection(tuple(narrowed), tuple(_summarise(left)))
+
+
+def _summarise(cells: Sequence[Cell]) -> list[str]:
+    """A line for each cell, or one for all of a test when there are too many to read."""
+    lines: list[str] = []
+    for test in AXES:
+        own = [cell.id for cell in cells if cell.test == test]
+        if len(own) > MOST_LEFT_OUT_LINES:
+            every = sum(cell.test == test for cell in all_cells())
+            own = [f"{len(own)} of {every} cells of {test} (scripts/run --profile lab --list names all)"]
+        lines += own
+    return lines
 
 
 def _known(what: str, seen: Sequence[str], allowed: Iterable[str]) -> None:
@@ -82,4 +102,4 @@ def _profile_has(profile: Profile, cell: Cell) -> bool:
 
 def _matches(selection: Mapping[str, tuple[str, ...]], cell: Cell) -> bool:
     have = {"test": cell.test, "mmu": cell.mmu.value, **cell.variant}
-    return all(have[axis] in values for axis, values in selection.items())
+    return all(have.get(axis) in values for axis, values in selection.items())

@@ -39,17 +39,23 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Cell:
-    """One test x one MMU mode x one variant, measured on both kernels."""
+    """One test x one MMU mode x one variant, measured on both kernels.
+
+    ``variant`` has a value for every axis of the test. ``usual`` names axes that are left out of the
+    cell's name because they have their usual value, so that a new axis renames no cell that exists.
+    """
 
     test: str
     mmu: Mmu
     variant: Mapping[str, str]
+    usual: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        """``asyncpf/shadow/read-shared``, further axes as in ``read-shared,vcpus=4``."""
-        words = [value if axis == "load" else f"{axis}={value}" for axis, value in self.variant.items()]
-        return "/".join([self.test, self.mmu, ",".join(words)])
+        """``asyncpf/shadow/read-shared``, further axes as in ``read-shared,vcpus=2``."""
+        first, *others = self.variant.items()
+        further = [f"{axis}={value}" for axis, value in others if axis not in self.usual]
+        return "/".join([self.test, self.mmu, ",".join([first[1], *further])])
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,8 @@ def read_rounds(out: Path) -> list[Round]:
 
 def parse_cell(data: Mapping[str, Any]) -> Cell:
     """The inverse of ``asdict`` for a cell."""
-    return Cell(data["test"], Mmu(data["mmu"]), dict(data["variant"]))
+    usual = tuple(data.get("usual", ()))
+    return Cell(data["test"], Mmu(data["mmu"]), dict(data["variant"]), usual)
 
 
 def parse_round(data: Mapping[str, Any]) -> Round:

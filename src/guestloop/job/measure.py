@@ -71,7 +71,7 @@ def _config(out: Path) -> dict[str, Any]:
 
 
 def find_tests(tests: Path = REPOSITORY / "tests") -> dict[tuple[str, str], Runnable]:
-    """Avocado's tests by test and load, as Avocado itself discovers them.
+    """Avocado's tests by test and value of its first axis, as Avocado itself discovers them.
 
     Raises LabError when it finds none: a test whose base class cannot be resolved is dropped silently.
     """
@@ -81,7 +81,7 @@ def find_tests(tests: Path = REPOSITORY / "tests") -> dict[tuple[str, str], Runn
     for runnable in suite.tests or []:
         if runnable.kind == "avocado-instrumented":
             cell = cell_of(runnable.tags or {}, Mmu.TDP)
-            found[cell.test, cell.variant["load"]] = runnable
+            found[_key(cell)] = runnable
     if not found:
         raise LabError(f"Avocado discovers no test in {tests}", hint="run 'avocado list tests/' to see why")
     return found
@@ -92,8 +92,13 @@ def _runnables(slots: list[Slot], fresh_boots: bool) -> list[Runnable]:
     return [_with_parameters(found, slot, fresh_boots) for slot in slots]
 
 
+def _key(cell: Cell) -> tuple[str, str]:
+    """Test and first value: what an Avocado test is tagged with; the rest are parameters."""
+    return cell.test, next(iter(cell.variant.values()))
+
+
 def _with_parameters(found: Mapping[tuple[str, str], Runnable], slot: Slot, fresh_boots: bool) -> Runnable:
-    key = slot.cell.test, slot.cell.variant["load"]
+    key = _key(slot.cell)
     if key not in found:
         raise LabError(f"no Avocado test is tagged for cell {slot.cell.id}")
     runnable = deepcopy(found[key])
