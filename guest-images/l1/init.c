@@ -7,7 +7,6 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,26 +22,6 @@
 #define AGENT_LOG STATE "/agent.log"
 #define PAYLOAD_SERIAL "payload"
 #define TAIL_BYTES 4096
-
-void note(const char *format, ...)
-{
-	static const char prefix[] = "guestloop-init: ";
-	const size_t start = sizeof prefix - 1;
-	char text[512];
-	int kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC), file = kmsg >= 0 ? kmsg : STDERR_FILENO;
-	va_list arguments;
-
-	memcpy(text, prefix, sizeof prefix);
-	va_start(arguments, format);
-	vsnprintf(text + start, sizeof text - start - 1, format, arguments);
-	va_end(arguments);
-	strcat(text, "\n");
-	/* The kernel's log carries a time stamp. One write is one record; dprintf fails on this device. */
-	if (write(file, text, strlen(text)) < 0)
-		perror("guestloop-init: note");
-	if (kmsg >= 0)
-		close(kmsg);
-}
 
 /* Start a program in its own session; output goes to the file `log`, or to the console when NULL. */
 static pid_t start(const char *const argv[], const char *log)

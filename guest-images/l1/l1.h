@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* init.c: a line in the kernel's log, and so on the console. */
+/* note.c: a line in the kernel's log, and so on the console. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* mounts.c: every file system that L1 needs; what cannot be mounted is noted, not fatal. */
