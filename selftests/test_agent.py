@@ -14,7 +14,7 @@ from guestloop.agent import modules, trace
 from guestloop.agent.counters import read_counters, read_vmstat
 from guestloop.agent.memory import MIB, Cgroup, Mapping, find_ram, pick_ram
 from guestloop.agent.modules import Kvm, parameters, parse_build_id, same_value
-from guestloop.agent.trace import PROBE, Trace
+from guestloop.agent.trace import LOG_DEFINITION, PROBE, Trace
 from guestloop.errors import GuestError
 from guestloop.qmp import Qmp
 
@@ -184,7 +184,8 @@ def test_arm_and_disarm(tracefs: Path) -> None:
     counting = Trace(tracefs)
     assert counting.arm(REQUEST) == ["kvm_async_pf_ready", "kvm_age_hva"], "only what this kernel has"
     assert told(tracefs, "kprobe_events") == [
-        "p:guestloop/request kvm:kvm_make_all_cpus_request+4 req=%si:u32"
+        "p:guestloop/request kvm:kvm_make_all_cpus_request+4 req=%si:u32",
+        LOG_DEFINITION,
     ]
     stack = f"hist:keys=common_stacktrace,req:size=8192 if req=={REQUEST}"
     assert told(tracefs, f"events/{PROBE}/trigger") == [stack]
@@ -196,7 +197,7 @@ def test_arm_and_disarm(tracefs: Path) -> None:
     counting.disarm()
     assert told(tracefs, f"events/{PROBE}/trigger") == [stack, f"!{stack}"]
     assert told(tracefs, "events/kvm/kvm_age_hva/trigger")[1] == "!hist:keys=common_cpu"
-    assert told(tracefs, "kprobe_events")[1:] == [f"-:{PROBE}"]
+    assert told(tracefs, "kprobe_events")[2:] == [f"-:{PROBE}"]
     assert counting.read() == {}
 
 
@@ -205,7 +206,7 @@ def test_disarm_when_kvm_is_gone_already(tracefs: Path) -> None:
     counting.arm(REQUEST)
     (tracefs / "events/kvm/kvm_age_hva/trigger").unlink()
     counting.disarm()
-    assert told(tracefs, "kprobe_events")[1:] == [f"-:{PROBE}"]
+    assert told(tracefs, "kprobe_events")[2:] == [f"-:{PROBE}"]
 
 
 def test_probe_at_the_entry_where_no_instruction_begins_behind_it(
@@ -220,7 +221,7 @@ def test_probe_at_the_entry_where_no_instruction_begins_behind_it(
 
     monkeypatch.setattr(trace, "write_control", refuse)
     Trace(tracefs).arm(REQUEST)
-    assert told(tracefs, "kprobe_events") == ["p:guestloop/request kvm:kvm_make_all_cpus_request req=%si:u32"]
+    assert told(tracefs, "kprobe_events")[0] == "p:guestloop/request kvm:kvm_make_all_cpus_request req=%si:u32"
 
 
 def test_a_refusal_names_text_and_file() -> None:

@@ -30,8 +30,10 @@ def make_cell(test: str, mmu: Mmu, variant: Mapping[str, str]) -> Cell:
     return Cell(test, mmu, variant, tuple(axis for axis, values in further if variant[axis] == values[0]))
 
 
-def cell_of(tags: Mapping[str, Iterable[str] | None], mmu: str) -> Cell:
-    """The cell that an Avocado test stands for, from its tags.
+def cell_of(
+    tags: Mapping[str, Iterable[str] | None], mmu: str, parameters: Mapping[str, str | None] | None = None
+) -> Cell:
+    """The cell that an Avocado test stands for: from its tags, then its parameters, then what is usual.
 
     Raises ConfigError when the tags name no known test or value.
     """
@@ -41,7 +43,10 @@ def cell_of(tags: Mapping[str, Iterable[str] | None], mmu: str) -> Cell:
             f"a test must be tagged with one of {', '.join(AXES)}; its tags are {', '.join(sorted(tags))}"
         )
     axes = AXES[tests[0]]
-    variant = {axis: next(iter(tags.get(axis) or ()), values[0]) for axis, values in axes.items()}
+    given = parameters or {}
+    variant = {
+        axis: next(iter(tags.get(axis) or ()), given.get(axis) or values[0]) for axis, values in axes.items()
+    }
     for axis, value in variant.items():
         if value not in axes[axis]:
             raise ConfigError(f"unknown {axis} {value!r}", hint=suggest(value, axes[axis], axis))

@@ -21,6 +21,7 @@ from guestloop.lab.client import L1, L2, connect
 from guestloop.lab.spec import OUT_VARIABLE
 from guestloop.records import Correctness, Outcome, Round, write_round
 from guestloop.vm.argv import L2Spec
+from guestloop.workloads.catalog import AXES
 from guestloop.workloads.measuring import Lacking, Measuring
 
 
@@ -42,11 +43,16 @@ class GuestTest(Test):  # type: ignore[misc]
             raise LabError(f"{OUT_VARIABLE} is not set", hint="start the tests with scripts/run or avocado")
         self._out = Path(out)
         self.this = Measuring(
-            cell=cell_of(self.tags, self.params.get("mmu", default=Mmu.TDP)),
+            cell=cell_of(self.tags, self.params.get("mmu", default=Mmu.TDP), self._axes()),
             kernel=self.params.get("kernel", default="unpatched"),
             number=int(self.params.get("round", default=1)),
             evidence_directory=self._out / "evidence",
         )
+
+    def _axes(self) -> dict[str, str | None]:
+        """Values of the axes that are given as parameters and not by a tag."""
+        names = {axis for axes in AXES.values() for axis in axes}
+        return {name: self.params.get(name, default=None) for name in names}
 
     @contextmanager
     def round(self) -> Iterator[Measuring]:

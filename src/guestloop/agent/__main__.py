@@ -10,6 +10,7 @@ from typing import Any
 from guestloop.agent import counters, memory
 from guestloop.agent.aging import Aging
 from guestloop.agent.guests import Guests
+from guestloop.agent.migration import Migration
 from guestloop.agent.modules import Kvm, build_id
 from guestloop.agent.rpc import Methods, Server
 from guestloop.agent.trace import Trace
@@ -78,6 +79,23 @@ def main() -> None:
         aging.damon_start,
         aging.damon_read,
         aging.damon_stop,
+    )
+    migration = Migration(guests, trace)
+    methods.add(
+        "migration",
+        migration.prepare,
+        migration.pause,
+        migration.begin,
+        migration.release,
+        migration.wait,
+        migration.mark,
+        migration.take_marks,
+        migration.compare,
+        migration.progress,
+        migration.huge_pages,
+        migration.cut,
+        migration.kill,
+        migration.small_tmpfs,
     )
     Server(port, methods).serve_forever()
 

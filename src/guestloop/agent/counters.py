@@ -7,14 +7,18 @@ from typing import Any
 from guestloop.errors import GuestError
 from guestloop.qmp import Qmp
 
+Names = dict[str, set[str]]
+"""Names of the counters that only ever grow, by target."""
 
-def read_counters(qmp: Qmp) -> dict[str, int]:
+
+def read_counters(qmp: Qmp, names: Names | None = None) -> dict[str, int]:
     """Every cumulative counter of KVM: of the VM as it is, of the vCPUs summed over them.
 
     A name that both have is the VM's. Values of the moment (``pages_4k``) and histograms are left
-    out. Raises GuestError when QEMU gives none: not measurable is not zero.
+    out. ``names`` are those of ``counter_names``, for who reads often. Raises GuestError when QEMU gives
+    none: not measurable is not zero.
     """
-    cumulative = _cumulative(qmp.execute("query-stats-schemas", provider="kvm"))
+    cumulative = names or counter_names(qmp)
     vm = _sums(qmp.execute("query-stats", target="vm"), cumulative["vm"])
     vcpus = _sums(qmp.execute("query-stats", target="vcpu"), cumulative["vcpu"])
     if "remote_tlb_flush_requests" not in vm or not vcpus:
@@ -22,10 +26,10 @@ def read_counters(qmp: Qmp) -> dict[str, int]:
     return vcpus | vm
 
 
-def _cumulative(schemas: list[dict[str, Any]]) -> dict[str, set[str]]:
-    """Names of the counters that only ever grow, by target."""
-    names: dict[str, set[str]] = {"vm": set(), "vcpu": set()}
-    for schema in schemas:
+def counter_names(qmp: Qmp) -> Names:
+    """What KVM counts, as this QEMU tells; the same for every VM."""
+    names: Names = {"vm": set(), "vcpu": set()}
+    for schema in qmp.execute("query-stats-schemas", provider="kvm"):
         grown = {stat["name"] for stat in schema["stats"] if stat["type"] == "cumulative"}
         names[schema["target"]] |= grown
     return names

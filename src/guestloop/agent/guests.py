@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import shutil
 import socket
 import threading
@@ -20,6 +21,8 @@ from guestloop.qmp import Qmp
 from guestloop.wait import Deadline
 
 CONSOLE_LINES = 40
+MEM_PATH = re.compile(r"\bmem-path=([^,]+)")
+PANIC = re.compile(r"Kernel panic[^\n]*")
 GONE = "\0gone"  # queued when the port closes
 
 
@@ -31,6 +34,9 @@ class Guest:
         self.console, self.output = directory / "console.log", directory / "qemu.log"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
+        self.ram = ram_file(argv)
+        self.progress: list[tuple[float, str]] = []
+        """What the payload said about its progress, each with the time (monotonic, s) it came."""
         self._stack = ExitStack()
         self._lines: queue.Queue[str] = queue.Queue()
         try:
@@ -43,6 +49,8 @@ class Guest:
         ours, theirs = zip(*(socket.socketpair() for _ in range(2)), strict=True)
         names = {"@qmp@": str(theirs[0].fileno()), "@port@": str(theirs[1].fileno())}
         filled = [_fill(argument, names) for argument in argv]
+        if self.ram:
+            self._stack.callback(self.ram.unlink, missing_ok=True)  # QEMU makes it and leaves it
         self.cgroup = Cgroup(self.name)
         self._stack.callback(self.cgroup.remove)
         output = self._stack.enter_context(self.output.open("wb"))
@@ -65,6 +73,8 @@ class Guest:
     def _receive(self) -> None:
         with suppress(OSError):
             for line in self._port.makefile("r", encoding="ascii", errors="replace"):
+                if line.startswith("progress "):
+                    self.progress.append((time.monotonic(), line.rstrip("\n")))
                 self._lines.put(line.rstrip("\n"))
         self._lines.put(GONE)
 
@@ -109,13 +119,25 @@ class Guest:
             parts += [f"  {path.name} | {line}" for line in text.splitlines()[-CONSOLE_LINES:]]
         return "\n".join(parts)
 
+    def ended(self) -> str:
+        """How QEMU ended, empty while it runs."""
+        status = self.process.poll()
+        if status is None:
+            return ""
+        return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+
+    def panicked(self) -> str:
+        """What the guest's kernel said when it panicked, empty when it did not."""
+        text = self.console.read_text(errors="replace") if self.console.exists() else ""
+        found = PANIC.search(text)
+        return found[0].strip() if found else ""
+
     def _dead(self, what: str) -> GuestError:
         deadline = Deadline(2.0)
-        while self.process.poll() is None and not deadline.passed:
+        while not self.ended() and not deadline.passed:
             threading.Event().wait(0.02)
-        status = self.process.poll()
-        ended = "still running" if status is None else f"exit status {status}"
-        return GuestError(f"L2 {self.name}: {what}; QEMU: {ended}\n{self.tail()}")
+        said = f"the guest panicked ({panic}); {what}" if (panic := self.panicked()) else what
+        return GuestError(f"L2 {self.name}: {said}; QEMU: {self.ended() or 'still running'}\n{self.tail()}")
 
     def close(self) -> None:
         """End QEMU, whatever state it is in."""
@@ -126,6 +148,12 @@ def _fill(argument: str, names: dict[str, str]) -> str:
     for placeholder, value in names.items():
         argument = argument.replace(placeholder, value)
     return argument
+
+
+def ram_file(argv: Sequence[str]) -> Path | None:
+    """The file that holds the guest's RAM, when its memory backend is one."""
+    found = next((match for word in argv if (match := MEM_PATH.search(word))), None)
+    return Path(found[1]) if found else None
 
 
 class Guests:
@@ -140,15 +168,18 @@ class Guests:
             raise GuestError(f"no L2 is called {name!r}; running: {sorted(self._guests)}")
         return self._guests[name]
 
-    def start(self, name: str, argv: list[str], timeout_s: float) -> dict[str, Any]:
-        """Start an L2 and wait for its payload's ``hello``; gives that line and the seconds it took."""
+    def start(self, name: str, argv: list[str], timeout_s: float, incoming: bool = False) -> dict[str, Any]:
+        """Start an L2 and wait for its payload's ``hello``; gives that line and the seconds it took.
+
+        One that waits for an incoming migration has no payload yet that could say anything.
+        """
         if name in self._guests:
             raise GuestError(f"an L2 called {name!r} is already there")
         started = time.monotonic()
         guest = Guest(name, argv, self._directory / name)
         self._guests[name] = guest
         try:
-            hello = guest.until("hello", timeout_s)[-1]
+            hello = "" if incoming else guest.until("hello", timeout_s)[-1]
         except BaseException:
             self.stop(name)
             raise

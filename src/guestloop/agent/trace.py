@@ -28,7 +28,15 @@ KVM_EVENTS = (
     "kvm_async_pf_completed",
     "kvm_age_hva",
     "kvm_test_age_hva",
+    "kvm_dirty_ring_push",
+    "kvm_dirty_ring_exit",
 )
+# Where the guest has KVM write into its memory: kvmclock, steal time and the like
+# (arch/x86/include/uapi/asm/kvm_para.h: MSR_KVM_WALL_CLOCK_NEW to MSR_KVM_ASYNC_PF_INT).
+MSR_TRIGGER = "hist:keys=common_pid,ecx,data if write==1 && ecx>=0x4b564d00 && ecx<=0x4b564d06"
+# Called for each memory slot whose dirty log user space gets or clears (arch/x86/kvm/x86.c).
+LOG_PROBE = "guestloop/log_sync"
+LOG_DEFINITION = f"p:{LOG_PROBE} kvm:kvm_arch_sync_dirty_log"
 
 
 def write_control(path: Path, text: str) -> None:
@@ -62,6 +70,12 @@ class Trace:
         self._define_probe()
         self._trigger(PROBE, f"{STACK_TRIGGER} if req=={request}")
         self._trigger("kvm/kvm_async_pf_ready", COUNT_TRIGGER)
+        if (self._root / "events/kvm/kvm_msr").exists():
+            self._trigger("kvm/kvm_msr", MSR_TRIGGER)
+        with suppress(GuestError):  # a kernel that has no such function has no such events
+            write_control(self._root / "kprobe_events", LOG_DEFINITION)
+        if (self._root / "events" / LOG_PROBE).exists():
+            self._trigger(LOG_PROBE, COUNT_TRIGGER)
         counted = ["kvm_async_pf_ready"]
         for event in KVM_EVENTS:
             if event not in counted and (self._root / "events/kvm" / event).exists():
@@ -93,8 +107,9 @@ class Trace:
             with suppress(FileNotFoundError):
                 write_control(self._root / "events" / event / "trigger", f"!{trigger}")
         self._armed.clear()
-        if (self._root / "events" / PROBE).exists():
-            write_control(self._root / "kprobe_events", f"-:{PROBE}")
+        for probe in (PROBE, LOG_PROBE):
+            if (self._root / "events" / probe).exists():
+                write_control(self._root / "kprobe_events", f"-:{probe}")
 
     def _trigger(self, event: str, trigger: str) -> None:
         write_control(self._root / "events" / event / "trigger", trigger)

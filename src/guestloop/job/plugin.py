@@ -82,7 +82,10 @@ def planned(job: Any) -> tuple[list[Cell], list[str]]:
             if not runnable.uri.startswith((str(REPOSITORY / "tests"), "tests/")):
                 continue
             values = parameters(runnable.variant)
-            cell, kernel = cell_of(runnable.tags or {}, values.get("mmu", "tdp")), values.get("kernel")
+            cell, kernel = (
+                cell_of(runnable.tags or {}, values.get("mmu", "tdp"), values),
+                values.get("kernel"),
+            )
             if cell not in cells:
                 cells.append(cell)
             if kernel and kernel not in kernels:

@@ -14,7 +14,7 @@ from typing import Any
 from guestloop.config import Mmu
 from guestloop.errors import GuestError, LabError
 from guestloop.lab.spec import SOCKET_VARIABLE
-from guestloop.vm.argv import L2Spec, l2_argv
+from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 from guestloop.wait import wait_for
 
 L2_START_DEADLINE_S = 120.0
@@ -115,6 +115,7 @@ class L1:
             name=spec.name,
             argv=l2_argv(spec),
             timeout_s=L2_START_DEADLINE_S,
+            **({} if spec.incoming is Incoming.NO else {"incoming": True}),
         )
         l2 = L2(self, spec, _words(started["hello"]), started["seconds"])
         try:
@@ -148,6 +149,10 @@ class L2:
     def answer(self, line: str, until: str, timeout_s: float = 60.0) -> dict[str, str]:
         """The ``key=value`` words of the last line of ``command``."""
         return _words(self.command(line, until, timeout_s)[-1])
+
+    def qmp(self, command: str, **arguments: object) -> Any:
+        """Run one QMP command in its QEMU; ``_`` in argument names becomes ``-``."""
+        return self.call("qmp", command=command, arguments=arguments)
 
     def call(self, method: str, **params: Any) -> Any:
         """Call a method of the agent about this guest."""

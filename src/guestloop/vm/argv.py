@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from guestloop.host import Accelerator
@@ -11,6 +12,7 @@ Argv = list[str]
 
 # Where L1's init unpacks the payload disk (guest-images/l1).
 L1_PAYLOAD = "/run/guestloop"
+HUGETLBFS = "/dev/hugepages"
 PAYLOAD_SERIAL, SWAP_SERIAL = "payload", "swap"
 
 
@@ -96,14 +98,38 @@ def _l1_network() -> Argv:
     ]
 
 
+class Backing(StrEnum):
+    """What an L2's RAM is made of: anonymous memory, or a file that can be looked into from outside."""
+
+    ANONYMOUS = "anonymous"
+    FILE = "file"
+    HUGE_FILE = "huge-file"
+
+
+class Incoming(StrEnum):
+    """Does an L2 boot, or wait for a migration, after which it stays at rest or runs on?"""
+
+    NO = "no"
+    REST = "rest"
+    RUN = "run"
+
+
 @dataclass(frozen=True)
 class L2Spec:
-    """One L2, as the agent starts it in L1. Sizes in MiB."""
+    """One L2, as the agent starts it in L1. Sizes in MiB.
+
+    ``dirty_ring``: entries of each vCPU's ring, 0 for KVM's dirty bitmap. ``ram_directory`` holds the file
+    of the RAM; empty: L1's tmpfs, or hugetlbfs for 2 MiB pages.
+    """
 
     name: str
     memory_mib: int = 128
     vcpus: int = 2
     kvmapf: bool = True
+    backing: Backing = Backing.ANONYMOUS
+    incoming: Incoming = Incoming.NO
+    dirty_ring: int = 0
+    ram_directory: str = ""
 
 
 def l2_argv(spec: L2Spec) -> Argv:
@@ -112,15 +138,43 @@ def l2_argv(spec: L2Spec) -> Argv:
         "qemu-system-x86_64-microvm",
         *_identity(f"guestloop-l2-{spec.name}"),
         *("-machine", "microvm,rtc=on,acpi=off,pit=off,pic=off,memory-backend=ram"),
-        *("-accel", "kvm", "-cpu", "host", "-smp", f"{spec.vcpus},sockets={spec.vcpus}"),
-        *("-m", f"{spec.memory_mib}"),
-        *("-object", f"memory-backend-ram,id=ram,size={spec.memory_mib}M"),
+        *_l2_cpu(spec),
+        *_l2_memory(spec),
         *_l2_kernel(spec),
         *("-serial", f"file:{L1_PAYLOAD}/l2/{spec.name}/console.log"),
         *("-chardev", "socket,id=qmp,fd=@qmp@", "-mon", "chardev=qmp,mode=control"),
         *("-chardev", "socket,id=port,fd=@port@", "-device", "virtio-serial-device"),
         *("-device", "virtserialport,chardev=port,name=guestloop"),
+        *_l2_migration(spec),
     ]
+
+
+def _l2_cpu(spec: L2Spec) -> Argv:
+    ring = f",dirty-ring-size={spec.dirty_ring}" if spec.dirty_ring else ""
+    return ["-accel", f"kvm{ring}", "-cpu", "host", "-smp", f"{spec.vcpus},sockets={spec.vcpus}"]
+
+
+def _l2_memory(spec: L2Spec) -> Argv:
+    size = f"size={spec.memory_mib}M"
+    if spec.backing is Backing.ANONYMOUS:
+        return ["-m", f"{spec.memory_mib}", "-object", f"memory-backend-ram,id=ram,{size}"]
+    usual = HUGETLBFS if spec.backing is Backing.HUGE_FILE else f"{L1_PAYLOAD}/l2/{spec.name}"
+    # prealloc: with hugetlbfs a lack of pages is an error at once and no SIGBUS later.
+    prealloc = "on" if spec.backing is Backing.HUGE_FILE else "off"
+    file = f"mem-path={spec.ram_directory or usual}/{spec.name}.ram"
+    backend = f"memory-backend-file,id=ram,{size},{file},share=on,prealloc={prealloc}"
+    return ["-m", f"{spec.memory_mib}", "-object", backend]
+
+
+def _l2_migration(spec: L2Spec) -> Argv:
+    """The dirty log is cleared in pieces of 2^6 pages, the smallest that QEMU knows.
+
+    Its default is 2^18 pages, made for guests of terabytes: a small one would be cleared at one stroke, and
+    for all of a round its pages were sent long after they were write-protected.
+    """
+    pieces = ["-global", "migration.x-clear-bitmap-shift=6"] if spec.backing is not Backing.ANONYMOUS else []
+    waiting = {Incoming.NO: [], Incoming.RUN: ["-incoming", "defer"]}
+    return pieces + waiting.get(spec.incoming, ["-incoming", "defer", "-S"])
 
 
 def _l2_kernel(spec: L2Spec) -> Argv:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from guestloop.workloads import asyncpf
+from guestloop.workloads import aging, asyncpf, migration
 
 Axes = Mapping[str, tuple[str, ...]]
 
 AXES: Mapping[str, Axes] = {
     "asyncpf": {"load": tuple(asyncpf.Load)},
+    "aging": aging.AXES,
+    "migration": migration.AXES,
 }

@@ -1,0 +1,62 @@
+"""Break a migration on purpose: a link that is cut, a tmpfs that is too small."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from contextlib import closing
+from pathlib import Path
+
+from guestloop.errors import GuestError
+
+SYS_PIDFD_GETFD = 438
+CONNECTED = "03"  # /proc/net/unix: SS_CONNECTED of include/uapi/linux/net.h
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def cut_connections(pid: int, path: Path) -> int:
+    """Shut down a process's connections to a Unix socket, seen from both ends as a lost link.
+
+    Gives how many there were.
+    """
+    inodes = connected_inodes(Path("/proc/net/unix").read_text(), str(path))
+    found = [int(link.name) for link in Path(f"/proc/{pid}/fd").iterdir() if _inode(link) in inodes]
+    pidfd = os.pidfd_open(pid)
+    try:
+        for descriptor in found:
+            with closing(_borrow(pidfd, descriptor)) as connection:
+                connection.shutdown(socket.SHUT_RDWR)
+    finally:
+        os.close(pidfd)
+    return len(found)
+
+
+def connected_inodes(table: str, path: str) -> set[str]:
+    """In the text of /proc/net/unix: inodes of accepted connections to a socket's path."""
+    rows = (line.split() for line in table.splitlines()[1:])
+    return {row[6] for row in rows if len(row) == 8 and row[7] == path and row[5] == CONNECTED}
+
+
+def _inode(link: Path) -> str:
+    try:
+        return str(link.readlink()).removeprefix("socket:[").removesuffix("]")
+    except FileNotFoundError:
+        return ""  # closed since the directory was read
+
+
+def _borrow(pidfd: int, descriptor: int) -> socket.socket:
+    """Another process's socket as one of ours (pidfd_getfd)."""
+    ours = _libc.syscall(SYS_PIDFD_GETFD, pidfd, descriptor, 0)
+    if ours < 0:
+        raise GuestError(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
+    return socket.socket(fileno=ours)
+
+
+def mount_tmpfs(path: Path, mib: int) -> None:
+    """A tmpfs of this size at ``path``; one that is there already is replaced."""
+    path.mkdir(parents=True, exist_ok=True)
+    _libc.umount2(os.fsencode(path), 0)
+    if _libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, f"size={mib}M".encode()) != 0:
+        raise GuestError(f"cannot mount a tmpfs on {path}: {os.strerror(ctypes.get_errno())}")

@@ -1,0 +1,223 @@
+"""Migrate an L2 from one QEMU of this L1 to another, and read what is counted at every turn of it.
+
+A **mark** is such a reading. The watcher takes one whenever the source's status or its count of dirty
+rounds changes, so that the difference of two marks is what a phase of the migration did.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from guestloop.agent import faults, ram
+from guestloop.agent.counters import Names, counter_names, read_counters, read_vmstat
+from guestloop.agent.guests import Guest, Guests
+from guestloop.agent.trace import Trace
+from guestloop.errors import GuestError, GuestloopError, TimeoutError_
+from guestloop.wait import wait_for
+
+POLL_S = 0.01
+ENDED = ("completed", "failed", "cancelled")
+HELD = ("setup", "active")
+# What the phase is called that begins when the source reports this status.
+PHASES = {
+    "setup": "logging-on",
+    "pre-switchover": "stop",
+    "device": "stop",
+    "postcopy-active": "postcopy",
+    "completed": "stop",
+    "cancelling": "logging-off",
+    "cancelled": "logging-off",
+}
+LEAST_BYTES_PER_S = 1 << 20
+WATCHER_END_S = 10.0
+HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
+SOCKET = Path("/run/guestloop/migration.sock")
+
+
+class Migration:
+    """One migration at a time, between two guests that are named when it is prepared."""
+
+    def __init__(self, guests: Guests, trace: Trace) -> None:
+        self._guests, self._trace = guests, trace
+        self._source: Guest | None = None
+        self._destination: Guest | None = None
+        self._names: Names | None = None
+        self._watcher: threading.Thread | None = None
+        self._marks: list[dict[str, Any]] = []
+        self._seen: dict[str, Any] = {}
+        self._lost: GuestloopError | None = None
+        self._round_s = 0.0
+
+    def prepare(
+        self, source: str, destination: str, capabilities: Sequence[str], parameters: dict[str, Any]
+    ) -> None:
+        """Name the two guests; capabilities and parameters go to both; the destination listens."""
+        if self._watcher:
+            self._watcher.join(WATCHER_END_S)
+        self._source, self._destination = self._guests.get(source), self._guests.get(destination)
+        self._names = self._names or counter_names(self._source.qmp)
+        self._marks, self._seen, self._lost = [], {}, None
+        wanted = [{"capability": name, "state": True} for name in capabilities]
+        for guest in (self._source, self._destination):
+            guest.qmp.execute("migrate-set-capabilities", capabilities=wanted)
+            guest.qmp.execute("migrate-set-parameters", **parameters)
+        self._destination.qmp.execute("migrate-incoming", uri=f"unix:{SOCKET}")
+
+    def pause(self, name: str, label: str) -> None:
+        """A mark while the guest is at rest, after which it goes on."""
+        guest = self._guests.get(name)
+        guest.qmp.execute("stop")
+        self.mark(label)
+        guest.qmp.execute("cont")
+
+    def begin(self, round_s: float = 0.0) -> None:
+        """Start migrating, and watching it.
+
+        ``round_s``: from the second dirty round on the bandwidth is set so that each takes about so long,
+        which keeps the load from being outrun; 0: as fast as it goes.
+        """
+        source, _ = self._both()
+        self._round_s = round_s
+        self.mark("logging-on")
+        source.qmp.execute("migrate", uri=f"unix:{SOCKET}")
+        self._watcher = threading.Thread(target=self._watch, args=(source,), daemon=True)
+        self._watcher.start()
+
+    def _watch(self, source: Guest) -> None:
+        known: tuple[str, int] = ("setup", 0)
+        pause = threading.Event()
+        try:
+            while known[0] not in ENDED:
+                answer = source.qmp.execute("query-migrate")
+                status, rounds = answer.get("status", "setup"), _rounds(answer)
+                if (status, rounds) != known:
+                    self._pace(source, answer)
+                    self.mark(phase_of(status, rounds), answer)
+                    known = status, rounds
+                # only now: whoever waits for this finds the mark taken
+                self._seen = answer
+                pause.wait(POLL_S)
+        except GuestloopError as error:
+            self._lost = error
+
+    def _pace(self, source: Guest, answer: dict[str, Any]) -> None:
+        left = int(answer.get("ram", {}).get("remaining", 0))
+        if self._round_s and answer["status"] == "active" and _rounds(answer) > 1:
+            bandwidth = max(int(left / self._round_s), LEAST_BYTES_PER_S)
+            source.qmp.execute("migrate-set-parameters", max_bandwidth=bandwidth)
+
+    def release(self, downtime_ms: int, bytes_per_s: int) -> None:
+        """Let the migration end as soon as it can."""
+        source, _ = self._both()
+        self._round_s = 0.0
+        source.qmp.execute("migrate-set-parameters", downtime_limit=downtime_ms, max_bandwidth=bytes_per_s)
+
+    def mark(self, label: str, migration: dict[str, Any] | None = None) -> None:
+        """Read the counters of both guests, and of L1; the histograms last, see Reading.take."""
+        at_s, vmstat = time.monotonic(), read_vmstat()
+        own = [read_counters(guest.qmp, self._names) for guest in self._both()]
+        self._marks.append(
+            {
+                "label": label,
+                "at_s": at_s,
+                "migration": migration or {},
+                "counters": own,
+                "vmstat": vmstat,
+                "histograms": self._trace.read(),
+            }
+        )
+
+    def take_marks(self) -> list[dict[str, Any]]:
+        """All marks so far, with ``counters`` of source and destination."""
+        return self._marks
+
+    def wait(self, states: Sequence[str], rounds: int, timeout_s: float) -> dict[str, Any]:
+        """Wait until the source reports one of these states, or so many dirty rounds (0: never mind).
+
+        Gives what ``query-migrate`` said. Raises GuestError when the migration ends otherwise or a QEMU is
+        gone, TimeoutError_ with the last status.
+        """
+
+        def probe() -> dict[str, Any] | None:
+            if self._lost:
+                raise self._broken(f"the source's QEMU does not answer: {self._lost}".splitlines()[0])
+            status = self._seen.get("status", "setup")
+            if status in states or (rounds and status == "active" and _rounds(self._seen) >= rounds):
+                return self._seen
+            if status in (*ENDED, "postcopy-paused") or (rounds and status not in HELD):
+                raise self._broken(f"the migration is {status}: {self._seen.get('error-desc', 'no reason')}")
+            return None
+
+        what = f"the migration to be {' or '.join(states)}" + (f" or in round {rounds}" if rounds else "")
+        try:
+            return wait_for(what, probe, timeout_s, interval=POLL_S, last_seen=lambda: _summary(self._seen))
+        except TimeoutError_ as error:
+            raise self._broken(str(error)) from error
+
+    def _broken(self, what: str) -> GuestError:
+        """What became of both QEMUs, and the ends of their consoles and outputs."""
+        source, destination = self._both()
+        roles = {"source": source, "destination": destination}
+        ends = [f"{role}: {guest.ended()}" for role, guest in roles.items() if guest.ended()]
+        panics = [f"{role}: {guest.panicked()}" for role, guest in roles.items() if guest.panicked()]
+        first = "; ".join([what, *panics, *ends])
+        tails = [f"{role} {guest.name}:\n{guest.tail()}" for role, guest in roles.items()]
+        return GuestError("\n".join([first, _summary(self._seen), *tails]))
+
+    def compare(self) -> dict[str, Any]:
+        """Compare the RAM files of source and destination, see ram.compare."""
+        source, destination = self._both()
+        if not source.ram or not destination.ram:
+            raise GuestError("the RAM of source or destination is not in a file")
+        started = time.monotonic()
+        found = ram.compare(source.ram, destination.ram)
+        return found | {"seconds": time.monotonic() - started}
+
+    def progress(self, name: str) -> list[tuple[float, str]]:
+        """The progress that a guest told through its port, with L1's time (monotonic, s)."""
+        return self._guests.get(name).progress
+
+    def huge_pages(self, pages: int) -> int:
+        """Have so many huge pages of 2 MiB in the pool; gives how many there are."""
+        HUGE_PAGES.write_text(f"{pages}")
+        return int(HUGE_PAGES.read_text())
+
+    def cut(self) -> int:
+        """Cut the link of the migration; gives the number of its connections."""
+        _, destination = self._both()
+        return faults.cut_connections(destination.process.pid, SOCKET)
+
+    def kill(self, name: str) -> None:
+        """Kill a guest's QEMU, as a host that fails would."""
+        os.kill(self._guests.get(name).process.pid, signal.SIGKILL)
+
+    def small_tmpfs(self, path: str, mib: int) -> None:
+        """A tmpfs that is too small for what is put there."""
+        faults.mount_tmpfs(Path(path), mib)
+
+    def _both(self) -> tuple[Guest, Guest]:
+        if not self._source or not self._destination:
+            raise GuestError("no migration was prepared")
+        return self._source, self._destination
+
+
+def phase_of(status: str, rounds: int) -> str:
+    """Name of the phase that begins with this status and this count of dirty rounds."""
+    if status == "active":
+        return f"round-{rounds}" if rounds else "logging-on"
+    return PHASES.get(status, status)
+
+
+def _rounds(answer: dict[str, Any]) -> int:
+    return int(answer.get("ram", {}).get("dirty-sync-count", 0))
+
+
+def _summary(answer: dict[str, Any]) -> str:
+    left = int(answer.get("ram", {}).get("remaining", 0)) >> 12
+    return f"status {answer.get('status', 'none')}, dirty round {_rounds(answer)}, {left} pages left"

@@ -1,0 +1,51 @@
+"""The RAM of two L2 guests, byte by byte, when it lies in files."""
+
+from __future__ import annotations
+
+import mmap
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from guestloop.errors import GuestError
+
+PAGE = 4096
+PIECE = 1 << 20
+# Of so many pages at most both contents are told; all are counted.
+TOLD_PAGES = 64
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[memoryview]:
+    """A file as memory, read-only (a file of hugetlbfs cannot be read any other way)."""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory,
+        memoryview(memory) as view,
+    ):
+        yield view
+
+
+def differing_pages(first: memoryview, second: memoryview) -> Iterator[int]:
+    """Numbers of the pages whose contents differ. Raises GuestError when the sizes do."""
+    if len(first) != len(second):
+        raise GuestError(f"RAM files of {len(first)} and {len(second)} bytes cannot be compared")
+    for at in range(0, len(first), PIECE):
+        ours, theirs = bytes(first[at : at + PIECE]), bytes(second[at : at + PIECE])
+        if ours != theirs:
+            for start in range(0, len(ours), PAGE):
+                if ours[start : start + PAGE] != theirs[start : start + PAGE]:
+                    yield (at + start) // PAGE
+
+
+def compare(first: Path, second: Path) -> dict[str, Any]:
+    """How many pages were compared, which differ, and both contents (base64) of the first of these."""
+    with mapped(first) as ours, mapped(second) as theirs:
+        pages = list(differing_pages(ours, theirs))
+        contents = [
+            [b64encode(side[page * PAGE : (page + 1) * PAGE]).decode() for side in (ours, theirs)]
+            for page in pages[:TOLD_PAGES]
+        ]
+        return {"compared": len(ours) // PAGE, "differing": pages, "contents": contents}

@@ -1,0 +1,188 @@
+"""One migration from a source to a destination: conducted from here, watched by the agent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from guestloop import counters
+from guestloop.lab.client import L2
+from guestloop.workloads import oracles, turns
+from guestloop.workloads.explained import Area
+from guestloop.workloads.ledger import Entry, idle_vcpus, lost_visits, parse_ledger
+from guestloop.workloads.measuring import Measuring
+
+# Held: so little may be left to be sent with the guest stopped that its load keeps the migration going. (With
+# a limit of 0 QEMU would not look for dirty pages again: migration/ram.c, ram_save_pending.)
+HELD_DOWNTIME_MS, HELD_BYTES_PER_S = 1, 32 << 20
+RELEASED_DOWNTIME_MS, RELEASED_BYTES_PER_S = 60_000, 4 << 30
+# Slow enough that the destination asks for pages before they come by themselves.
+POSTCOPY_BYTES_PER_S = 4 << 20
+HELD_ROUNDS = 4
+ROUNDS_S, SWITCH_S, POSTCOPY_S, CANCEL_S, REPORTS_S = 60.0, 30.0, 60.0, 30.0, 20.0
+REPORTS_BEFORE, REPORTS_AFTER = 3, 2
+MULTIFD_CHANNELS = 3
+
+EVENT_NAMES = {
+    "log_sync": "dirty_log_syncs",
+    "kvm_dirty_ring_push": "dirty_ring_pages",
+    "kvm_dirty_ring_exit": "dirty_ring_exits",
+}
+EVENT = "dirty_pages"
+JUDGED = ("dirty_log", "dirty_logging_off")
+
+
+class Hop:
+    """The pieces that the ways to migrate are made of. ``prefix`` begins the names of its phases."""
+
+    def __init__(
+        self,
+        this: Measuring,
+        source: L2,
+        layout: oracles.Layout,
+        areas: Sequence[Area],
+        prefix: str = "",
+    ) -> None:
+        self._this, self.source, self._layout, self._areas = this, source, layout, areas
+        self.l1, self._prefix = source.l1, prefix
+        self._destination: L2 | None = None
+        self._stopped_at: Entry | None = None
+        self._rounds: dict[str, float] = {}
+        this.event, this.judged = EVENT, JUDGED
+
+    @property
+    def destination(self) -> L2:
+        assert self._destination
+        return self._destination
+
+    def prepare(self, destination: L2, *capabilities: str) -> None:
+        """Name the destination, hold the migration, and see the load at work."""
+        self._destination = destination
+        parameters: dict[str, Any] = {
+            "downtime_limit": HELD_DOWNTIME_MS,
+            "max_bandwidth": HELD_BYTES_PER_S,
+            "max_postcopy_bandwidth": POSTCOPY_BYTES_PER_S,
+        }
+        if "multifd" in capabilities:
+            parameters["multifd_channels"] = MULTIFD_CHANNELS
+        self.l1.call(
+            "migration.prepare",
+            source=self.source.spec.name,
+            destination=destination.spec.name,
+            capabilities=["events", *capabilities],
+            parameters=parameters,
+        )
+        self.reports(self.source, 1)
+        self.l1.call("migration.pause", name=self.source.spec.name, label="before")
+        self.reports(self.source, REPORTS_BEFORE)
+
+    def dirty_rounds(self, round_s: float, rounds: int = HELD_ROUNDS) -> None:
+        """Begin, and let the load keep the migration going for so many rounds."""
+        self.l1.call("migration.begin", round_s=round_s)
+        self.wait([], ROUNDS_S, rounds=rounds)
+        multifd = self.source.qmp("query-migrate-parameters").get("multifd-channels", 0)
+        self._this.events["multifd_channels"] = multifd
+
+    def release(self) -> None:
+        """Let it end: the next time it looks, all that is dirty may be sent with the guest stopped."""
+        limits = {"downtime_ms": RELEASED_DOWNTIME_MS, "bytes_per_s": RELEASED_BYTES_PER_S}
+        self.l1.call("migration.release", **limits)
+
+    def switch_over(self) -> None:
+        """The source is stopped, the rest is sent, and both RAM files are compared before anything runs."""
+        self.wait(["pre-switchover"], SWITCH_S)
+        self._note_source()
+        self.source.qmp("migrate-continue", state="pre-switchover")
+        self.wait(["completed"], SWITCH_S)
+        self._measure("end")
+        told = oracles.Told(self._layout, self._ledger(), self._rounds)
+        oracles.compare_ram(self._this, self.destination, self._areas, told)
+        self.destination.qmp("cont")
+
+    def enter_postcopy(self) -> None:
+        """Have the destination run and fetch what it touches; ends when all is there."""
+        self.source.qmp("migrate-start-postcopy")
+        status = self.wait(["completed"], POSTCOPY_S)
+        self._note_source()
+        self.l1.call("migration.pause", name=self.destination.spec.name, label="end")
+        self._measure()
+        ram = status["ram"]
+        entered = any(name.endswith("postcopy") for name in self._this.phases)
+        self._add("postcopy_entered", int(entered))
+        self._add("page_requests", ram.get("postcopy-requests", 0))
+
+    def cancel(self) -> None:
+        """Give up while the guest runs; it must go on as if nothing had been."""
+        self.l1.call("migration.mark", label="logging-off")
+        self.source.qmp("migrate_cancel")
+        status = self.wait(["cancelled"], CANCEL_S)
+        self.reports(self.source, REPORTS_AFTER)
+        self.l1.call("migration.pause", name=self.source.spec.name, label="end")
+        self._add("cancelled", int(status["status"] == "cancelled"))
+        self._measure()
+        self._prefix = "retry."
+
+    def conclude(self) -> None:
+        """The guest runs on at the destination, where nothing that it had reported may be undone."""
+        self.reports(self.destination, REPORTS_AFTER)
+        late = self._ledger(self.destination)
+        early = self._stopped_at
+        if early is None:
+            self._this.invalidate("the source reported no progress")
+            return
+        lost = lost_visits(early, late[0])
+        self._this.judge(not lost, f"the destination forgot what was done: {'; '.join(lost)}")
+        if idle := idle_vcpus(early, late[-1]):
+            self._this.invalidate(f"vCPUs {idle} did nothing on the destination")
+
+    def wait(self, states: Sequence[str], timeout_s: float, rounds: int = 0) -> dict[str, Any]:
+        """See agent/migration.py, Migration.wait."""
+        seen = self.l1.call(
+            "migration.wait", timeout_s + 10, states=list(states), rounds=rounds, timeout_s=timeout_s
+        )
+        return dict(seen)
+
+    def reports(self, guest: L2, count: int) -> None:
+        """Wait for the payload to report progress so many times from now on."""
+        guest.command("hello", until="hello", timeout_s=REPORTS_S)  # what was reported before is behind us
+        for _ in range(count):
+            guest.call("listen", until="progress", timeout_s=REPORTS_S)
+
+    def _ledger(self, guest: L2 | None = None) -> list[Entry]:
+        lines = self.l1.call("migration.progress", name=(guest or self.source).spec.name)
+        return parse_ledger([(at_s, line) for at_s, line in lines])
+
+    def _note_source(self) -> None:
+        ledger = self._ledger()
+        self._stopped_at = ledger[-1] if ledger else None
+
+    def _measure(self, label: str = "") -> None:
+        """Turn the marks so far into phases and events."""
+        if label:
+            self.l1.call("migration.mark", label=label)
+        marks = [turns.parse_mark(data) for data in self.l1.call("migration.take_marks")]
+        first, last = marks[0].reading, marks[-1].reading
+        requests = last.requests_since(first)
+        paths = counters.attribute(requests, self.l1.request)
+        moved = counters.diff(first.counters, last.counters)
+        self._this.keep(f"{self._prefix}stacks.txt", counters.render_stacks(requests))
+        self._this.keep(f"{self._prefix}turns.json", json.dumps(turns.table(marks), indent=1))
+        if reason := counters.inconsistency(paths, moved[counters.FLUSH_REQUESTS], dropped=requests.dropped):
+            self._this.invalidate(f"{self._prefix or 'migration'}: {reason}")
+        for name, phase in turns.phases_of(marks, self.l1.request).items():
+            self._this.phases[self._prefix + name] = phase
+        self._count(marks)
+
+    def _count(self, marks: Sequence[turns.Mark]) -> None:
+        self._rounds = turns.rounds_of(marks)
+        self._add(EVENT, turns.sent_again(marks))
+        self._add("dirty_rounds", max(mark.rounds for mark in marks))
+        self._add("multifd_bytes", marks[-2].multifd_bytes)
+        least = min(turns.redirtied(marks)[: HELD_ROUNDS - 1], default=0)
+        self._this.events["redirtied_least"] = min(self._this.events.get("redirtied_least", least), least)
+        for tracepoint, event in EVENT_NAMES.items():
+            self._add(event, turns.hits_between(marks[0], marks[-1], tracepoint))
+
+    def _add(self, event: str, count: int) -> None:
+        self._this.events[event] = self._this.events.get(event, 0) + count

@@ -1,0 +1,205 @@
+"""Migrate an L2 while it dirties its memory; not a page may be lost, and every flush is accounted for.
+
+Judged by two oracles: with the source stopped and the destination not yet started, both RAM files are
+compared byte by byte; and what each vCPU had done, told through the guest's port, is compared with what
+the destination holds, whose payload checks every stamp. See docs/method-migration.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from guestloop.lab.client import L1, L2
+from guestloop.records import Cell
+from guestloop.vm.argv import Backing, Incoming, L2Spec
+from guestloop.workloads import oracles
+from guestloop.workloads.hop import Hop
+from guestloop.workloads.measuring import Lacking, Measuring
+
+CHECK_S = 60.0
+HUGE_PAGE_MIB = 2
+
+
+class Load(StrEnum):
+    """What the vCPUs do; the payload in L2 knows them by these names."""
+
+    SWEEP = "sweep"
+    HOT = "hot"
+    ONCE = "once"
+    CHAIN = "chain"
+    MIX = "mix"
+    LINGER = "linger"
+
+
+class Way(StrEnum):
+    """How the guest is migrated."""
+
+    PRECOPY = "precopy"
+    RING = "dirty-ring"
+    MULTIFD = "multifd"
+    POSTCOPY = "postcopy"
+    CANCEL = "cancel-retry"
+    PING_PONG = "ping-pong"
+
+
+class Pages(StrEnum):
+    """What backs the guest's RAM."""
+
+    SMALL = "4k"
+    HUGE = "2m"
+
+
+AXES = {"load": tuple(Load), "way": tuple(Way), "pages": tuple(Pages), "vcpus": ("2", "1", "4")}
+
+
+@dataclass(frozen=True)
+class Trip:
+    """A migration cell in figures. Sizes in MiB; ``pace_us`` is what a vCPU takes per page.
+
+    Each dirty round is made to take ``round_s`` (0: as fast as it goes). A paced load is over its pages
+    about once in the time of a migration, so that a write that got lost is not soon written again.
+    """
+
+    load: Load
+    way: Way
+    pages: Pages
+    vcpus: int
+    mib: int = 16
+    round_s: float = 0.3
+    ram_mib: int = 96
+    pace_us: int = 0
+    window: int = 256
+    hops: int = 1
+    ring_entries: int = 1024
+
+    def guest(self, name: str, incoming: Incoming = Incoming.NO) -> L2Spec:
+        """The L2 at one end of a hop."""
+        return L2Spec(
+            name,
+            memory_mib=self.ram_mib,
+            vcpus=self.vcpus,
+            backing=Backing.HUGE_FILE if self.pages is Pages.HUGE else Backing.FILE,
+            incoming=incoming,
+            dirty_ring=self.ring_entries if self.way is Way.RING else 0,
+        )
+
+
+def trip_of(cell: Cell) -> Trip:
+    """The figures of a cell."""
+    variant = cell.variant
+    trip = Trip(Load(variant["load"]), Way(variant["way"]), Pages(variant["pages"]), int(variant["vcpus"]))
+    if trip.load in (Load.SWEEP, Load.ONCE, Load.CHAIN, Load.MIX):
+        trip = replace(trip, pace_us=500)
+    if trip.load is Load.LINGER:
+        trip = replace(trip, round_s=0.0)
+    if trip.load is Load.HOT:
+        trip = replace(trip, mib=4)
+    return replace(trip, hops=3) if trip.way is Way.PING_PONG else trip
+
+
+def run(this: Measuring, l1: L1, trip: Trip) -> None:
+    """Load, migrate as often as the way asks for, judge: fills in the round."""
+    with ExitStack() as stack:
+        if trip.pages is Pages.HUGE:
+            stack.enter_context(huge_pages(l1, 2 * trip.ram_mib // HUGE_PAGE_MIB))
+        here = stack.enter_context(ExitStack())
+        guest = here.enter_context(l1.guest(trip.guest("a")))
+        layout = start_load(this, guest, trip)
+        areas = oracles.read_areas(guest)
+        for number in range(1, trip.hops + 1):
+            there = stack.enter_context(ExitStack())
+            hop = Hop(this, guest, layout, areas, f"hop{number}." if trip.hops > 1 else "")
+            guest = migrate(hop, trip, there)
+            here.close()
+            here = there
+        finish_load(this, guest)
+    prove(this, trip)
+
+
+def start_load(this: Measuring, guest: L2, trip: Trip) -> oracles.Layout:
+    """Have the payload stamp its pages, check them, and start the load."""
+    thp = int(trip.pages is Pages.HUGE)
+    words = f"name={trip.load} mib={trip.mib} seed={this.number} thp={thp}"
+    ready = guest.answer(f"load {words} window={trip.window} pace_us={trip.pace_us}", "ready", CHECK_S)
+    oracles.check_stamps(this, guest, "before the migration")
+    guest.command("start report_ms=100", until="running")
+    return oracles.Layout(int(ready["gva"], 16), int(ready["pages"]), trip.vcpus, this.number)
+
+
+def migrate(hop: Hop, trip: Trip, stack: ExitStack) -> L2:
+    """One hop by the cell's way; gives the guest where it now runs."""
+    name = "b" if hop.source.spec.name == "a" else "a"
+    if trip.way is Way.CANCEL:
+        with hop.l1.guest(trip.guest(name, Incoming.REST)) as destination:
+            _cancel(hop, trip, destination)
+    postcopy = trip.way is Way.POSTCOPY
+    destination = stack.enter_context(
+        hop.l1.guest(trip.guest(name, Incoming.RUN if postcopy else Incoming.REST))
+    )
+    (_postcopy if postcopy else _precopy)(hop, trip, destination)
+    hop.conclude()
+    return destination
+
+
+def _precopy(hop: Hop, trip: Trip, destination: L2) -> None:
+    more = ["multifd"] if trip.way is Way.MULTIFD else []
+    hop.prepare(destination, "pause-before-switchover", *more)
+    hop.dirty_rounds(trip.round_s)
+    hop.release()
+    hop.switch_over()
+
+
+def _postcopy(hop: Hop, trip: Trip, destination: L2) -> None:
+    hop.prepare(destination, "postcopy-ram")
+    hop.dirty_rounds(trip.round_s)
+    hop.enter_postcopy()
+
+
+def _cancel(hop: Hop, trip: Trip, destination: L2) -> None:
+    hop.prepare(destination, "pause-before-switchover")
+    hop.dirty_rounds(trip.round_s)
+    hop.cancel()
+
+
+@contextmanager
+def huge_pages(l1: L1, pages: int) -> Iterator[None]:
+    """A pool of 2 MiB pages. Raises Lacking when L1's memory does not yield them."""
+    have = l1.call("migration.huge_pages", pages=pages)
+    try:
+        if have < pages:
+            raise Lacking(f"L1 gives {have} huge pages of 2 MiB, {pages} are needed")
+        yield
+    finally:
+        l1.call("migration.huge_pages", pages=0)
+
+
+def finish_load(this: Measuring, guest: L2) -> None:
+    """Stop the load and have the payload check every word of every page."""
+    stopped = guest.answer("stop", "stopped", CHECK_S)
+    this.events["visits"] = int(stopped["reads"])
+    this.judge(int(stopped["bad"]) == 0, f"the load itself saw {stopped['bad']} wrong pages")
+    oracles.check_stamps(this, guest, "after the migration")
+
+
+def prove(this: Measuring, trip: Trip) -> None:
+    """The round is invalid unless the migration was the one that the cell names."""
+    this.require("dirty_rounds", 3 * trip.hops)
+    this.require("redirtied_least", 16)
+    this.require("pages_compared", 0 if trip.way is Way.POSTCOPY else trip.hops * trip.ram_mib * 256)
+    match trip.way:
+        case Way.MULTIFD:
+            this.require("multifd_bytes", 1)
+            this.require("multifd_channels", 2)
+        case Way.RING:
+            this.require("dirty_ring_exits", 1)
+            this.require("dirty_ring_pages", 1)
+        case Way.POSTCOPY:
+            this.require("postcopy_entered", 1)
+            this.require("page_requests", 10)
+        case Way.CANCEL:
+            this.require("cancelled", 1)
+        case _:
+            this.require("dirty_log_syncs", 1)

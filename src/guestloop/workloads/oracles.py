@@ -1,0 +1,104 @@
+"""Who says whether a page was lost: the whole RAM, compared from outside, and the guest's own stamps."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from guestloop.lab.client import L2
+from guestloop.workloads.explained import Area, areas_of, cause_of
+from guestloop.workloads.ledger import Entry, round_at, when_visited
+from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.stamps import Layout, describe, own_words, page_of, visit_order
+
+__all__ = ["Layout", "check_stamps", "compare_ram", "read_areas"]
+
+CHECK_S, COMPARE_S = 120.0, 60.0
+TOLD = 4
+PAGE = 4096
+
+
+def read_areas(guest: L2) -> list[Area]:
+    """Where KVM writes into this guest's memory, as it told KVM when it booted."""
+    threads = {cpu["thread-id"] for cpu in guest.qmp("query-cpus-fast")}
+    return areas_of(guest.l1.call("trace.read")["kvm_msr"], threads)
+
+
+def check_stamps(this: Measuring, guest: L2, when: str) -> None:
+    """The payload compares every word of every page with what its ledger says was written."""
+    lines = guest.command("check", until="checked", timeout_s=CHECK_S)
+    checked = dict(word.split("=", 1) for word in lines[-1].split()[1:])
+    pages, bad = int(checked["pages"]), int(checked["bad"])
+    this.events["pages_checked"] = pages
+    wrong = [line for line in lines if line.startswith("bad ")]
+    this.judge(bad == 0, f"{when}, {bad} of {pages} pages hold wrong data: {'; '.join(wrong[:TOLD])}")
+    if pages == 0:
+        this.invalidate("no page was checked")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A page whose contents differ at source and destination."""
+
+    number: int
+    source: bytes
+    destination: bytes
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known of the load from outside: the region, the reports on the source, and the dirty rounds."""
+
+    layout: Layout
+    ledger: Sequence[Entry]
+    rounds: Mapping[str, float]
+
+
+def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], told: Told) -> None:
+    """Every byte of both RAM files must be the same, unless KVM is known to have written it."""
+    found = guest.l1.call("migration.compare", COMPARE_S)
+    this.facts["ram_compare_s"] = f"{found['seconds']:.2f}"
+    this.events["pages_compared"] = this.events.get("pages_compared", 0) + found["compared"]
+    differences = [
+        Difference(number, *(b64decode(content) for content in pair))
+        for number, pair in zip(found["differing"], found["contents"], strict=False)
+    ]
+    causes = {
+        item.number: cause_of(areas, item.number, item.source, item.destination) for item in differences
+    }
+    explained = [f"{number * PAGE:#x}: {cause}" for number, cause in causes.items() if cause]
+    this.facts["ram_explained"] = "; ".join(explained) or "no page differs"
+    lost = [item for item in differences if not causes[item.number]]
+    # Pages beyond those whose contents were told cannot be explained by anything.
+    count = len(found["differing"]) - len(explained)
+    this.events["pages_lost"] = this.events.get("pages_lost", 0) + count
+    this.judge(count == 0, f"{count} pages were lost: {'; '.join(render_lost(lost[:TOLD], told))}")
+    if count:
+        this.keep("lost-pages.txt", "\n".join(render_lost(lost, told)) + "\n")
+
+
+def render_lost(lost: Sequence[Difference], told: Told) -> list[str]:
+    """Each lost page: address, both contents as stamps, and the dirty rounds of their writing."""
+    return [
+        f"{item.number * PAGE:#x}: source {describe(told.layout, item.source)}, "
+        f"destination {describe(told.layout, item.destination)}{'; '.join(['', *rounds_of(item, told)])}"
+        for item in lost
+    ]
+
+
+def rounds_of(item: Difference, told: Told) -> Iterator[str]:
+    """When a vCPU wrote what the destination lacks, for loads that visit pages in their known order."""
+    page = page_of(told.layout, item.source)
+    if page is None:
+        return
+    order = visit_order(told.layout).index(page)
+    pairs = zip(
+        own_words(told.layout, page, item.source), own_words(told.layout, page, item.destination), strict=True
+    )
+    for vcpu, (source, destination) in enumerate(pairs):
+        if source == destination or not source.told:
+            continue
+        at_s = when_visited(told.ledger, vcpu, (source.told - 1) * told.layout.pages + order + 1)
+        when = "after the last report" if at_s is None else f"in {round_at(told.rounds, at_s)}"
+        yield f"v{vcpu} wrote it {when}"
