@@ -81,14 +81,14 @@ class Aging:
     def mark(self, name: str) -> float:
         """page_idle: mark every page of the region idle; gives the seconds it took."""
         started = time.monotonic()
-        self._frames[name] = self._host_frames(name)
+        self._frames[name] = self._folios(name)
         pages.mark_idle(self._frames[name])
         return time.monotonic() - started
 
     def idle(self, name: str) -> dict[str, Any]:
         """page_idle: which pages are still idle since ``mark``; a page that moved is unknown."""
         started = time.monotonic()
-        marked, now = self._frames[name], self._host_frames(name)
+        marked, now = self._frames[name], self._folios(name)
         frames = [frame if frame == before else 0 for frame, before in zip(now, marked, strict=True)]
         idle = pages.read_idle(frames)
         return {"idle": idle, "seconds": time.monotonic() - started}
@@ -128,10 +128,10 @@ class Aging:
         mglru.evict(self._regions[name].cgroup)
         return time.monotonic() - started
 
-    def damon_start(self, name: str, most: int, sample_us: int, aggregation_us: int) -> int:
-        """DAMON: watch the first ``most`` pages of the region; gives their number."""
+    def damon_start(self, name: str, most: int, stride: int, sample_us: int, aggregation_us: int) -> int:
+        """DAMON: watch ``most`` pages of the region, every ``stride``-th; gives their number."""
         region = self._regions[name]
-        self._damon = region.addresses[:most]
+        self._damon = region.addresses[::stride][:most]
         damon.start(region.pid, self._damon, sample_us, aggregation_us)
         return len(self._damon)
 
@@ -143,6 +143,15 @@ class Aging:
     def damon_stop(self) -> None:
         """DAMON: stop."""
         damon.stop()
+
+    def _folios(self, name: str) -> list[int]:
+        """Host frame that carries the idle flag of each page: of a huge page, its first (mm/page_idle.c)."""
+        frames = self._host_frames(name)
+        huge = pages.read_flags(frames, pages.KPF_THP)
+        return [
+            frame & ~(pages.HUGE - 1) if flag == pages.YES else frame
+            for frame, flag in zip(frames, huge, strict=True)
+        ]
 
     def _host_frames(self, name: str) -> list[int]:
         region = self._regions[name]

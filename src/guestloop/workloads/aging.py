@@ -1,0 +1,287 @@
+"""Idle-page aging: which pages of an L2 does L1 take for idle, and what does finding out cost?
+
+Between the two ends of a scan the vCPUs touch a known half of a region and leave the other half
+alone; in the next scan it is the other way round. Each driver then says what it believes, page by page.
+
+* reclaim: the classic LRU (mm/vmscan.c: shrink_folio_list, shrink_active_list) asks
+  ``folio_referenced()`` (mm/rmap.c), whose notifier is ``clear_flush_young``: the one that flushes.
+* page-idle, MGLRU and DAMON use ``clear_young`` and ``test_young``, which do not flush (virt/kvm/kvm_main.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guestloop.errors import GuestloopError
+from guestloop.lab.client import L1, L2
+from guestloop.vm.argv import L2Spec
+from guestloop.workloads.beliefs import (
+    Belief,
+    Share,
+    judge_evicted,
+    judge_idle,
+    judge_samples,
+    judge_taken,
+    parse_frames,
+)
+from guestloop.workloads.measuring import Lacking, Measuring
+from guestloop.workloads.memory import check_contents, prove_dirty_log, start_dirty_log
+
+EVENT = "aged_pages"
+JUDGED = ("clear_flush_young", "clear_young")
+LEAST_SCANS = 3
+PAGE_OUT_S, TOUCH_S = 20.0, 60.0
+PAGE = 4096
+HUGE_PAGES = 512  # small ones in a huge one
+DAMON_PAGES, DAMON_SAMPLES, DAMON_SAMPLE_US = 400, 5, 200_000
+# No lockstep: each vCPU goes over the pages as fast as it can.
+WINDOW = 4096
+
+
+class Driver(StrEnum):
+    """Who ages the pages."""
+
+    RECLAIM = "reclaim"
+    PAGE_IDLE = "page-idle"
+    MGLRU = "mglru"
+    DAMON = "damon"
+
+    @property
+    def needs(self) -> list[str]:
+        """What L1 must have for it, as the agent's ``aging.lacks`` names it."""
+        return {
+            Driver.RECLAIM: ["swap"],
+            Driver.PAGE_IDLE: ["page-idle"],
+            Driver.MGLRU: ["mglru", "swap"],
+            Driver.DAMON: ["damon"],
+        }[self]
+
+    @property
+    def most_false_idle(self) -> float:
+        """Share of touched pages that a good kernel may take for idle (docs/method-aging.md)."""
+        return 0.3 if self is Driver.RECLAIM else 0.1
+
+    @property
+    def most_false_young(self) -> float:
+        """Share of untouched pages that a good kernel may take for young."""
+        return 0.6 if self is Driver.RECLAIM else 0.1
+
+
+class Pages(StrEnum):
+    """What L2's RAM is made of in L1."""
+
+    SMALL = "4k"
+    HUGE = "thp"
+
+
+class DirtyLog(StrEnum):
+    """Is KVM logging dirty pages during the scans?"""
+
+    OFF = "off"
+    ON = "on"
+
+
+AXES: Mapping[str, tuple[str, ...]] = {
+    "driver": tuple(Driver),
+    "pages": tuple(Pages),
+    "dirty_log": tuple(DirtyLog),
+}
+
+
+@dataclass(frozen=True)
+class Aging:
+    """How one cell is aged. Sizes in MiB; ``grain`` is the number of pages touched or left side by side."""
+
+    driver: Driver
+    pages: Pages
+    dirty_log: DirtyLog
+    mib: int = 4
+    ram_mib: int = 96
+    vcpus: int = 2
+    scans: int = 3
+    grain: int = 1
+    least_aged: int = 2000
+
+    @property
+    def region_pages(self) -> int:
+        return (self.mib << 20) // PAGE
+
+    def guest(self, name: str) -> L2Spec:
+        """The L2 that this needs."""
+        return L2Spec(name, memory_mib=self.ram_mib, vcpus=self.vcpus)
+
+    def share(self, scan: int) -> Share:
+        """What is touched in a scan."""
+        return Share(scan % 2, grain=self.grain)
+
+
+def aging_of(variant: Mapping[str, str]) -> Aging:
+    """The figures of a cell. A huge page is one aged page, so that there are fewer of them."""
+    driver, log = Driver(variant["driver"]), DirtyLog(variant["dirty_log"])
+    if Pages(variant["pages"]) is Pages.SMALL:
+        return Aging(driver, Pages.SMALL, log)
+    return Aging(
+        driver, Pages.HUGE, log, mib=32, ram_mib=192, scans=LEAST_SCANS, grain=HUGE_PAGES, least_aged=60
+    )
+
+
+@contextmanager
+def prepared(l1: L1, aging: Aging) -> Iterator[None]:
+    """L1 with what the cell needs switched on, and off again after it. Raises Lacking for what it lacks."""
+    needs = [*aging.driver.needs, *(["thp"] if aging.pages is Pages.HUGE else [])]
+    if lacks := l1.call("aging.lacks", needs=needs):
+        raise Lacking(lacks)
+    l1.call("aging.huge_pages", on=aging.pages is Pages.HUGE)
+    l1.call("aging.mglru", on=aging.driver is Driver.MGLRU)
+    try:
+        yield
+    finally:
+        with suppress(GuestloopError):  # an L1 that is gone has nothing switched on
+            l1.call("aging.damon_stop")
+            l1.call("aging.mglru", on=False)
+
+
+def run(this: Measuring, l2: L2, aging: Aging) -> None:
+    """Stamp, scan, check: fills in the round."""
+    this.event, this.judged = EVENT, JUDGED
+    _load(this, l2, aging)
+    if aging.dirty_log is DirtyLog.ON:
+        start_dirty_log(this, l2)
+    scan = SCANS[aging.driver]
+    with _driver_on(this, l2, aging):
+        belief = Belief()
+        for number in range(1, aging.scans + 1):
+            with this.counting(l2, f"scan{number}"):
+                belief += scan(l2, aging, number)
+    if aging.dirty_log is DirtyLog.ON:
+        prove_dirty_log(this, l2)
+    _prove(this, aging)
+    _judge(this, aging, belief)
+    check_contents(this, l2)
+
+
+def _load(this: Measuring, l2: L2, aging: Aging) -> None:
+    """Load the region and have the agent find its pages."""
+    huge = int(aging.pages is Pages.HUGE)
+    line = f"load name=write-shared mib={aging.mib} window={WINDOW} seed={this.number} thp={huge}"
+    ready = l2.answer(line, until="ready")
+    frames = parse_frames(l2.command("where", until="where"))
+    name, gva = l2.spec.name, int(ready["gva"], 16)
+    l2.l1.call("aging.watch", name=name, ram_mib=aging.ram_mib, frames=frames, gva=gva)
+    if huge:
+        flags = str(l2.l1.call("aging.flagged", name=name, flag="thp"))
+        this.events["huge_page_parts"] = flags.count("1")
+        this.require("huge_page_parts", aging.region_pages // 2)
+
+
+def _touch(l2: L2, share: Share) -> None:
+    l2.answer(f"start laps=1 {share.words}", until="stopped", timeout_s=TOUCH_S)
+
+
+@contextmanager
+def _driver_on(this: Measuring, l2: L2, aging: Aging) -> Iterator[None]:
+    """Bring the driver to where its scans are all alike, and prove afterwards that it was at work."""
+    name, call = l2.spec.name, l2.l1.call
+    match aging.driver:
+        case Driver.RECLAIM:
+            # What is not the region's goes out first, or reclaim would have enough of that.
+            l2.call("page_out", ram_mib=aging.ram_mib, timeout_s=PAGE_OUT_S)
+            l2.answer("start laps=1", until="stopped", timeout_s=TOUCH_S)
+            for number in (1, 2):
+                scan_reclaim(l2, aging, number)
+        case Driver.MGLRU:
+            this.facts["mglru.enabled"] = enabled = call("aging.mglru", on=True)
+            if int(enabled, 16) & 3 != 3:
+                this.invalidate(f"MGLRU is not on with page-table walks: it reads back {enabled}")
+        case Driver.DAMON:
+            aggregation_us = DAMON_SAMPLES * DAMON_SAMPLE_US
+            call(
+                "aging.damon_start",
+                name=name,
+                most=DAMON_PAGES,
+                stride=aging.grain,
+                sample_us=DAMON_SAMPLE_US,
+                aggregation_us=aggregation_us,
+            )
+    yield
+
+
+def scan_page_idle(l2: L2, aging: Aging, number: int) -> Belief:
+    """Mark all pages idle, touch, and look which still are (mm/page_idle.c)."""
+    l2.l1.call("aging.mark", name=l2.spec.name)
+    _touch(l2, aging.share(number))
+    return judge_idle(aging.share(number), l2.l1.call("aging.idle", name=l2.spec.name)["idle"])
+
+
+def scan_reclaim(l2: L2, aging: Aging, number: int) -> Belief:
+    """Touch, and have fewer pages reclaimed than were not touched: who goes out was taken for idle."""
+    name, call = l2.spec.name, l2.l1.call
+    asked = aging.region_pages * 3 // 10
+    _touch(l2, aging.share(number))
+    before = call("aging.swapped", name=name)
+    call("aging.reclaim", name=name, amount=asked * PAGE)
+    return judge_taken(aging.share(number), before, call("aging.swapped", name=name), asked)
+
+
+def scan_mglru(l2: L2, aging: Aging, number: int) -> Belief:
+    """Two generations with touching between them; what is evicted then was taken for idle."""
+    name, call = l2.spec.name, l2.l1.call
+    call("aging.generation", name=name)
+    _touch(l2, aging.share(number))
+    call("aging.generation", name=name)
+    call("aging.evict", name=name)
+    return judge_evicted(aging.share(number), call("aging.swapped", name=name))
+
+
+def scan_damon(l2: L2, aging: Aging, number: int) -> Belief:
+    """Touch without a pause for one whole aggregation of DAMON's, and read what it saw."""
+    share = aging.share(number)
+    l2.command(f"start {share.words}", until="running")
+    try:
+        l2.l1.call("aging.damon_read")  # the aggregation in which the touching began is not judged
+        seen = l2.l1.call("aging.damon_read")
+    finally:
+        l2.answer("stop", until="stopped")
+    # DAMON watches every grain-th page, so that huge pages alternate as small ones do.
+    return judge_samples(Share(share.part), seen["accesses"], DAMON_SAMPLES)
+
+
+SCANS: Mapping[Driver, Callable[[L2, Aging, int], Belief]] = {
+    Driver.RECLAIM: scan_reclaim,
+    Driver.PAGE_IDLE: scan_page_idle,
+    Driver.MGLRU: scan_mglru,
+    Driver.DAMON: scan_damon,
+}
+
+
+def _prove(this: Measuring, aging: Aging) -> None:
+    """Both notifiers that age trace kvm_age_hva, the one that only looks kvm_test_age_hva (kvm_main.c)."""
+    this.events[EVENT] = this.events.get("age_hva", 0)
+    this.events["scans"] = aging.scans
+    this.require("scans", LEAST_SCANS)
+    this.require(EVENT, aging.least_aged)
+    if aging.driver is Driver.DAMON:
+        this.require("test_age_hva", aging.least_aged)
+
+
+def _judge(this: Measuring, aging: Aging, belief: Belief) -> None:
+    """Record the rates, and judge them against what a good kernel stays below by far."""
+    this.events |= {
+        "touched": belief.touched,
+        "false_idle": belief.false_idle,
+        "untouched": belief.untouched,
+        "false_young": belief.false_young,
+        "unknown": belief.unknown,
+    }
+    this.require("touched", aging.scans * 4)
+    this.require("untouched", aging.scans * 4)
+    idle, young, driver = belief.idle_rate, belief.young_rate, aging.driver
+    too_idle = f"{idle:.0%} of the touched pages were taken for idle, at most {driver.most_false_idle:.0%}"
+    too_young = (
+        f"{young:.0%} of the untouched pages were taken for young, at most {driver.most_false_young:.0%}"
+    )
+    this.judge(idle <= driver.most_false_idle, f"{too_idle} is usual")
+    this.judge(young <= driver.most_false_young, f"{too_young} is usual")

@@ -1,0 +1,114 @@
+"""What L1 believes about an L2's pages, against what the L2 did: pure arithmetic.
+
+Counts are page-scans: one page in one scan (in one sample, for DAMON). A page is *touched* when the
+load visited it between the two ends of the scan, and *untouched* when nobody did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from guestloop.errors import GuestError
+
+YES, NO = "1", "0"  # of the agent's answers about pages; anything else is unknown
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Pages touched and of these taken for idle, pages untouched and of these taken for young.
+
+    ``unknown`` pages (moved, or not in memory) are in none of the other figures.
+    """
+
+    touched: int = 0
+    false_idle: int = 0
+    untouched: int = 0
+    false_young: int = 0
+    unknown: int = 0
+
+    def __add__(self, other: Belief) -> Belief:
+        return Belief(
+            self.touched + other.touched,
+            self.false_idle + other.false_idle,
+            self.untouched + other.untouched,
+            self.false_young + other.false_young,
+            self.unknown + other.unknown,
+        )
+
+    @property
+    def idle_rate(self) -> float:
+        """Share of the touched pages that was taken for idle; 0 when none was touched."""
+        return self.false_idle / self.touched if self.touched else 0.0
+
+    @property
+    def young_rate(self) -> float:
+        """Share of the untouched pages that was taken for young."""
+        return self.false_young / self.untouched if self.untouched else 0.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """The pages that a scan touches: page p when ``p // grain % parts == part`` (guest-images/l2)."""
+
+    part: int
+    parts: int = 2
+    grain: int = 1
+
+    def __contains__(self, page: int) -> bool:
+        return page // self.grain % self.parts == self.part
+
+    @property
+    def words(self) -> str:
+        """As the payload's ``start`` takes it."""
+        return f"part={self.part} parts={self.parts} grain={self.grain}"
+
+
+def judge_idle(share: Share, idle: str) -> Belief:
+    """From a letter for each page: is it idle?"""
+    touched = [letter for page, letter in enumerate(idle) if page in share]
+    untouched = [letter for page, letter in enumerate(idle) if page not in share]
+    known = [sum(letter in (YES, NO) for letter in letters) for letters in (touched, untouched)]
+    return Belief(known[0], touched.count(YES), known[1], untouched.count(NO), unknown=len(idle) - sum(known))
+
+
+def judge_taken(share: Share, before: str, after: str, asked: int) -> Belief:
+    """From what reclaim took when it was asked for ``asked`` pages, fewer than were untouched.
+
+    ``before`` and ``after``: is the page in swap? Only pages in memory before count. A touched page
+    that was taken is false idle. Reclaim that believed untouched pages to be idle would have taken as
+    many as it was asked for, so what it did not find counts as false young.
+    """
+    here = [page for page, letter in enumerate(before) if letter == NO]
+    touched = [page for page in here if page in share]
+    untouched = len(here) - len(touched)
+    wrongly = sum(after[page] == YES for page in touched)
+    rightly = sum(after[page] == YES for page in here) - wrongly
+    wanted = min(asked, untouched)
+    return Belief(len(touched), wrongly, wanted, max(0, wanted - rightly), len(before) - len(here))
+
+
+def judge_evicted(share: Share, swapped: str) -> Belief:
+    """From what MGLRU evicted when it was asked to evict all that is not in its youngest generations."""
+    return judge_idle(share, swapped)
+
+
+def judge_samples(share: Share, accesses: Iterable[int], samples: int) -> Belief:
+    """From DAMON's counts: in how many of ``samples`` it saw each page accessed (-1: not told)."""
+    belief = Belief()
+    for page, seen in enumerate(accesses):
+        if seen < 0:
+            belief += Belief(unknown=samples)
+        elif page in share:
+            belief += Belief(touched=samples, false_idle=samples - min(seen, samples))
+        else:
+            belief += Belief(untouched=samples, false_young=min(seen, samples))
+    return belief
+
+
+def parse_frames(lines: Sequence[str]) -> list[str]:
+    """The payload's ``frames`` lines out of its answer to ``where``. Raises GuestError when there is none."""
+    frames = [line for line in lines if line.startswith("frames ")]
+    if not frames:
+        raise GuestError(f"the payload told no page frames; seen: {lines[-1:]}")
+    return frames

@@ -1,0 +1,44 @@
+"""What several workloads do with an L2's memory: check it, and have KVM log its writes."""
+
+from __future__ import annotations
+
+from guestloop.lab.client import L2
+from guestloop.wait import wait_for
+from guestloop.workloads.measuring import Measuring
+
+CHECK_S = 120.0
+# QEMU's longest; the L2 ends before.
+DIRTY_LOG_S = 60
+
+
+def check_contents(this: Measuring, l2: L2) -> None:
+    """Every byte of every page of the load must be what was last written to it."""
+    lines = l2.command("check", until="checked", timeout_s=CHECK_S)
+    checked = dict(word.split("=", 1) for word in lines[-1].split()[1:])
+    pages, bad = int(checked["pages"]), int(checked["bad"])
+    this.events["pages_checked"] = pages
+    this.judge(bad == 0, f"{bad} of {pages} pages hold wrong data: {'; '.join(lines[:-1][:4])}")
+    if pages == 0:
+        this.invalidate("no page was checked")
+
+
+def start_dirty_log(this: Measuring, l2: L2) -> None:
+    """Have KVM log dirty pages for a minute, by QEMU's measuring of the dirty rate.
+
+    QEMU's migration/dirtyrate.c (calculate_dirtyrate_dirty_bitmap) starts the global dirty log, clears
+    it once, which write-protects what is mapped, and stops it at the end.
+    """
+    arguments = {"calc-time": DIRTY_LOG_S, "mode": "dirty-bitmap"}
+    l2.call("qmp", command="calc-dirty-rate", arguments=arguments)
+    wait_for("QEMU to log dirty pages", lambda: _is_logging(l2) or None, 10.0)
+    this.facts["dirty_log"] = "on"
+
+
+def prove_dirty_log(this: Measuring, l2: L2) -> None:
+    """The round is invalid unless dirty pages are still logged."""
+    if not _is_logging(l2):
+        this.invalidate("dirty logging ended before the work did")
+
+
+def _is_logging(l2: L2) -> bool:
+    return bool(l2.call("qmp", command="query-dirty-rate", arguments={})["status"] == "measuring")
