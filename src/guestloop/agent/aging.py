@@ -16,6 +16,7 @@ from guestloop.errors import GuestError
 
 MIB = 1 << 20
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+PIECE_PAGES = 64
 PROOF_PAGES = 16  # compared with their stamps to prove the way from guest frame to host page
 
 
@@ -103,11 +104,20 @@ class Aging:
         bit = {"referenced": pages.KPF_REFERENCED, "thp": pages.KPF_THP}[flag]
         return pages.read_flags(self._host_frames(name), bit)
 
-    def reclaim(self, name: str, amount: int) -> float:
-        """Classic LRU or MGLRU, whichever is on: have the cgroup give bytes back; the seconds it took."""
-        started = time.monotonic()
-        self._guests.get(name).cgroup.reclaim(amount)
-        return time.monotonic() - started
+    def reclaim(self, name: str, wanted: int, most_calls: int) -> dict[str, Any]:
+        """Have the cgroup give memory back until ``wanted`` pages of the region have gone to swap.
+
+        In small pieces, because each call scans as much as it needs for its piece: one large call goes over
+        the lists several times, and takes at the second look what it had found young at the first. Ends
+        after ``most_calls`` in any case. Gives ``before`` and ``after``, which pages are in swap.
+        """
+        cgroup = self._guests.get(name).cgroup
+        before = after = self.swapped(name)
+        calls = 0
+        while calls < most_calls and after.count(pages.YES) < before.count(pages.YES) + wanted:
+            cgroup.reclaim(PIECE_PAGES * PAGE)
+            after, calls = self.swapped(name), calls + 1
+        return {"before": before, "after": after, "calls": calls}
 
     def mglru(self, on: bool) -> str:
         """Switch MGLRU; gives its ``enabled`` as read back."""

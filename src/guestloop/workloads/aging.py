@@ -35,6 +35,7 @@ JUDGED = ("clear_flush_young", "clear_young")
 LEAST_SCANS = 3
 PAGE_OUT_S, TOUCH_S = 20.0, 60.0
 PAGE = 4096
+RECLAIM_CALLS, RECLAIM_S = 60, 60.0
 HUGE_PAGES = 512  # small ones in a huge one
 DAMON_PAGES, DAMON_SAMPLES, DAMON_SAMPLE_US = 400, 5, 200_000
 # No lockstep: each vCPU goes over the pages as fast as it can.
@@ -218,12 +219,11 @@ def scan_page_idle(l2: L2, aging: Aging, number: int) -> Belief:
 
 def scan_reclaim(l2: L2, aging: Aging, number: int) -> Belief:
     """Touch, and have fewer pages reclaimed than were not touched: who goes out was taken for idle."""
-    name, call = l2.spec.name, l2.l1.call
-    asked = aging.region_pages * 3 // 10
+    wanted = aging.region_pages * 3 // 10
     _touch(l2, aging.share(number))
-    before = call("aging.swapped", name=name)
-    call("aging.reclaim", name=name, amount=asked * PAGE)
-    return judge_taken(aging.share(number), before, call("aging.swapped", name=name), asked)
+    arguments = {"name": l2.spec.name, "wanted": wanted, "most_calls": RECLAIM_CALLS}
+    seen = l2.l1.call("aging.reclaim", RECLAIM_S, **arguments)
+    return judge_taken(aging.share(number), seen["before"], seen["after"], wanted)
 
 
 def scan_mglru(l2: L2, aging: Aging, number: int) -> Belief:
