@@ -93,6 +93,7 @@ def main() -> None:
         migration.compare,
         migration.progress,
         migration.huge_pages,
+        migration.connections,
         migration.cut,
         migration.kill,
         migration.small_tmpfs,

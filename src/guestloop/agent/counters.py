@@ -19,8 +19,9 @@ def read_counters(qmp: Qmp, names: Names | None = None) -> dict[str, int]:
     none: not measurable is not zero.
     """
     cumulative = names or counter_names(qmp)
-    vm = _sums(qmp.execute("query-stats", target="vm"), cumulative["vm"])
     vcpus = _sums(qmp.execute("query-stats", target="vcpu"), cumulative["vcpu"])
+    # The flush requests are the VM's and are compared with the histogram that is read next.
+    vm = _sums(qmp.execute("query-stats", target="vm"), cumulative["vm"])
     if "remote_tlb_flush_requests" not in vm or not vcpus:
         raise GuestError(f"{qmp.name}: query-stats has no KVM statistics; seen: {sorted(vm)[:5]}")
     return vcpus | vm

@@ -16,13 +16,18 @@ CONNECTED = "03"  # /proc/net/unix: SS_CONNECTED of include/uapi/linux/net.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def connections(pid: int, path: Path) -> list[int]:
+    """Descriptors of a process that are accepted connections to a Unix socket."""
+    inodes = connected_inodes(Path("/proc/net/unix").read_text(), str(path))
+    return [int(link.name) for link in Path(f"/proc/{pid}/fd").iterdir() if _inode(link) in inodes]
+
+
 def cut_connections(pid: int, path: Path) -> int:
     """Shut down a process's connections to a Unix socket, seen from both ends as a lost link.
 
     Gives how many there were.
     """
-    inodes = connected_inodes(Path("/proc/net/unix").read_text(), str(path))
-    found = [int(link.name) for link in Path(f"/proc/{pid}/fd").iterdir() if _inode(link) in inodes]
+    found = connections(pid, path)
     pidfd = os.pidfd_open(pid)
     try:
         for descriptor in found:

@@ -34,7 +34,8 @@ PHASES = {
     "cancelling": "logging-off",
     "cancelled": "logging-off",
 }
-LEAST_BYTES_PER_S = 1 << 20
+# With the ring little is known to be dirty when a round begins.
+LEAST_BYTES_PER_S = 8 << 20
 WATCHER_END_S = 10.0
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 SOCKET = Path("/run/guestloop/migration.sock")
@@ -53,6 +54,7 @@ class Migration:
         self._seen: dict[str, Any] = {}
         self._lost: GuestloopError | None = None
         self._round_s = 0.0
+        self._last: dict[str, dict[str, int]] = {}
 
     def prepare(
         self, source: str, destination: str, capabilities: Sequence[str], parameters: dict[str, Any]
@@ -62,7 +64,7 @@ class Migration:
             self._watcher.join(WATCHER_END_S)
         self._source, self._destination = self._guests.get(source), self._guests.get(destination)
         self._names = self._names or counter_names(self._source.qmp)
-        self._marks, self._seen, self._lost = [], {}, None
+        self._marks, self._seen, self._last, self._lost = [], {}, {}, None
         wanted = [{"capability": name, "state": True} for name in capabilities]
         for guest in (self._source, self._destination):
             guest.qmp.execute("migrate-set-capabilities", capabilities=wanted)
@@ -121,17 +123,27 @@ class Migration:
     def mark(self, label: str, migration: dict[str, Any] | None = None) -> None:
         """Read the counters of both guests, and of L1; the histograms last, see Reading.take."""
         at_s, vmstat = time.monotonic(), read_vmstat()
-        own = [read_counters(guest.qmp, self._names) for guest in self._both()]
+        source, destination = self._both()
+        there, here = self._read(destination), self._read(source)
         self._marks.append(
             {
                 "label": label,
                 "at_s": at_s,
                 "migration": migration or {},
-                "counters": own,
+                "counters": [here, there],
                 "vmstat": vmstat,
                 "histograms": self._trace.read(),
             }
         )
+
+    def _read(self, guest: Guest) -> dict[str, int]:
+        """A guest's counters; of one that has ended, as a destination does when it is given up, the last."""
+        try:
+            self._last[guest.name] = read_counters(guest.qmp, self._names)
+        except GuestloopError:
+            if guest is self._source or guest.name not in self._last:
+                raise
+        return self._last[guest.name]
 
     def take_marks(self) -> list[dict[str, Any]]:
         """All marks so far, with ``counters`` of source and destination."""
@@ -188,10 +200,13 @@ class Migration:
         HUGE_PAGES.write_text(f"{pages}")
         return int(HUGE_PAGES.read_text())
 
+    def connections(self) -> int:
+        """How many connections the migration uses: its own, and one for each channel of multifd."""
+        return len(faults.connections(self._both()[1].process.pid, SOCKET))
+
     def cut(self) -> int:
         """Cut the link of the migration; gives the number of its connections."""
-        _, destination = self._both()
-        return faults.cut_connections(destination.process.pid, SOCKET)
+        return faults.cut_connections(self._both()[1].process.pid, SOCKET)
 
     def kill(self, name: str) -> None:
         """Kill a guest's QEMU, as a host that fails would."""

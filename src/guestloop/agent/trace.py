@@ -30,6 +30,7 @@ KVM_EVENTS = (
     "kvm_test_age_hva",
     "kvm_dirty_ring_push",
     "kvm_dirty_ring_exit",
+    "kvm_dirty_ring_reset",
 )
 # Where the guest has KVM write into its memory: kvmclock, steal time and the like
 # (arch/x86/include/uapi/asm/kvm_para.h: MSR_KVM_WALL_CLOCK_NEW to MSR_KVM_ASYNC_PF_INT).

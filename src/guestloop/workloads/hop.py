@@ -24,12 +24,14 @@ ROUNDS_S, SWITCH_S, POSTCOPY_S, CANCEL_S, REPORTS_S = 60.0, 30.0, 60.0, 30.0, 20
 REPORTS_BEFORE, REPORTS_AFTER = 3, 2
 MULTIFD_CHANNELS = 3
 
+# What a flush is asked for: the log of a memory slot was read or cleared, a vCPU's ring was emptied.
+LOG_EVENT, RING_EVENT = "dirty_log_syncs", "dirty_ring_resets"
 EVENT_NAMES = {
-    "log_sync": "dirty_log_syncs",
+    "log_sync": LOG_EVENT,
     "kvm_dirty_ring_push": "dirty_ring_pages",
     "kvm_dirty_ring_exit": "dirty_ring_exits",
+    "kvm_dirty_ring_reset": RING_EVENT,
 }
-EVENT = "dirty_pages"
 JUDGED = ("dirty_log", "dirty_logging_off")
 
 
@@ -49,7 +51,8 @@ class Hop:
         self._destination: L2 | None = None
         self._stopped_at: Entry | None = None
         self._rounds: dict[str, float] = {}
-        this.event, this.judged = EVENT, JUDGED
+        this.event = RING_EVENT if source.spec.dirty_ring else LOG_EVENT
+        this.judged = JUDGED
 
     @property
     def destination(self) -> L2:
@@ -81,8 +84,7 @@ class Hop:
         """Begin, and let the load keep the migration going for so many rounds."""
         self.l1.call("migration.begin", round_s=round_s)
         self.wait([], ROUNDS_S, rounds=rounds)
-        multifd = self.source.qmp("query-migrate-parameters").get("multifd-channels", 0)
-        self._this.events["multifd_channels"] = multifd
+        self._this.events["connections"] = self.l1.call("migration.connections")
 
     def release(self) -> None:
         """Let it end: the next time it looks, all that is dirty may be sent with the guest stopped."""
@@ -176,7 +178,7 @@ class Hop:
 
     def _count(self, marks: Sequence[turns.Mark]) -> None:
         self._rounds = turns.rounds_of(marks)
-        self._add(EVENT, turns.sent_again(marks))
+        self._add("dirty_pages", turns.sent_again(marks))
         self._add("dirty_rounds", max(mark.rounds for mark in marks))
         self._add("multifd_bytes", marks[-2].multifd_bytes)
         least = min(turns.redirtied(marks)[: HELD_ROUNDS - 1], default=0)

@@ -186,13 +186,15 @@ def finish_load(this: Measuring, guest: L2) -> None:
 
 def prove(this: Measuring, trip: Trip) -> None:
     """The round is invalid unless the migration was the one that the cell names."""
+    this.require(this.event, 1)
+    this.require("dirty_pages", 1)
     this.require("dirty_rounds", 3 * trip.hops)
     this.require("redirtied_least", 16)
     this.require("pages_compared", 0 if trip.way is Way.POSTCOPY else trip.hops * trip.ram_mib * 256)
     match trip.way:
         case Way.MULTIFD:
             this.require("multifd_bytes", 1)
-            this.require("multifd_channels", 2)
+            this.require("connections", 3)
         case Way.RING:
             this.require("dirty_ring_exits", 1)
             this.require("dirty_ring_pages", 1)
@@ -201,5 +203,3 @@ def prove(this: Measuring, trip: Trip) -> None:
             this.require("page_requests", 10)
         case Way.CANCEL:
             this.require("cancelled", 1)
-        case _:
-            this.require("dirty_log_syncs", 1)
