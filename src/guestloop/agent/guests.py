@@ -15,7 +15,7 @@ from typing import Any
 
 from guestloop import proc
 from guestloop.agent.counters import read_counters
-from guestloop.agent.memory import Cgroup, page_out_all
+from guestloop.agent.memory import Cgroup, page_out_all, press_out
 from guestloop.errors import GuestError, GuestloopError, TimeoutError_
 from guestloop.qmp import Qmp
 from guestloop.wait import Deadline
@@ -207,9 +207,13 @@ class Guests:
         """The guest's console and QEMU's own output so far (the end of them)."""
         return self.get(name).tail()
 
-    def page_out(self, name: str, ram_mib: int, timeout_s: float) -> dict[str, float]:
-        """Page an L2's RAM out, see memory.page_out_all."""
+    def page_out(
+        self, name: str, ram_mib: int, timeout_s: float, pressure: bool = False
+    ) -> dict[str, float]:
+        """Page an L2's RAM out, see memory.page_out_all; ``pressure``: memory.press_out."""
         guest = self.get(name)
+        if pressure:
+            return press_out(guest.cgroup, timeout_s)
         return page_out_all(guest.process.pid, ram_mib << 20, guest.cgroup, timeout_s)
 
     def stop(self, name: str) -> str:

@@ -98,6 +98,11 @@ class L1:
         """Have KVM loaded for this MMU mode; its parameters as read back are added to ``facts``."""
         self.facts |= self.call("kvm.load", vendor=self._vendor, mmu=mmu.value, request=self.request)
 
+    def throttle_swap(self, reads_per_second: int) -> None:
+        """Have L0 limit the reads of L1's swap disk; 0: no limit."""
+        request = {"kernel": self.kernel, "op": "throttle", "reads": reads_per_second}
+        self._connection.request(request, LAB_GRACE_S)
+
     def new_warnings(self) -> list[str]:
         """What the L1 kernel complained about on its console since this object was made."""
         return self._warnings()[self._known_warnings :]
@@ -153,6 +158,11 @@ class L2:
     def qmp(self, command: str, **arguments: object) -> Any:
         """Run one QMP command in its QEMU; ``_`` in argument names becomes ``-``."""
         return self.call("qmp", command=command, arguments=arguments)
+
+    def listen_for(self, verb: str, timeout_s: float) -> dict[str, str]:
+        """The words of the next line that the payload says unasked and that begins with ``verb``."""
+        params = {"name": self.spec.name, "until": verb, "timeout_s": timeout_s}
+        return _words(self.l1.call("guests.listen", timeout_s + 10, **params)[-1])
 
     def call(self, method: str, **params: Any) -> Any:
         """Call a method of the agent about this guest."""

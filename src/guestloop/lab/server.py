@@ -81,6 +81,11 @@ class Slot:
         self._used = True
         return machine.call(method, params, timeout_s)
 
+    def throttle_swap(self, reads_per_second: int) -> None:
+        """See Machine.throttle_swap; nothing to do for an L1 that is gone."""
+        if self._machine:
+            self._machine.throttle_swap(reads_per_second)
+
     def warnings(self) -> list[str]:
         """Complaints of the L1 kernel on its console since it booted."""
         return self._machine.console.warnings() if self._machine else []
@@ -124,6 +129,8 @@ class Lab:
                 case "call":
                     params, timeout_s = request["params"], request["timeout_s"]
                     return {"result": slot.call(request["method"], params, timeout_s)}
+                case "throttle":
+                    return {"result": slot.throttle_swap(request["reads"])}
                 case unknown:
                     raise LookupError(f"unknown request {unknown!r}")
         except GuestloopError as error:

@@ -87,7 +87,7 @@ def _swap_disk(descriptor: int) -> Argv:
     return [
         *("-add-fd", f"fd={descriptor},set=1"),
         *("-blockdev", "driver=file,node-name=swap,filename=/dev/fdset/1,cache.no-flush=on,locking=off"),
-        *("-device", f"virtio-blk-pci,drive=swap,serial={SWAP_SERIAL}"),
+        *("-device", f"virtio-blk-pci,id={SWAP_SERIAL},drive=swap,serial={SWAP_SERIAL}"),
     ]
 
 

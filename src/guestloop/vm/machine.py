@@ -125,6 +125,11 @@ class Machine:
             self.check_alive()
             raise
 
+    def throttle_swap(self, reads_per_second: int) -> None:
+        """Limit the reads of L1's swap disk (0: no limit), so that pages take their time to come back."""
+        limits = {name: 0 for name in ("bps", "bps_rd", "bps_wr", "iops", "iops_wr")}
+        self.qmp.execute("block_set_io_throttle", id=SWAP_SERIAL, iops_rd=reads_per_second, **limits)
+
     def check_alive(self) -> None:
         """Raise GuestError when QEMU has ended or the L1 kernel has panicked."""
         panic = self.console.panic()

@@ -9,7 +9,7 @@ from guestloop.workloads import aging, asyncpf, migration
 Axes = Mapping[str, tuple[str, ...]]
 
 AXES: Mapping[str, Axes] = {
-    "asyncpf": {"load": tuple(asyncpf.Load)},
+    "asyncpf": asyncpf.AXES,
     "aging": aging.AXES,
     "migration": migration.AXES,
 }

@@ -6,6 +6,7 @@ counters and the call-path histogram are of the same events.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,10 @@ EVENT_NAMES = {
 }
 SWAPPED_IN = "pages_swapped_in"
 SWAPPED_OUT = "pages_swapped_out"
+VMSTAT_NAMES = {SWAPPED_IN: "pswpin", SWAPPED_OUT: "pswpout", "huge_pages_split": "thp_split_page"}
+# How a guest whose memory was damaged ends: by a panic, or by a reset that nobody asked for (QEMU then
+# exits with 0). One that was killed from outside ends by a signal.
+CRASH = re.compile(r"the guest panicked \(.*\)|QEMU: exit status 0")
 
 
 class Lacking(GuestloopError):
@@ -65,8 +70,8 @@ class Reading:
             for tracepoint, event in EVENT_NAMES.items()
             if tracepoint in self.histograms
         }
-        for event, stat in ((SWAPPED_IN, "pswpin"), (SWAPPED_OUT, "pswpout")):
-            events[event] = self.vmstat[stat] - before.vmstat[stat]
+        for event, stat in VMSTAT_NAMES.items():
+            events[event] = self.vmstat.get(stat, 0) - before.vmstat.get(stat, 0)
         return events
 
 
@@ -126,8 +131,14 @@ class Measuring:
         self.reasons.append(reason)
 
     def fault(self, error: GuestloopError) -> None:
-        """Invalid because something broke: the first line is the reason, all of it is kept as evidence."""
-        self.invalidate(str(error).splitlines()[0])
+        """Invalid because something broke: the first line is the reason, all of it is kept as evidence.
+
+        A guest that crashed is a finding about its memory too.
+        """
+        reason = str(error).splitlines()[0]
+        self.invalidate(reason)
+        if CRASH.search(reason):
+            self.judge(False, "a guest does not crash on a kernel that keeps its memory")
         self.keep("error.txt", f"{error.render()}\n{getattr(error, 'traceback', '')}\n")
 
     def skip(self, reason: str) -> None:
