@@ -221,7 +221,8 @@ def test_probe_at_the_entry_where_no_instruction_begins_behind_it(
 
     monkeypatch.setattr(trace, "write_control", refuse)
     Trace(tracefs).arm(REQUEST)
-    assert told(tracefs, "kprobe_events")[0] == "p:guestloop/request kvm:kvm_make_all_cpus_request req=%si:u32"
+    probe = "p:guestloop/request kvm:kvm_make_all_cpus_request req=%si:u32"
+    assert told(tracefs, "kprobe_events")[0] == probe
 
 
 def test_a_refusal_names_text_and_file() -> None:
