@@ -19,6 +19,7 @@ from guestloop.workloads import asyncpf
 from guestloop.workloads.measuring import Measuring, Reading
 
 REQUEST = 256
+ZERO = {"pages_swapped_out": 0, "huge_pages_split": 0}
 CELL = Cell("asyncpf", Mmu.SHADOW, {"load": "read-shared"})
 STACKS = {
     "async_page_ready": (
@@ -61,6 +62,8 @@ class World:
         self.flushes, self.ready, self.swapped, self.dropped = 10, 100, 1000, 0
         self.paths = {"async_page_ready": 10}
         self.bad_reads = self.bad_pages = 0
+        self.stands_still = self.silent = False
+        self.reads, self.reads_go_on = 77, 0
         self.commands: list[str] = []
 
     def move(self, ready: int = 0, flushes: int | None = None, **paths: int) -> None:
@@ -87,8 +90,12 @@ class World:
         self.commands.append(line.split(maxsplit=1)[0])
         return ["bad page=7", f"{until} pages=1024 bad={self.bad_pages}"]
 
-    def answer(self, line: str, until: str, timeout_s: float = 60.0) -> dict[str, str]:
-        self.commands.append(line.split(maxsplit=1)[0])
+    def listen_for(self, verb: str, timeout_s: float) -> dict[str, str]:
+        if self.stands_still:
+            if verb == "stopped" or self.silent:
+                raise GuestError(f"L2 storm: waited {timeout_s:g} s for {verb!r}")
+            self.reads += self.reads_go_on
+            return {"reads": str(self.reads)}
         self.move(ready=400, async_page_ready=160)
         return {"reads": "4096", "bad": str(self.bad_reads)}
 
@@ -113,7 +120,7 @@ def test_counts_are_differences(this: Measuring, world: World) -> None:
     phase = this.phases["storm"]
     assert phase.counters == {FLUSH_REQUESTS: 240, "exits": 2400}
     assert phase.paths == {"async_page_ready": 240} and phase.seconds >= 0
-    assert this.events == {"page_ready": 600, "pages_swapped_in": 1200, "pages_swapped_out": 0}
+    assert this.events == {"page_ready": 600, "pages_swapped_in": 1200} | ZERO
     assert this.outcome is Outcome.MEASURED
 
 
@@ -224,7 +231,7 @@ def test_without_an_l1_there_is_a_round_all_the_same(tmp_path: Path) -> None:
 
 
 def test_a_round_survives_being_stored(this: Measuring, world: World, tmp_path: Path) -> None:
-    asyncpf.run(this, l2(world), asyncpf.Load.READ_SHARED, asyncpf.Storm())
+    asyncpf.run(this, l2(world), asyncpf.Storm())
     record = this.finish()
     path = write_round(tmp_path, record)
     assert parse_round(json.loads(path.read_text())) == record
@@ -246,7 +253,7 @@ def test_reading_takes_the_histogram_right_after_the_counter(world: World) -> No
 
 
 def test_storm(this: Measuring, world: World) -> None:
-    asyncpf.run(this, l2(world), asyncpf.Load.READ_SHARED, asyncpf.Storm())
+    asyncpf.run(this, l2(world), asyncpf.Storm())
     record = this.finish()
     assert world.commands == ["load", "start", "start", "check"]
     assert (record.outcome, record.correctness) == (Outcome.MEASURED, Correctness.PASS)
@@ -266,10 +273,54 @@ def test_storm_with_wrong_contents(
     this: Measuring, world: World, bad_pages: int, bad_reads: int, reason: str
 ) -> None:
     world.bad_pages, world.bad_reads = bad_pages, bad_reads
-    asyncpf.run(this, l2(world), asyncpf.Load.READ_SHARED, asyncpf.Storm())
+    asyncpf.run(this, l2(world), asyncpf.Storm())
     assert (this.finish().correctness, this.reasons) == (Correctness.FAIL, [reason])
 
 
 def test_storm_without_events_is_invalid(this: Measuring, world: World) -> None:
-    asyncpf.run(this, l2(world), asyncpf.Load.READ_SHARED, asyncpf.Storm(cycles=1))
+    asyncpf.run(this, l2(world), asyncpf.Storm(cycles=1))
     assert this.finish().reason == "page_ready: 400 seen, at least 500 needed"
+
+
+@pytest.mark.parametrize(
+    ("silent", "reason"), [(False, "vCPUs stand still after 77 visits"), (True, "L2 says nothing more")]
+)
+def test_a_vcpu_that_waits_for_ever_is_a_finding(
+    this: Measuring, world: World, silent: bool, reason: str
+) -> None:
+    world.stands_still, world.silent = True, silent
+    asyncpf.run(this, l2(world), asyncpf.Storm())
+    record = this.finish()
+    assert record.correctness is Correctness.FAIL and record.reason.startswith(reason)
+
+
+def test_a_load_that_is_only_slow_is_no_finding(this: Measuring, world: World) -> None:
+    world.stands_still, world.reads_go_on = True, 5
+    with pytest.raises(GuestError, match="waited 25 s for 'stopped'"):
+        asyncpf.run(this, l2(world), asyncpf.Storm())
+    assert this.finish().correctness is Correctness.NOT_RUN
+
+
+def test_paravirtual_faults_must_be_as_asked_for(this: Measuring, world: World) -> None:
+    asyncpf.run(this, l2(world), asyncpf.Storm(kvmapf=False))
+    assert this.outcome is Outcome.INVALID
+    assert this.reasons == ["paravirtual async page faults: 1 in L2, not as asked for"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "correctness"),
+    [
+        (
+            "the guest panicked (Kernel panic - not syncing); QEMU ended; QEMU: exit status 0",
+            Correctness.FAIL,
+        ),
+        ("QEMU ended while 'stopped' was awaited; QEMU: exit status 0", Correctness.FAIL),
+        ("QEMU ended while 'stopped' was awaited; QEMU: killed by signal 9", Correctness.NOT_RUN),
+    ],
+)
+def test_a_crash_of_the_guest_is_a_finding_and_a_kill_is_not(
+    this: Measuring, ended: str, correctness: Correctness
+) -> None:
+    this.fault(GuestError(f"L2 storm: {ended}\nconsole"))
+    record = this.finish()
+    assert (record.outcome, record.correctness) == (Outcome.INVALID, correctness)

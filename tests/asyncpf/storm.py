@@ -2,27 +2,41 @@ from guestloop.testing import GuestTest
 from guestloop.workloads import asyncpf
 
 
-class SharedReadOnlyPages(GuestTest):
+class _Storm(GuestTest):
+    """The way of all loads; the subclasses say which."""
+
+    def storm(self) -> None:
+        with self.round() as this:
+            storm = asyncpf.storm_of(this.cell.variant)
+            with asyncpf.prepared(self.l1, storm):
+                asyncpf.run(this, self.start_guest(storm.guest("storm")), storm)
+
+
+class SharedReadOnlyPages(_Storm):
     """All vCPUs read the same paged-out pages, which the guest maps read-only.
 
     :avocado: tags=asyncpf,load:read-shared
     """
 
     def test(self) -> None:
-        with self.round() as this:
-            storm = asyncpf.Storm()
-            l2 = self.start_guest(storm.guest("storm"))
-            asyncpf.run(this, l2, asyncpf.Load.READ_SHARED, storm)
+        self.storm()
 
 
-class OwnReadOnlyPages(GuestTest):
+class OwnReadOnlyPages(_Storm):
     """Control: each vCPU reads paged-out pages of its own, so no page is made ready twice.
 
     :avocado: tags=asyncpf,load:read-own
     """
 
     def test(self) -> None:
-        with self.round() as this:
-            storm = asyncpf.Storm()
-            l2 = self.start_guest(storm.guest("storm"))
-            asyncpf.run(this, l2, asyncpf.Load.READ_OWN, storm)
+        self.storm()
+
+
+class SharedWrittenPages(_Storm):
+    """All vCPUs write to the same paged-out pages, each to its own word of each.
+
+    :avocado: tags=asyncpf,load:write-shared
+    """
+
+    def test(self) -> None:
+        self.storm()

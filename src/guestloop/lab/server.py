@@ -130,7 +130,8 @@ class Lab:
                     params, timeout_s = request["params"], request["timeout_s"]
                     return {"result": slot.call(request["method"], params, timeout_s)}
                 case "throttle":
-                    return {"result": slot.throttle_swap(request["reads"])}
+                    slot.throttle_swap(request["reads"])
+                    return {"result": None}
                 case unknown:
                     raise LookupError(f"unknown request {unknown!r}")
         except GuestloopError as error:

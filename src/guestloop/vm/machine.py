@@ -127,7 +127,7 @@ class Machine:
 
     def throttle_swap(self, reads_per_second: int) -> None:
         """Limit the reads of L1's swap disk (0: no limit), so that pages take their time to come back."""
-        limits = {name: 0 for name in ("bps", "bps_rd", "bps_wr", "iops", "iops_wr")}
+        limits = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_wr"), 0)
         self.qmp.execute("block_set_io_throttle", id=SWAP_SERIAL, iops_rd=reads_per_second, **limits)
 
     def check_alive(self) -> None:

@@ -34,6 +34,14 @@ def start_dirty_log(this: Measuring, l2: L2) -> None:
     this.facts["dirty_log"] = "on"
 
 
+def dirty_round(l2: L2) -> int:
+    """One round of the dirty log, of a second: all is write-protected, then the log is read. Gives 1."""
+    arguments = {"calc-time": 1, "mode": "dirty-bitmap"}
+    l2.call("qmp", command="calc-dirty-rate", arguments=arguments)
+    wait_for("QEMU to read the dirty log", lambda: None if _is_logging(l2) else True, 20.0)
+    return 1
+
+
 def prove_dirty_log(this: Measuring, l2: L2) -> None:
     """The round is invalid unless dirty pages are still logged."""
     if not _is_logging(l2):
