@@ -1,7 +1,9 @@
 #include "platform.h"
 
 #include <cpuid.h>
+#include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -39,6 +41,18 @@ void mount_early(void)
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
+}
+
+void allow_huge_pages(void)
+{
+	/* Off by default below 512 MiB (mm/huge_memory.c: hugepage_init). Not for a process on somebody's host. */
+	int file = getpid() == 1 ? open("/sys/kernel/mm/transparent_hugepage/enabled", O_WRONLY | O_CLOEXEC) : -1;
+
+	if (file < 0)
+		return;
+	if (write(file, "madvise", 7) != 7)
+		dprintf(2, "guestloop-payload: no transparent huge pages\n");
+	close(file);
 }
 
 void leave(void)

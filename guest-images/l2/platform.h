@@ -16,6 +16,9 @@ unsigned online_vcpus(void);
 /* Mount what the payload needs; only as process 1. */
 void mount_early(void);
 
+/* As process 1: let the kernel give transparent huge pages to who asks for them. */
+void allow_huge_pages(void);
+
 /* End the guest: with `-no-reboot` QEMU exits. Does not return. */
 void leave(void) __attribute__((noreturn));
 

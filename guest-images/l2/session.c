@@ -59,6 +59,8 @@ static void do_load(struct command *command)
 		return refuse("unknown-load");
 	if (loaded)
 		return refuse("already-loaded");
+	if (wish.huge)
+		allow_huge_pages();
 	if (!region_make(&region, &wish)) {
 		bool memory = errno == ENOMEM;
 
