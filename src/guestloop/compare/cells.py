@@ -88,7 +88,7 @@ def judge_cell(plan: Plan, cell: Cell, rounds: Sequence[Round]) -> CellVerdict:
     reference, tested = (kernel.name for kernel in plan.kernels)
     by_kernel = {name: [item for item in rounds if item.kernel == name] for name in (reference, tested)}
     correctness = {name: _correctness(own, plan.rounds) for name, own in by_kernel.items()}
-    wrong = _wrong_contents(reference, tested, correctness)
+    wrong = _wrong(reference, tested, correctness, _first_finding(rounds))
     if unusable := _unusable(plan, by_kernel):
         status, reason = wrong or unusable
         return CellVerdict(cell, status, reason, correctness, tuple(rounds))
@@ -116,21 +116,27 @@ def _correctness(rounds: Sequence[Round], planned: int) -> Correctness:
     return Correctness.PASS if len(proven) == len(rounds) >= planned else Correctness.NOT_RUN
 
 
-def _wrong_contents(
-    reference: str, tested: str, correctness: Mapping[str, Correctness]
+def _first_finding(rounds: Sequence[Round]) -> str:
+    """What the first round that found something wrong said of it."""
+    said = [item.reason for item in rounds if item.correctness is Correctness.FAIL and item.reason]
+    return f": {said[0].splitlines()[0]}" if said else ""
+
+
+def _wrong(
+    reference: str, tested: str, correctness: Mapping[str, Correctness], finding: str
 ) -> tuple[Status, str] | None:
-    """Wrong memory decides, even in a round that proved no event: nothing else makes up for it."""
+    """What is wrong decides, even in a round that proved no event: nothing else makes up for it."""
     before, after = correctness[reference], correctness[tested]
     if Correctness.FAIL not in (before, after):
         return None
     if before is after:
-        return Status.INCONCLUSIVE, "wrong on both kernels: the contents of memory were not what was written"
+        return Status.INCONCLUSIVE, f"wrong on both kernels{finding}"
     if after is Correctness.FAIL and before is Correctness.PASS:
-        return Status.BROKEN, f"contents wrong on {tested}, right on {reference}"
+        return Status.BROKEN, f"wrong on {tested}, right on {reference}{finding}"
     if before is Correctness.FAIL and after is Correctness.PASS:
-        return Status.FIXED, f"contents wrong on {reference}, right on {tested}"
+        return Status.FIXED, f"wrong on {reference}, right on {tested}{finding}"
     failed, unknown = (tested, reference) if after is Correctness.FAIL else (reference, tested)
-    return Status.INCONCLUSIVE, f"contents wrong on {failed}, not checked in every round on {unknown}"
+    return Status.INCONCLUSIVE, f"wrong on {failed}, not checked in every round on {unknown}{finding}"
 
 
 def _unusable(plan: Plan, by_kernel: Mapping[str, Sequence[Round]]) -> tuple[Status, str] | None:
