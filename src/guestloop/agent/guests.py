@@ -207,9 +207,7 @@ class Guests:
         """The guest's console and QEMU's own output so far (the end of them)."""
         return self.get(name).tail()
 
-    def page_out(
-        self, name: str, ram_mib: int, timeout_s: float, pressure: bool = False
-    ) -> dict[str, float]:
+    def page_out(self, name: str, ram_mib: int, timeout_s: float, pressure: bool = False) -> dict[str, float]:
         """Page an L2's RAM out, see memory.page_out_all; ``pressure``: memory.press_out."""
         guest = self.get(name)
         if pressure:
