@@ -32,7 +32,7 @@ from guestloop.workloads.memory import check_contents, prove_dirty_log, start_di
 
 EVENT = "aged_pages"
 JUDGED = ("clear_flush_young", "clear_young")
-LEAST_SCANS = 3
+LEAST_SCANS, WARM_UP = 3, 2
 PAGE_OUT_S, TOUCH_S = 20.0, 60.0
 PAGE = 4096
 RECLAIM_CALLS, RECLAIM_S = 60, 60.0
@@ -63,12 +63,12 @@ class Driver(StrEnum):
     @property
     def most_false_idle(self) -> float:
         """Share of touched pages that a good kernel may take for idle (docs/method-aging.md)."""
-        return 0.3 if self is Driver.RECLAIM else 0.1
+        return 0.15 if self is Driver.RECLAIM else 0.1
 
     @property
     def most_false_young(self) -> float:
         """Share of untouched pages that a good kernel may take for young."""
-        return 0.6 if self is Driver.RECLAIM else 0.1
+        return 0.3 if self is Driver.RECLAIM else 0.1
 
 
 class Pages(StrEnum):
@@ -115,15 +115,28 @@ class Aging:
         return L2Spec(name, memory_mib=self.ram_mib, vcpus=self.vcpus)
 
     def share(self, scan: int) -> Share:
-        """What is touched in a scan."""
-        return Share(scan % 2, grain=self.grain)
+        """What is touched in a scan: the two halves take turns.
+
+        Not under reclaim, which looks at pages when it comes to them: a page touched in the scan before
+        may still be young from then, and rightly so. There the same half is touched each time.
+        """
+        return Share(0 if self.driver is Driver.RECLAIM else scan % 2, grain=self.grain)
+
+    @property
+    def wanted_pages(self) -> int:
+        """Pages that reclaim takes in a scan: few enough that untouched ones are left after the last."""
+        return self.region_pages // 2 // (self.scans + WARM_UP + 2)
 
 
 def aging_of(variant: Mapping[str, str]) -> Aging:
     """The figures of a cell. A huge page is one aged page, so that there are fewer of them."""
     driver, log = Driver(variant["driver"]), DirtyLog(variant["dirty_log"])
     if Pages(variant["pages"]) is Pages.SMALL:
-        return Aging(driver, Pages.SMALL, log)
+        return (
+            Aging(driver, Pages.SMALL, log, mib=16, scans=4)
+            if driver is Driver.RECLAIM
+            else Aging(driver, Pages.SMALL, log)
+        )
     return Aging(
         driver, Pages.HUGE, log, mib=32, ram_mib=192, scans=LEAST_SCANS, grain=HUGE_PAGES, least_aged=60
     )
@@ -148,6 +161,9 @@ def prepared(l1: L1, aging: Aging) -> Iterator[None]:
 def run(this: Measuring, l2: L2, aging: Aging) -> None:
     """Stamp, scan, check: fills in the round."""
     this.event, this.judged = EVENT, JUDGED
+    if aging.driver is Driver.RECLAIM:
+        # What is not the region's goes out first, or reclaim would have enough of that.
+        l2.call("page_out", ram_mib=aging.ram_mib, timeout_s=PAGE_OUT_S)
     _load(this, l2, aging)
     if aging.dirty_log is DirtyLog.ON:
         start_dirty_log(this, l2)
@@ -188,10 +204,8 @@ def _driver_on(this: Measuring, l2: L2, aging: Aging) -> Iterator[None]:
     name, call = l2.spec.name, l2.l1.call
     match aging.driver:
         case Driver.RECLAIM:
-            # What is not the region's goes out first, or reclaim would have enough of that.
-            l2.call("page_out", ram_mib=aging.ram_mib, timeout_s=PAGE_OUT_S)
-            l2.answer("start laps=1", until="stopped", timeout_s=TOUCH_S)
-            for number in (1, 2):
+            # All pages are young from stamping, and are so at reclaim's first look at them.
+            for number in range(WARM_UP):
                 scan_reclaim(l2, aging, number)
         case Driver.MGLRU:
             this.facts["mglru.enabled"] = enabled = call("aging.mglru", on=True)
@@ -219,7 +233,7 @@ def scan_page_idle(l2: L2, aging: Aging, number: int) -> Belief:
 
 def scan_reclaim(l2: L2, aging: Aging, number: int) -> Belief:
     """Touch, and have fewer pages reclaimed than were not touched: who goes out was taken for idle."""
-    wanted = aging.region_pages * 3 // 10
+    wanted = aging.wanted_pages
     _touch(l2, aging.share(number))
     arguments = {"name": l2.spec.name, "wanted": wanted, "most_calls": RECLAIM_CALLS}
     seen = l2.l1.call("aging.reclaim", RECLAIM_S, **arguments)
