@@ -14,9 +14,26 @@
 #define HYPERVISOR_BIT (1U << 31)
 #define KVM_FEATURE_ASYNC_PF_INT 14
 
+/* arch/x86/kernel/kvm.c: parse_no_kvmapf. */
+static bool is_switched_off(void)
+{
+	char line[4096] = "";
+	FILE *file = fopen("/proc/cmdline", "re");
+
+	if (!file)
+		return false;
+	if (!fgets(line, sizeof line, file))
+		line[0] = '\0';
+	fclose(file);
+	return strstr(line, "no-kvmapf");
+}
+
 bool has_async_page_faults(void)
 {
 	uint32_t eax, ebx, ecx, edx, signature[3];
+
+	if (is_switched_off())
+		return false;
 
 	__cpuid(1, eax, ebx, ecx, edx);
 	if (!(ecx & HYPERVISOR_BIT))

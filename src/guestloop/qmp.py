@@ -60,7 +60,11 @@ class Qmp:
     def execute(self, command: str, timeout_s: float = 30.0, **arguments: object) -> Any:
         """Run one command and give its ``return``; ``_`` in argument names becomes ``-``."""
         named = {key.replace("_", "-"): value for key, value in arguments.items()}
-        return self._run(command, self._client.execute(command, named or None), timeout_s)
+        return self.execute_as_spelt(command, named, timeout_s)
+
+    def execute_as_spelt(self, command: str, arguments: Mapping[str, object], timeout_s: float = 30.0) -> Any:
+        """Run one command whose argument names are right as they are."""
+        return self._run(command, self._client.execute(command, dict(arguments) or None), timeout_s)
 
     def wait_event(
         self, wanted: Callable[[Mapping[str, Any]], bool], what: str, timeout_s: float

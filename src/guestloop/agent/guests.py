@@ -8,8 +8,8 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,16 @@ class Guest:
         found = PANIC.search(text)
         return found[0].strip() if found else ""
 
+    @contextmanager
+    def telling_its_end(self) -> Iterator[None]:
+        """A QMP connection that is lost in the body means that QEMU ended: say how, with its console."""
+        try:
+            yield
+        except GuestloopError as error:
+            if "connection lost" not in str(error):
+                raise
+            raise self._dead(str(error).splitlines()[0]) from error
+
     def _dead(self, what: str) -> GuestError:
         deadline = Deadline(2.0)
         while not self.ended() and not deadline.passed:
@@ -197,11 +207,15 @@ class Guests:
 
     def qmp(self, name: str, command: str, arguments: dict[str, Any], timeout_s: float = 30.0) -> Any:
         """Run one QMP command in an L2's QEMU."""
-        return self.get(name).qmp.execute(command, timeout_s, **arguments)
+        guest = self.get(name)
+        with guest.telling_its_end():
+            return guest.qmp.execute(command, timeout_s, **arguments)
 
     def counters(self, name: str) -> dict[str, int]:
         """KVM's statistics of an L2, see counters.read_counters."""
-        return read_counters(self.get(name).qmp)
+        guest = self.get(name)
+        with guest.telling_its_end():
+            return read_counters(guest.qmp)
 
     def console(self, name: str) -> str:
         """The guest's console and QEMU's own output so far (the end of them)."""

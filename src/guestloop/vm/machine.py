@@ -128,7 +128,8 @@ class Machine:
     def throttle_swap(self, reads_per_second: int) -> None:
         """Limit the reads of L1's swap disk (0: no limit), so that pages take their time to come back."""
         limits = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_wr"), 0)
-        self.qmp.execute("block_set_io_throttle", id=SWAP_SERIAL, iops_rd=reads_per_second, **limits)
+        arguments = {"id": SWAP_SERIAL, **limits, "iops_rd": reads_per_second}
+        self.qmp.execute_as_spelt("block_set_io_throttle", arguments)  # older than the rule of hyphens
 
     def check_alive(self) -> None:
         """Raise GuestError when QEMU has ended or the L1 kernel has panicked."""
