@@ -1,0 +1,71 @@
+"""What L1 believes about pages, against what was touched: the arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+
+from guestloop.errors import GuestError
+from guestloop.workloads.beliefs import (
+    Belief,
+    Share,
+    judge_idle,
+    judge_samples,
+    judge_taken,
+    parse_frames,
+)
+
+
+def test_shares_take_turns_and_have_a_grain() -> None:
+    assert [page in Share(1) for page in range(4)] == [False, True, False, True]
+    assert [page in Share(0, grain=2) for page in range(6)] == [True, True, False, False, True, True]
+    assert Share(1, grain=512).words == "part=1 parts=2 grain=512"
+
+
+@pytest.mark.parametrize(
+    ("idle", "belief"),
+    [
+        ("0101", Belief(2, 0, 2, 0)),
+        ("1111", Belief(2, 2, 2, 0)),  # never young
+        ("0000", Belief(2, 0, 2, 2)),  # young for ever
+        ("1010", Belief(2, 2, 2, 2)),
+        ("0-01", Belief(2, 0, 1, 0, 1)),  # one moved
+        ("----", Belief(unknown=4)),
+    ],
+)
+def test_idle_flags(idle: str, belief: Belief) -> None:
+    assert judge_idle(Share(0), idle) == belief
+
+
+def test_rates() -> None:
+    belief = Belief(touched=200, false_idle=10, untouched=50, false_young=5)
+    assert (belief.idle_rate, belief.young_rate) == (0.05, 0.1)
+    assert (Belief().idle_rate, Belief().young_rate) == (0.0, 0.0)
+    assert belief + Belief(1, 1, 1, 1, 1) == Belief(201, 11, 51, 6, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "belief"),
+    [
+        ("000000", "010100", Belief(3, 0, 2, 0)),  # two untouched ones were asked for and went
+        ("000000", "100100", Belief(3, 1, 2, 1)),  # a touched one went in place of one
+        ("000000", "000000", Belief(3, 0, 2, 2)),  # reclaim found no page idle
+        ("010000", "010101", Belief(3, 0, 2, 0, 1)),  # one was out before
+        ("010101", "010101", Belief(3, 0, 0, 0, 3)),  # nothing was left to take: nothing can be said
+    ],
+)
+def test_what_reclaim_took(before: str, after: str, belief: Belief) -> None:
+    assert judge_taken(Share(0), before, after, asked=2) == belief
+
+
+def test_samples_of_damon() -> None:
+    seen = [5, 0, 3, 1, -1, 9]
+    assert judge_samples(Share(0), seen, 5) == Belief(
+        touched=10, false_idle=2, untouched=15, false_young=6, unknown=5
+    )
+
+
+def test_frames_of_the_payload() -> None:
+    lines = ["progress reads=1", "frames at=0 runs=5+2", "frames at=2 runs=9+1", "where pages=3"]
+    assert parse_frames(lines) == lines[1:3]
+    with pytest.raises(GuestError, match="no page frames"):
+        parse_frames(["where pages=0"])
