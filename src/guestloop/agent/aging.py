@@ -16,6 +16,7 @@ from guestloop.errors import GuestError
 
 MIB = 1 << 20
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
 PIECE_PAGES = 64
 PROOF_PAGES = 16  # compared with their stamps to prove the way from guest frame to host page
 
@@ -47,9 +48,10 @@ class Aging:
         self._damon: list[int] = []
 
     def lacks(self, needs: list[str]) -> str:
-        """What of ``swap``, ``page-idle``, ``mglru``, ``damon``, ``thp`` L1 lacks; empty: nothing."""
+        """What of ``swap``, ``memcg``, ``page-idle``, ``mglru``, ``damon``, ``thp`` L1 lacks; empty: nothing."""
         checks: dict[str, tuple[Callable[[], bool], str]] = {
             "swap": (have_swap, "L1 has no swap space"),
+            "memcg": (have_memory_cgroups, "L1's kernel has no memory cgroups (CONFIG_MEMCG)"),
             "page-idle": (pages.IDLE_BITMAP.exists, "L1's kernel has no CONFIG_IDLE_PAGE_TRACKING"),
             "mglru": (mglru.CONTROL.exists, "L1's kernel has no CONFIG_LRU_GEN (or no debugfs)"),
             "damon": (damon.ADMIN.exists, "L1's kernel has no CONFIG_DAMON_SYSFS"),
@@ -171,6 +173,11 @@ class Aging:
 def have_swap() -> bool:
     """Is any swap space in use by L1?"""
     return len(Path("/proc/swaps").read_text().splitlines()) > 1
+
+
+def have_memory_cgroups() -> bool:
+    """Can this L1 limit and reclaim a group's memory?"""
+    return CONTROLLERS.exists() and "memory" in CONTROLLERS.read_text().split()
 
 
 def prove_addresses(region: Region, gva: int) -> None:

@@ -145,7 +145,7 @@ def aging_of(variant: Mapping[str, str]) -> Aging:
 @contextmanager
 def prepared(l1: L1, aging: Aging) -> Iterator[None]:
     """L1 with what the cell needs switched on, and off again after it. Raises Lacking for what it lacks."""
-    needs = [*aging.driver.needs, *(["thp"] if aging.pages is Pages.HUGE else [])]
+    needs = ["memcg", *aging.driver.needs, *(["thp"] if aging.pages is Pages.HUGE else [])]
     if lacks := l1.call("aging.lacks", needs=needs):
         raise Lacking(lacks)
     l1.call("aging.huge_pages", on=aging.pages is Pages.HUGE)

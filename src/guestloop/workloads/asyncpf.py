@@ -103,7 +103,7 @@ def storm_of(variant: Mapping[str, str]) -> Storm:
 def prepared(l1: L1, storm: Storm) -> Iterator[None]:
     """L1 as the storm needs it, and back again after it. Raises Lacking when it lacks something."""
     huge = storm.way is Way.THP
-    if lacks := l1.call("aging.lacks", needs=["swap", *(["thp"] if huge else [])]):
+    if lacks := l1.call("aging.lacks", needs=["memcg", "swap", *(["thp"] if huge else [])]):
         raise Lacking(lacks)
     l1.call("aging.huge_pages", on=huge)
     throttled = storm.way is Way.THROTTLED
