@@ -48,7 +48,7 @@ class Aging:
         self._damon: list[int] = []
 
     def lacks(self, needs: list[str]) -> str:
-        """What of ``swap``, ``memcg``, ``page-idle``, ``mglru``, ``damon``, ``thp`` L1 lacks; empty: nothing."""
+        """What of swap, memcg, page-idle, mglru, damon and thp L1 lacks; empty: nothing."""
         checks: dict[str, tuple[Callable[[], bool], str]] = {
             "swap": (have_swap, "L1 has no swap space"),
             "memcg": (have_memory_cgroups, "L1's kernel has no memory cgroups (CONFIG_MEMCG)"),

@@ -128,7 +128,9 @@ class Machine:
     def throttle_swap(self, reads_per_second: int) -> None:
         """Limit the reads of L1's swap disk (0: no limit), so that pages take their time to come back."""
         limits = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_wr"), 0)
-        arguments = {"id": SWAP_SERIAL, **limits, "iops_rd": reads_per_second}
+        # A virtio device's back end is a device of its own, which is the one that has the disk.
+        backend = f"/machine/peripheral/{SWAP_SERIAL}/virtio-backend"
+        arguments = {"id": backend, **limits, "iops_rd": reads_per_second}
         self.qmp.execute_as_spelt("block_set_io_throttle", arguments)  # older than the rule of hyphens
 
     def check_alive(self) -> None:
