@@ -13,6 +13,10 @@ from guestloop.plan import Plan, PlannedKernel
 from guestloop.records import Cell, Correctness, Outcome, Round
 
 
+SHARES = (("false idle", "false_idle", "touched"), ("false young", "false_young", "untouched"))
+"""Events that only mean something as a share of another: name, part, whole (workloads/aging.py)."""
+
+
 class Status(StrEnum):
     """What a cell says; only the first three of these words and ``cannot-differ`` let a run pass."""
 
@@ -95,10 +99,11 @@ def judge_cell(plan: Plan, cell: Cell, rounds: Sequence[Round]) -> CellVerdict:
     figures = _figures(by_kernel[reference], by_kernel[tested])
     decisive, change = _decide(figures)
     status, reason = wrong or _explain(decisive, change, _reach_of(plan, cell))
+    rates = render_rates(by_kernel[reference], by_kernel[tested])
     return CellVerdict(
         cell,
         status,
-        reason,
+        f"{reason}; {rates}" if rates else reason,
         correctness,
         tuple(rounds),
         event=rounds[0].event,
@@ -168,6 +173,20 @@ def _round_problem(item: Round) -> str:
     if item.correctness is Correctness.NOT_RUN:
         return "the contents of memory were not checked"
     return inconsistency(item.paths, item.counters[FLUSH_REQUESTS])
+
+
+def render_rates(reference: Sequence[Round], tested: Sequence[Round]) -> str:
+    """Shares that rounds count beside flushes, of both kernels: ``false idle 0.1 % -> 0.4 %``; empty: none."""
+
+    def share(rounds: Sequence[Round], part: str, whole: str) -> str:
+        parts, all_of = (sum(item.events.get(name, 0) for item in rounds) for name in (part, whole))
+        return f"{100 * parts / all_of:.1f} %" if all_of else "-"
+
+    return ", ".join(
+        f"{name} {share(reference, part, whole)} -> {share(tested, part, whole)}"
+        for name, part, whole in SHARES
+        if any(whole in item.events for item in (*reference, *tested))
+    )
 
 
 def _figures(reference: Sequence[Round], tested: Sequence[Round]) -> tuple[PathFigure, ...]:
