@@ -39,13 +39,17 @@ class Run:
         return self._log.read_text()
 
     def until_measuring(self) -> None:
-        """Wait for L2 to be at work: the kernels may have to be built before."""
+        """Wait for the first round to be at work: the kernels may have to be built before.
+
+        KVM is loaded by the round, after its L1 was found alive, and says so on the console.
+        """
+        console = self.out / "lab" / "unpatched.1" / "console.log"
         deadline = time.monotonic() + 1800
-        while not list((self.out / "lab").glob("unpatched.1/console.log")) or "[1/" not in self.text:
+        while not (console.exists() and "kvm_amd: Nested Paging" in console.read_text(errors="replace")):
             assert self.process.poll() is None, self.text
             assert time.monotonic() < deadline, self.text
-            time.sleep(0.2)
-        time.sleep(6)
+            time.sleep(0.1)
+        time.sleep(2)
 
     def finish(self, seconds: float = 300) -> int:
         return self.process.wait(seconds)
