@@ -12,7 +12,6 @@ from guestloop.counters import FLUSH_REQUESTS, inconsistency
 from guestloop.plan import Plan, PlannedKernel
 from guestloop.records import Cell, Correctness, Outcome, Round
 
-
 SHARES = (("false idle", "false_idle", "touched"), ("false young", "false_young", "untouched"))
 """Events that only mean something as a share of another: name, part, whole (workloads/aging.py)."""
 
@@ -176,7 +175,7 @@ def _round_problem(item: Round) -> str:
 
 
 def render_rates(reference: Sequence[Round], tested: Sequence[Round]) -> str:
-    """Shares that rounds count beside flushes, of both kernels: ``false idle 0.1 % -> 0.4 %``; empty: none."""
+    """Shares that rounds count beside flushes: ``false idle 0.1 % -> 0.4 %``; empty when there are none."""
 
     def share(rounds: Sequence[Round], part: str, whole: str) -> str:
         parts, all_of = (sum(item.events.get(name, 0) for item in rounds) for name in (part, whole))
