@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "crew.h"
 #include "region.h"
@@ -10,6 +11,7 @@
 #define INTERRUPTED_FACTOR 30
 #define HOT_PAGES 64
 #define LINGER_PAGES 16
+#define KEEPING_PAUSE_NS 300000
 #define FIRST_PASSES 4
 #define MOST_PASSES 1000000
 
@@ -70,12 +72,25 @@ static bool visit_mixed(struct worker *worker, size_t page)
 	return visits[worker->vcpu % (sizeof visits / sizeof *visits)](worker, page);
 }
 
+/* Short visits to the same few pages, so that at no time all are clean. */
+static bool visit_keeping(struct worker *worker)
+{
+	struct timespec pause = { .tv_nsec = KEEPING_PAUSE_NS };
+	bool good = true;
+
+	for (size_t i = 0; i < HOT_PAGES && i < worker->pages; i++)
+		good &= check_and_write(worker, worker->first + i, true);
+	nanosleep(&pause, NULL);
+	return good;
+}
+
 /*
  * Rewrite a group of pages until this vCPU was interrupted, then leave the group alone for a whole lap.
  *
  * Emulated processors forget all translations whenever the guest exits, so a translation that should
  * have been flushed is used only until the next exit: a write through it is lost for good only if it
- * is the last one to its page. An exit is noticed by the time that it takes.
+ * is the last one to its page. An exit is noticed by the time that it takes. One vCPU does this; the others
+ * see to it that a migration does not come to its end before.
  */
 static bool visit_lingering(struct worker *worker, size_t first)
 {
@@ -84,6 +99,8 @@ static bool visit_lingering(struct worker *worker, size_t first)
 	size_t pages = region->pages - first < LINGER_PAGES ? region->pages - first : LINGER_PAGES;
 	bool good = true;
 
+	if (worker->vcpu)
+		return visit_keeping(worker);
 	for (size_t i = 0; i < pages; i++)
 		good &= check_and_write(worker, first + i, true);
 	last = __builtin_ia32_rdtsc();

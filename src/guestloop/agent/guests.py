@@ -178,6 +178,9 @@ class Guests:
             raise GuestError(f"no L2 is called {name!r}; running: {sorted(self._guests)}")
         return self._guests[name]
 
+    def all(self) -> list[Guest]:
+        return list(self._guests.values())
+
     def start(self, name: str, argv: list[str], timeout_s: float, incoming: bool = False) -> dict[str, Any]:
         """Start an L2 and wait for its payload's ``hello``; gives that line and the seconds it took.
 

@@ -19,7 +19,7 @@ from guestloop.agent.counters import Names, counter_names, read_counters, read_v
 from guestloop.agent.guests import Guest, Guests
 from guestloop.agent.trace import Trace
 from guestloop.errors import GuestError, GuestloopError, TimeoutError_
-from guestloop.wait import wait_for
+from guestloop.wait import Deadline, wait_for
 
 POLL_S = 0.01
 ENDED = ("completed", "failed", "cancelled")
@@ -36,6 +36,9 @@ PHASES = {
 }
 # With the ring little is known to be dirty when a round begins.
 LEAST_BYTES_PER_S = 8 << 20
+EVIDENCE_S, ENDING_S = 5.0, 2.0
+VIRTIO_PATH = "/machine/peripheral-anon/device[0]/virtio-backend"
+VIRTIO = tuple(f"info virtio-queue-status {VIRTIO_PATH} {queue}" for queue in (4, 5))
 WATCHER_END_S = 10.0
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 SOCKET = Path("/run/guestloop/migration.sock")
@@ -176,11 +179,27 @@ class Migration:
         """What became of both QEMUs, and the ends of their consoles and outputs."""
         source, destination = self._both()
         roles = {"source": source, "destination": destination}
+        if self._lost:  # a process that has just let go of its sockets is about to end
+            deadline = Deadline(ENDING_S)
+            while not source.ended() and not deadline.passed:
+                threading.Event().wait(POLL_S)
         ends = [f"{role}: {guest.ended()}" for role, guest in roles.items() if guest.ended()]
         panics = [f"{role}: {guest.panicked()}" for role, guest in roles.items() if guest.panicked()]
         first = "; ".join([what, *panics, *ends])
         tails = [f"{role} {guest.name}:\n{guest.tail()}" for role, guest in roles.items()]
         return GuestError("\n".join([first, _summary(self._seen), *tails]))
+
+    def evidence(self) -> dict[str, Any]:
+        """All that the QEMUs of both guests still tell about themselves."""
+        return {
+            guest.name: {
+                "ended": guest.ended(),
+                "tail": guest.tail().splitlines(),
+                **{what: _try(guest, what) for what in ("query-status", "query-migrate")},
+                **{what: _monitor(guest, what) for what in ("info registers -a", *VIRTIO)},
+            }
+            for guest in self._both()
+        }
 
     def compare(self) -> dict[str, Any]:
         """Compare the RAM files of source and destination, see ram.compare."""
@@ -194,6 +213,15 @@ class Migration:
     def progress(self, name: str) -> list[tuple[float, str]]:
         """The progress that a guest told through its port, with L1's time (monotonic, s)."""
         return self._guests.get(name).progress
+
+    def pin(self, name: str) -> None:
+        """Give a guest's first vCPU the last CPU of L1; everything else of all guests goes to the others."""
+        cpus = sorted(os.sched_getaffinity(0))
+        for guest in self._guests.all():
+            for task in Path(f"/proc/{guest.process.pid}/task").iterdir():
+                os.sched_setaffinity(int(task.name), cpus[:-1] or cpus)
+        first = self._guests.get(name).qmp.execute("query-cpus-fast")[0]
+        os.sched_setaffinity(first["thread-id"], cpus[-1:])
 
     def huge_pages(self, pages: int) -> int:
         """Have so many huge pages of 2 MiB in the pool; gives how many there are."""
@@ -220,6 +248,17 @@ class Migration:
         if not self._source or not self._destination:
             raise GuestError("no migration was prepared")
         return self._source, self._destination
+
+
+def _try(guest: Guest, command: str, **arguments: object) -> Any:
+    try:
+        return guest.qmp.execute(command, EVIDENCE_S, **arguments)
+    except GuestloopError as error:
+        return str(error).splitlines()[0]
+
+
+def _monitor(guest: Guest, line: str) -> list[str]:
+    return str(_try(guest, "human-monitor-command", command_line=line)).splitlines()
 
 
 def phase_of(status: str, rounds: int) -> str:

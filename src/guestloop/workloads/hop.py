@@ -18,11 +18,11 @@ from guestloop.workloads.measuring import Measuring
 HELD_DOWNTIME_MS, HELD_BYTES_PER_S = 1, 32 << 20
 RELEASED_DOWNTIME_MS, RELEASED_BYTES_PER_S = 60_000, 4 << 30
 # Slow enough that the destination asks for pages before they come by themselves.
-POSTCOPY_BYTES_PER_S = 4 << 20
-HELD_ROUNDS = 4
+POSTCOPY_BYTES_PER_S = 1 << 20
 ROUNDS_S, SWITCH_S, POSTCOPY_S, CANCEL_S, REPORTS_S = 60.0, 30.0, 60.0, 30.0, 20.0
 REPORTS_BEFORE, REPORTS_AFTER = 3, 2
 MULTIFD_CHANNELS = 3
+NEEDED_ROUNDS = 3
 
 # What a flush is asked for: the log of a memory slot was read or cleared, a vCPU's ring was emptied.
 LOG_EVENT, RING_EVENT = "dirty_log_syncs", "dirty_ring_resets"
@@ -51,6 +51,7 @@ class Hop:
         self._destination: L2 | None = None
         self._stopped_at: Entry | None = None
         self._rounds: dict[str, float] = {}
+        self._round_s = 0.0
         this.event = RING_EVENT if source.spec.dirty_ring else LOG_EVENT
         this.judged = JUDGED
 
@@ -80,10 +81,18 @@ class Hop:
         self.l1.call("migration.pause", name=self.source.spec.name, label="before")
         self.reports(self.source, REPORTS_BEFORE)
 
-    def dirty_rounds(self, round_s: float, rounds: int = HELD_ROUNDS) -> None:
-        """Begin, and let the load keep the migration going for so many rounds."""
+    def pin(self) -> None:
+        """Give the source's first vCPU a CPU of L1 for itself."""
+        self.l1.call("migration.pin", name=self.source.spec.name)
+
+    def dirty_rounds(self, round_s: float, rounds: int, *, may_end: bool) -> None:
+        """Begin, and let the load keep the migration going for so many rounds.
+
+        ``may_end``: the load cannot be held; what was seen of it is proof enough or makes the round invalid.
+        """
+        self._round_s = round_s
         self.l1.call("migration.begin", round_s=round_s)
-        self.wait([], ROUNDS_S, rounds=rounds)
+        self.wait(["pre-switchover"] if may_end else [], ROUNDS_S, rounds=rounds)
         self._this.events["connections"] = self.l1.call("migration.connections")
 
     def release(self) -> None:
@@ -181,8 +190,9 @@ class Hop:
         self._add("dirty_pages", turns.sent_again(marks))
         self._add("dirty_rounds", max(mark.rounds for mark in marks))
         self._add("multifd_bytes", marks[-2].multifd_bytes)
-        least = min(turns.redirtied(marks)[: HELD_ROUNDS - 1], default=0)
-        self._this.events["redirtied_least"] = min(self._this.events.get("redirtied_least", least), least)
+        if self._round_s:  # else rounds go by faster than marks can be taken
+            least = min(turns.redirtied(marks)[:NEEDED_ROUNDS], default=0)
+            self._this.events["redirtied_least"] = min(self._this.events.get("redirtied_least", least), least)
         for tracepoint, event in EVENT_NAMES.items():
             self._add(event, turns.hits_between(marks[0], marks[-1], tracepoint))
 
