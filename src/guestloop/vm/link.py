@@ -152,6 +152,11 @@ class Link:
             raise GuestError(f"L1 {self.name}: {method}: {fault['message']}", traceback=fault["traceback"])
         return answer["result"]
 
+    @property
+    def lost(self) -> bool:
+        """Whether the channel has ended; L1 may be about to end too."""
+        return self._closed
+
     def close(self) -> None:
         """Drop the connection; L1 and its agent go on."""
         self._client.close()

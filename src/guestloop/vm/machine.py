@@ -23,6 +23,7 @@ from guestloop.wait import wait_for
 
 BOOT_DEADLINE_S = 120.0
 SWAP_MIB = 1024
+ENDING_S = 2.0
 READY_MARKER = "guestloop-init: agent and sshd started"
 
 
@@ -122,6 +123,9 @@ class Machine:
         try:
             return self._link.call(method, params or {}, timeout_s)
         except GuestloopError:
+            if self._link.lost:  # the connection ends a moment before the process can be seen to have
+                with suppress(Exception):
+                    self.process.wait(ENDING_S)
             self.check_alive()
             raise
 
