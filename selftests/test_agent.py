@@ -12,7 +12,7 @@ import pytest
 from guestloop import proc
 from guestloop.agent import modules, trace
 from guestloop.agent.counters import read_counters, read_vmstat
-from guestloop.agent.memory import MIB, Cgroup, Mapping, find_ram, pick_ram
+from guestloop.agent.memory import MIB, Cgroup, Mapping, find_ram, have_memory_cgroups, have_swap, pick_ram
 from guestloop.agent.modules import Kvm, parameters, parse_build_id, same_value
 from guestloop.agent.trace import LOG_DEFINITION, PROBE, Trace
 from guestloop.errors import GuestError
@@ -263,6 +263,7 @@ def test_a_process_without_such_a_mapping_is_named() -> None:
 
 def test_cgroup_of_a_guest(tmp_path: Path) -> None:
     (tmp_path / "cgroup.subtree_control").write_text("")
+    (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
     group = Cgroup("storm", tmp_path)
     files = tmp_path / "l2-storm"
     group.add(77)
@@ -274,6 +275,20 @@ def test_cgroup_of_a_guest(tmp_path: Path) -> None:
     (files / "memory.stat").write_text("anon 4096\n")
     with pytest.raises(GuestError, match="no 'swapcached'"):
         group.swap_cached()
+
+
+def test_what_a_kernel_lacks(tmp_path: Path) -> None:
+    assert not have_swap(tmp_path / "swaps")  # no CONFIG_SWAP
+    (tmp_path / "swaps").write_text("Filename Type Size Used Priority\n")
+    assert not have_swap(tmp_path / "swaps")
+    (tmp_path / "swaps").write_text("Filename Type Size Used Priority\n/dev/vdc partition 1048572 0 -2\n")
+    assert have_swap(tmp_path / "swaps")
+    (tmp_path / "cgroup.controllers").write_text("cpu io\n")
+    assert not have_memory_cgroups(tmp_path)
+    group = Cgroup("storm", tmp_path)  # guests run without one
+    group.add(77)
+    group.remove()
+    assert not (tmp_path / "l2-storm").exists()
 
 
 # --- counters --------------------------------------------------------------------------------------

@@ -60,16 +60,28 @@ void mount_early(void)
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 }
 
+/* Only in a guest of our own, and not for a process on somebody's host. */
+static bool write_in_guest(const char *path, const char *text)
+{
+	int file = getpid() == 1 ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+	bool written = file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (file >= 0)
+		close(file);
+	return written;
+}
+
 void allow_huge_pages(void)
 {
-	/* Off by default below 512 MiB (mm/huge_memory.c: hugepage_init). Not for a process on somebody's host. */
-	int file = getpid() == 1 ? open("/sys/kernel/mm/transparent_hugepage/enabled", O_WRONLY | O_CLOEXEC) : -1;
-
-	if (file < 0)
-		return;
-	if (write(file, "madvise", 7) != 7)
+	/* Off by default below 512 MiB (mm/huge_memory.c: hugepage_init). */
+	if (!write_in_guest("/sys/kernel/mm/transparent_hugepage/enabled", "madvise") && getpid() == 1)
 		dprintf(2, "guestloop-payload: no transparent huge pages\n");
-	close(file);
+}
+
+void crash(void)
+{
+	/* Documentation/admin-guide/sysrq.rst: the trigger file is not subject to the sysrq mask. */
+	write_in_guest("/proc/sysrq-trigger", "c");
 }
 
 void leave(void)

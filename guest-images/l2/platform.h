@@ -19,6 +19,9 @@ void mount_early(void);
 /* As process 1: let the kernel give transparent huge pages to who asks for them. */
 void allow_huge_pages(void);
 
+/* As process 1: have the guest's kernel panic. Returns when it cannot, or when this is a process on a host. */
+void crash(void);
+
 /* End the guest: with `-no-reboot` QEMU exits. Does not return. */
 void leave(void) __attribute__((noreturn));
 

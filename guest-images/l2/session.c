@@ -148,6 +148,12 @@ static void do_hello(void)
 	say("hello version=1 vcpus=%u kvmapf=%d", vcpus, has_async_page_faults());
 }
 
+static void do_crash(void)
+{
+	crash();
+	refuse("not-a-guest");
+}
+
 static void do_quit(void)
 {
 	team_stop(&team);
@@ -163,6 +169,7 @@ static bool obey(char *line)
 	} simple[] = {
 		{ "hello", do_hello },	 { "stop", do_stop }, { "check", do_check },
 		{ "unload", do_unload }, { "quit", do_quit },   { "where", do_where },
+		{ "crash", do_crash },
 	};
 	struct command command;
 

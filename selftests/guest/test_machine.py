@@ -7,32 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.cache import Cache
-from guestloop.config import load_kernel
 from guestloop.errors import GuestError
-from guestloop.host import Accelerator
-from guestloop.images import build_l1, build_l2
-from guestloop.kernels import Kernel, build_kernel
-from guestloop.vm.link import Keys
+from guestloop.kernels import Kernel
 from guestloop.vm.machine import L1Parts, Machine
-from guestloop.vm.payload import build_payload
 
 pytestmark = pytest.mark.guest
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Kernel:
-    return build_kernel(load_kernel("unpatched"), Cache())
-
-
-@pytest.fixture(scope="module")
-def parts(kernel: Kernel) -> L1Parts:
-    cache = Cache()
-    root, l2 = build_l1(cache), build_l2(cache)
-    payload = build_payload(cache, kernel.modules, kernel.vmlinux, l2.initramfs)
-    keys = Keys(root.client_key, root.host_key)
-    identity = kernel.build_ids["vmlinux"]
-    return L1Parts("selftest", Accelerator.TCG, kernel.vmlinux, identity, root.disk, payload, keys)
 
 
 @pytest.fixture

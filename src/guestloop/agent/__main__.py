@@ -96,8 +96,7 @@ def main() -> None:
         migration.pin,
         migration.huge_pages,
         migration.connections,
-        migration.cut,
-        migration.kill,
+        migration.break_at,
         migration.small_tmpfs,
     )
     Server(port, methods).serve_forever()

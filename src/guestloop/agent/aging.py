@@ -10,13 +10,12 @@ from typing import Any
 
 from guestloop.agent import damon, mglru, pages
 from guestloop.agent.guests import Guests
-from guestloop.agent.memory import find_ram
+from guestloop.agent.memory import find_ram, have_memory_cgroups, have_swap
 from guestloop.agent.pages import PAGE, Run
 from guestloop.errors import GuestError
 
 MIB = 1 << 20
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
 PIECE_PAGES = 64
 PROOF_PAGES = 16  # compared with their stamps to prove the way from guest frame to host page
 
@@ -168,16 +167,6 @@ class Aging:
     def _host_frames(self, name: str) -> list[int]:
         region = self._regions[name]
         return [pages.frame_of(entry) for entry in pages.read_pagemap(region.pid, region.runs)]
-
-
-def have_swap() -> bool:
-    """Is any swap space in use by L1?"""
-    return len(Path("/proc/swaps").read_text().splitlines()) > 1
-
-
-def have_memory_cgroups() -> bool:
-    """Can this L1 limit and reclaim a group's memory?"""
-    return CONTROLLERS.exists() and "memory" in CONTROLLERS.read_text().split()
 
 
 def prove_addresses(region: Region, gva: int) -> None:

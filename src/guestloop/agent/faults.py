@@ -1,4 +1,4 @@
-"""Break a migration on purpose: a link that is cut, a tmpfs that is too small."""
+"""Break a migration on purpose: a lost link, a dead QEMU, a guest that panics, a tmpfs that is too small."""
 
 from __future__ import annotations
 
@@ -6,14 +6,38 @@ import ctypes
 import os
 import socket
 from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
 
+from guestloop.agent.guests import Guest
 from guestloop.errors import GuestError
 
 SYS_PIDFD_GETFD = 438
 CONNECTED = "03"  # /proc/net/unix: SS_CONNECTED of include/uapi/linux/net.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Fault(StrEnum):
+    """What can befall a migration."""
+
+    CUT_LINK = "cut-link"
+    KILL_SOURCE = "kill-source"
+    KILL_DESTINATION = "kill-destination"
+    PANIC = "panic"
+
+
+def inflict(fault: Fault, source: Guest, destination: Guest, path: Path) -> None:
+    """Do it now; ``path`` is that of the migration's socket."""
+    match fault:
+        case Fault.CUT_LINK:
+            cut_connections(destination.process.pid, path)
+        case Fault.KILL_SOURCE:
+            source.process.kill()
+        case Fault.KILL_DESTINATION:
+            destination.process.kill()
+        case Fault.PANIC:
+            source.send("crash")
 
 
 def connections(pid: int, path: Path) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import re
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -124,6 +125,9 @@ class Guest:
         status = self.process.poll()
         if status is None:
             return ""
+        if status == -signal.SIGBUS and self.ram:
+            free = shutil.disk_usage(self.ram.parent).free >> 20
+            return f"killed by signal {-status} (SIGBUS; {free} MiB free for its RAM in {self.ram.parent})"
         return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
 
     def panicked(self) -> str:

@@ -20,6 +20,8 @@ PIECE = 4 * MIB
 ENOUGH_LEFT = MIB // 4
 # QEMU goes on running and touching its own pages while its cgroup is under pressure.
 PRESSED_ENOUGH = 4 * MIB
+SWAPS = Path("/proc/swaps")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 class _Iovec(ctypes.Structure):
@@ -44,11 +46,13 @@ class Mapping:
 def swap_on(device: Path) -> int:
     """Use a block device that holds a swap header; gives the swap space in KiB.
 
-    Raises GuestError when the kernel refuses or no swap space appears.
+    Raises GuestError when the kernel refuses or no swap space appears. A kernel without swapping gives 0.
     """
-    if str(device) not in Path("/proc/swaps").read_text() and _libc.swapon(os.fsencode(device), 0) != 0:
+    if not SWAPS.exists():
+        return 0
+    if str(device) not in SWAPS.read_text() and _libc.swapon(os.fsencode(device), 0) != 0:
         raise GuestError(f"swapon {device}: {os.strerror(ctypes.get_errno())}")
-    for line in Path("/proc/swaps").read_text().splitlines()[1:]:
+    for line in SWAPS.read_text().splitlines()[1:]:
         return int(line.split()[2])
     raise GuestError(f"swapon {device} changed nothing: /proc/swaps is empty")
 
@@ -82,17 +86,34 @@ def page_out(pidfd: int, start: int, length: int) -> None:
         raise GuestError(f"process_madvise(MADV_PAGEOUT): {os.strerror(ctypes.get_errno())}")
 
 
-class Cgroup:
-    """A memory cgroup (v2) of one guest, so that reclaim can be aimed at it alone."""
+def have_swap(swaps: Path = SWAPS) -> bool:
+    """Is any swap space in use by L1?"""
+    return swaps.exists() and len(swaps.read_text().splitlines()) > 1
 
-    def __init__(self, name: str, root: Path = Path("/sys/fs/cgroup")) -> None:
-        (root / "cgroup.subtree_control").write_text("+memory")
+
+def have_memory_cgroups(root: Path = CGROUPS) -> bool:
+    """Can this L1 limit and reclaim a group's memory?"""
+    controllers = root / "cgroup.controllers"
+    return controllers.exists() and "memory" in controllers.read_text().split()
+
+
+class Cgroup:
+    """A memory cgroup (v2) of one guest, so that reclaim can be aimed at it alone.
+
+    In an L1 without memory cgroups guests run all the same, but nothing can be asked of this.
+    """
+
+    def __init__(self, name: str, root: Path = CGROUPS) -> None:
         self._path = root / f"l2-{name}"
-        self._path.mkdir(exist_ok=True)
+        self._real = have_memory_cgroups(root)
+        if self._real:
+            (root / "cgroup.subtree_control").write_text("+memory")
+            self._path.mkdir(exist_ok=True)
 
     def add(self, pid: int) -> None:
         """Put a process in; what it has allocated before stays charged elsewhere."""
-        (self._path / "cgroup.procs").write_text(f"{pid}")
+        if self._real:
+            (self._path / "cgroup.procs").write_text(f"{pid}")
 
     def stat(self, wanted: str) -> int:
         """A value of memory.stat, in bytes. Raises GuestError when the kernel does not tell it."""
@@ -116,7 +137,8 @@ class Cgroup:
 
     def remove(self) -> None:
         """Drop it, once its processes have ended."""
-        self._path.rmdir()
+        if self._real:
+            self._path.rmdir()
 
 
 def press_out(cgroup: Cgroup, timeout_s: float) -> dict[str, float]:

@@ -7,7 +7,6 @@ rounds changes, so that the difference of two marks is what a phase of the migra
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from guestloop.agent import faults, ram
 from guestloop.agent.counters import Names, counter_names, read_counters, read_vmstat
+from guestloop.agent.faults import Fault
 from guestloop.agent.guests import Guest, Guests
 from guestloop.agent.trace import Trace
 from guestloop.errors import GuestError, GuestloopError, TimeoutError_
@@ -54,10 +54,12 @@ class Migration:
         self._names: Names | None = None
         self._watcher: threading.Thread | None = None
         self._marks: list[dict[str, Any]] = []
+        self._marking = threading.Lock()
         self._seen: dict[str, Any] = {}
         self._lost: GuestloopError | None = None
         self._round_s = 0.0
         self._last: dict[str, dict[str, int]] = {}
+        self._break_in, self._fault = "", ""
 
     def prepare(
         self, source: str, destination: str, capabilities: Sequence[str], parameters: dict[str, Any]
@@ -104,12 +106,23 @@ class Migration:
                 if (status, rounds) != known:
                     self._pace(source, answer)
                     self.mark(phase_of(status, rounds), answer)
+                    self._break(phase_of(status, rounds))
                     known = status, rounds
                 # only now: whoever waits for this finds the mark taken
                 self._seen = answer
                 pause.wait(POLL_S)
         except GuestloopError as error:
             self._lost = error
+
+    def break_at(self, phase: str, fault: str) -> None:
+        """Break the next migration on purpose when this phase of it begins, see faults.Fault."""
+        self._break_in, self._fault = phase, Fault(fault)
+
+    def _break(self, phase: str) -> None:
+        if self._fault and phase == self._break_in:
+            fault, self._fault = Fault(self._fault), ""
+            source, destination = self._both()
+            faults.inflict(fault, source, destination, SOCKET)
 
     def _pace(self, source: Guest, answer: dict[str, Any]) -> None:
         left = int(answer.get("ram", {}).get("remaining", 0))
@@ -124,20 +137,25 @@ class Migration:
         source.qmp.execute("migrate-set-parameters", downtime_limit=downtime_ms, max_bandwidth=bytes_per_s)
 
     def mark(self, label: str, migration: dict[str, Any] | None = None) -> None:
-        """Read the counters of both guests, and of L1; the histograms last, see Reading.take."""
+        """Read the counters of both guests, and of L1; the histograms last, see Reading.take.
+
+        One at a time: the watcher marks too, and marks must be in the order of their readings.
+        """
+        with self._marking:
+            self._marks.append(self._reading(label) | {"migration": migration or {}})
+
+    def _reading(self, label: str) -> dict[str, Any]:
         at_s, vmstat = time.monotonic(), read_vmstat()
         source, destination = self._both()
         there, here = self._read(destination), self._read(source)
-        self._marks.append(
-            {
-                "label": label,
-                "at_s": at_s,
-                "migration": migration or {},
-                "counters": [here, there],
-                "vmstat": vmstat,
-                "histograms": self._trace.read(),
-            }
-        )
+        histograms = self._trace.read()
+        return {
+            "label": label,
+            "at_s": at_s,
+            "counters": [here, there],
+            "vmstat": vmstat,
+            "histograms": histograms,
+        }
 
     def _read(self, guest: Guest) -> dict[str, int]:
         """A guest's counters; of one that has ended, as a destination does when it is given up, the last."""
@@ -184,7 +202,11 @@ class Migration:
             while not source.ended() and not deadline.passed:
                 threading.Event().wait(POLL_S)
         ends = [f"{role}: {guest.ended()}" for role, guest in roles.items() if guest.ended()]
-        panics = [f"{role}: {guest.panicked()}" for role, guest in roles.items() if guest.panicked()]
+        panics = [
+            f"{role}: the guest panicked ({panic})"
+            for role, guest in roles.items()
+            if (panic := guest.panicked())
+        ]
         first = "; ".join([what, *panics, *ends])
         tails = [f"{role} {guest.name}:\n{guest.tail()}" for role, guest in roles.items()]
         return GuestError("\n".join([first, _summary(self._seen), *tails]))
@@ -231,14 +253,6 @@ class Migration:
     def connections(self) -> int:
         """How many connections the migration uses: its own, and one for each channel of multifd."""
         return len(faults.connections(self._both()[1].process.pid, SOCKET))
-
-    def cut(self) -> int:
-        """Cut the link of the migration; gives the number of its connections."""
-        return faults.cut_connections(self._both()[1].process.pid, SOCKET)
-
-    def kill(self, name: str) -> None:
-        """Kill a guest's QEMU, as a host that fails would."""
-        os.kill(self._guests.get(name).process.pid, signal.SIGKILL)
 
     def small_tmpfs(self, path: str, mib: int) -> None:
         """A tmpfs that is too small for what is put there."""

@@ -63,6 +63,7 @@ AXES = {"load": tuple(Load), "way": tuple(Way), "pages": tuple(Pages), "vcpus": 
 class Trip:
     """A migration cell in figures. Sizes in MiB; ``pace_us`` is what a vCPU takes per page.
 
+    ``ram_directory`` holds the RAM of the destinations (empty: L1's own tmpfs).
     Each dirty round is made to take ``round_s`` (0: as fast as it goes). A paced load is over its pages
     about once in the time of a migration, so that a write that got lost is not soon written again.
     """
@@ -79,6 +80,7 @@ class Trip:
     hops: int = 1
     ring_entries: int = 1024
     held_rounds: int = 4
+    ram_directory: str = ""
 
     def guest(self, name: str, incoming: Incoming = Incoming.NO) -> L2Spec:
         """The L2 at one end of a hop."""
@@ -89,6 +91,7 @@ class Trip:
             backing=Backing.HUGE_FILE if self.pages is Pages.HUGE else Backing.FILE,
             incoming=incoming,
             dirty_ring=self.ring_entries if self.way is Way.RING else 0,
+            ram_directory="" if incoming is Incoming.NO else self.ram_directory,
         )
 
 

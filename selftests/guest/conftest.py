@@ -1,0 +1,29 @@
+"""What is built once for all selftests with guests; the ordinary cache is used, so that it may be there."""
+
+from __future__ import annotations
+
+import pytest
+
+from guestloop.cache import Cache
+from guestloop.config import load_kernel
+from guestloop.host import Accelerator
+from guestloop.images import build_l1, build_l2
+from guestloop.kernels import Kernel, build_kernel
+from guestloop.vm.link import Keys
+from guestloop.vm.machine import L1Parts
+from guestloop.vm.payload import build_payload
+
+
+@pytest.fixture(scope="session")
+def kernel() -> Kernel:
+    return build_kernel(load_kernel("unpatched"), Cache())
+
+
+@pytest.fixture(scope="session")
+def parts(kernel: Kernel) -> L1Parts:
+    cache = Cache()
+    root, l2 = build_l1(cache), build_l2(cache)
+    payload = build_payload(cache, kernel.modules, kernel.vmlinux, l2.initramfs)
+    keys = Keys(root.client_key, root.host_key)
+    identity = kernel.build_ids["vmlinux"]
+    return L1Parts("selftest", Accelerator.TCG, kernel.vmlinux, identity, root.disk, payload, keys)
