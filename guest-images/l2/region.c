@@ -32,7 +32,7 @@ static volatile uint64_t *page_words(const struct region *region, size_t page)
 	return region->memory + page * PAGE_WORDS;
 }
 
-/* src/guestloop/agent/stamps.py undoes this to name the generation of a stamp. */
+/* src/guestloop/workloads/stamps.py undoes this to name the generation of a stamp. */
 static uint64_t stamp(const struct region *region, size_t page, size_t word, uint64_t generation)
 {
 	if (word == 0)

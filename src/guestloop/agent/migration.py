@@ -80,8 +80,10 @@ class Migration:
         """A mark while the guest is at rest, after which it goes on."""
         guest = self._guests.get(name)
         guest.qmp.execute("stop")
-        self.mark(label)
-        guest.qmp.execute("cont")
+        try:
+            self.mark(label)
+        finally:
+            guest.qmp.execute("cont")
 
     def begin(self, round_s: float = 0.0) -> None:
         """Start migrating, and watching it.
@@ -113,6 +115,8 @@ class Migration:
                 pause.wait(POLL_S)
         except GuestloopError as error:
             self._lost = error
+        except OSError as error:  # of the tracing files, or of a process that has just gone
+            self._lost = GuestError(f"the watcher of the migration: {error}")
 
     def break_at(self, phase: str, fault: str) -> None:
         """Break the next migration on purpose when this phase of it begins, see faults.Fault."""

@@ -68,7 +68,7 @@ def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], told: Told) -
         item.number: cause_of(areas, item.number, item.source, item.destination) for item in differences
     }
     explained = [f"{number * PAGE:#x}: {cause}" for number, cause in causes.items() if cause]
-    this.facts["ram_explained"] = "; ".join(explained) or "no page differs"
+    this.facts["ram_explained"] = "; ".join(explained) or "nothing"
     lost = [item for item in differences if not causes[item.number]]
     # Pages beyond those whose contents were told cannot be explained by anything.
     count = len(found["differing"]) - len(explained)

@@ -1,0 +1,124 @@
+"""A migration that breaks is told as what it is, and the next one in the same L1 is none the worse."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+
+from guestloop.cells import make_cell
+from guestloop.config import Mmu
+from guestloop.errors import GuestloopError
+from guestloop.host import Vendor
+from guestloop.job.session import running_lab
+from guestloop.kernels import Kernel
+from guestloop.lab.client import L1, connect
+from guestloop.lab.spec import LabSpec
+from guestloop.records import Correctness, Outcome
+from guestloop.vm.machine import L1Parts
+from guestloop.workloads import migration
+from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.migration import Way
+
+# Not part of a plain scripts/test while the emulator now and then crashes a guest (docs/method.md, traps),
+# which would be told here in place of the fault: scripts/test -m faults.
+pytestmark = [pytest.mark.guest, pytest.mark.faults]
+
+SMALL_TMPFS = "/run/small"
+SOON_S = 60.0
+
+
+@dataclass(frozen=True)
+class Broken:
+    """``fault`` strikes when ``phase`` begins; the round says ``reason``."""
+
+    way: Way
+    phase: str
+    fault: str
+    reason: str
+
+
+BROKEN = {
+    "link cut in precopy": Broken(Way.PRECOPY, "round-2", "cut-link", r"the migration is failed: "),
+    "link cut in postcopy": Broken(Way.POSTCOPY, "postcopy", "cut-link", r"the migration is postcopy-paused"),
+    "destination dies": Broken(
+        Way.MULTIFD, "round-2", "kill-destination", r"is failed: .*; destination: killed by signal 9"
+    ),
+    "destination dies in postcopy": Broken(
+        Way.POSTCOPY, "postcopy", "kill-destination", r"is postcopy-paused.*; destination: killed by signal 9"
+    ),
+    "source dies": Broken(
+        Way.RING, "round-2", "kill-source", r"source's QEMU does not answer.*; source: killed by signal 9"
+    ),
+    "guest panics": Broken(
+        Way.PRECOPY, "round-2", "panic", r"source: the guest panicked \(Kernel panic - not syncing: sysrq"
+    ),
+}
+
+Migrate = Callable[..., Measuring]
+
+
+@pytest.fixture(scope="module")
+def migrate(kernel: Kernel, parts: L1Parts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migrate]:
+    """Run one migration cell in an L1 that lives as long as this module; gives the round in the making."""
+    out, name = tmp_path_factory.mktemp("out"), parts.name
+    socket = f"guestloop-selftest-{secrets.token_hex(8)}"
+    requests = {name: kernel.tlb_flush_request}
+    with running_lab(LabSpec(socket, out / "lab", Vendor.AMD, {name: parts}, requests), out):
+        connection = connect()
+
+        def run(way: Way, number: int, phase: str = "", fault: str = "", directory: str = "") -> Measuring:
+            variant = {"load": "sweep", "way": way.value, "pages": "4k", "vcpus": "2"}
+            cell = make_cell("migration", Mmu.TDP, variant)
+            this = Measuring(cell, name, number, out / "evidence")
+            try:
+                this.l1 = l1 = L1(connection, name)
+                l1.set_mmu(cell.mmu)
+                if fault:
+                    l1.call("migration.break_at", phase=phase, fault=fault)
+                trip = replace(migration.trip_of(cell), ram_directory=directory)
+                if directory:
+                    l1.call("migration.small_tmpfs", path=directory, mib=trip.ram_mib // 8)
+                migration.run(this, l1, trip)
+            except GuestloopError as error:
+                this.fault(error)
+            return this
+
+        yield run
+        connection.close()
+
+
+def assert_told(this: Measuring, reason: str) -> None:
+    """Invalid for this reason, soon, with both consoles and what QMP still told; never a pass."""
+    record = this.finish()
+    assert record.outcome is Outcome.INVALID
+    assert re.search(reason, record.reason), record.reason
+    assert record.seconds < SOON_S
+    kept = {path.partition(f"/{record.kernel}.{record.round}.")[2]: path for path in record.evidence}
+    root = this.evidence_directory.parent
+    assert "console.log |" in (root / kept["error.txt"]).read_text()
+    assert "query-migrate" in (root / kept["qemu.json"]).read_text()
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_migration_that_breaks_is_told_as_what_it_is(migrate: Migrate, case: str) -> None:
+    broken = BROKEN[case]
+    this = migrate(broken.way, list(BROKEN).index(case), broken.phase, broken.fault)
+    assert_told(this, broken.reason)
+    # A guest that crashes is a finding about its memory; a lab that breaks is none.
+    assert (this.correctness is Correctness.FAIL) == (broken.fault == "panic")
+
+
+def test_a_full_tmpfs_is_told(migrate: Migrate) -> None:
+    this = migrate(Way.PRECOPY, 20, directory=SMALL_TMPFS)
+    assert_told(this, rf"destination: killed by signal 7 \(SIGBUS; 0 MiB free for its RAM in {SMALL_TMPFS}\)")
+
+
+def test_after_all_that_a_migration_is_right(migrate: Migrate) -> None:
+    this = migrate(Way.PRECOPY, 30)
+    record = this.finish()
+    assert (record.outcome, record.correctness) == (Outcome.MEASURED, Correctness.PASS), record.reason
+    assert record.boot == 1, "a broken migration must not cost the L1"

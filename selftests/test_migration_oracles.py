@@ -1,0 +1,173 @@
+"""The oracles of a migration: RAM compared from outside on canned answers, and the payload's own check."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from test_migration_pure import AREAS, EXPLAINED, changed, msr_writes
+from test_migration_stamps import LAYOUT, content_of
+
+from guestloop.config import Mmu
+from guestloop.lab.client import L2
+from guestloop.records import Cell, Correctness, Outcome
+from guestloop.workloads.explained import Area
+from guestloop.workloads.ledger import Entry
+from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.oracles import (
+    Difference,
+    Told,
+    check_stamps,
+    compare_ram,
+    read_areas,
+    render_lost,
+    rounds_of,
+)
+from guestloop.workloads.stamps import PAGE, visit_order
+
+
+class World:
+    """The L1 and the destination in it, with canned answers."""
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self.l1, self._answers = self, answers
+
+    def call(self, method: str, *_: object) -> Any:
+        return self._answers[method]
+
+    def qmp(self, command: str) -> Any:
+        return self._answers[command]
+
+    def command(self, line: str, until: str, timeout_s: float) -> Any:
+        return self._answers[f"{line} until {until}"]
+
+
+def answering(answers: Mapping[str, Any]) -> L2:
+    return cast(L2, World(answers))
+
+
+@pytest.fixture
+def this(tmp_path: Path) -> Measuring:
+    cell = Cell("migration", Mmu.TDP, {"load": "sweep"})
+    return Measuring(cell, "patched", 1, tmp_path / "evidence")
+
+
+ORDER = visit_order(LAYOUT)
+# v0 has been over all pages once and over 4 of them again; v1 has visited 12 pages.
+TOLD = Told(
+    LAYOUT,
+    [Entry(1.0, (8, 4), 0), Entry(2.0, (16, 8), 0), Entry(3.0, (20, 12), 0)],
+    {"round-1": 0.5, "round-2": 1.5, "round-3": 2.5},
+)
+
+
+def lost_page(source: tuple[int, ...], destination: tuple[int, ...], order: int = 3) -> Difference:
+    page = ORDER[order]
+    return Difference(page, content_of(LAYOUT, page, *source), content_of(LAYOUT, page, *destination))
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "order", "rounds"),
+    [
+        ((2, 1), (1, 1), 3, ["v0 wrote it in round-3"]),  # visit 16 + 4
+        ((2, 1), (2, 0), 3, ["v1 wrote it in round-1"]),  # visit 4
+        ((2, 1), (0, 0), 3, ["v0 wrote it in round-3", "v1 wrote it in round-1"]),
+        ((2, 0), (1, 0), 4, ["v0 wrote it after the last report"]),  # visit 16 + 5
+        ((1, 0), (0, 0), 7, ["v0 wrote it in round-1"]),  # visit 8
+        ((1, 0), (0, 0), 8, ["v0 wrote it in round-2"]),  # visit 9
+        ((0, 0), (1, 0), 3, []),  # nothing was written that could be missing
+        ((1, 1), (1, 1), 3, []),
+    ],
+)
+def test_when_what_is_missing_was_written(
+    source: tuple[int, ...], destination: tuple[int, ...], order: int, rounds: list[str]
+) -> None:
+    assert list(rounds_of(lost_page(source, destination, order), TOLD)) == rounds
+
+
+def test_lost_pages_for_a_reader() -> None:
+    item = lost_page((2, 1), (1, 1))
+    address, number = LAYOUT.gva + item.number * PAGE, item.number
+    alien = Difference(99, bytes(PAGE), changed(0))
+    where = f"page {number} of the load ({address:#x})"
+    assert render_lost([item, alien], TOLD) == [
+        f"{number * PAGE:#x}: source {where}: v0 generation 2, v1 generation 1, "
+        f"destination {where}: v0 generation 1, v1 generation 1; v0 wrote it in round-3",
+        "0x63000: source no page of the load, destination no page of the load",
+    ]
+
+
+def comparing(*items: Difference, more: int = 0) -> L2:
+    """Both RAM files were compared; of ``more`` pages that differ the contents are not told."""
+    contents = [[b64encode(side).decode() for side in (item.source, item.destination)] for item in items]
+    differing = [*(item.number for item in items), *range(5000, 5000 + more)]
+    found = {"seconds": 0.5, "compared": 24576, "differing": differing, "contents": contents}
+    return answering({"migration.compare": found})
+
+
+def test_equal_ram(this: Measuring) -> None:
+    for _ in range(2):  # once a hop
+        compare_ram(this, comparing(), AREAS, TOLD)
+    assert (this.events["pages_compared"], this.events["pages_lost"]) == (2 * 24576, 0)
+    assert this.facts == {"ram_compare_s": "0.50", "ram_explained": "nothing"}
+    assert (this.correctness, this.reasons, this.evidence) == (Correctness.PASS, [], [])
+
+
+def test_what_kvm_wrote_is_not_lost(this: Measuring) -> None:
+    compare_ram(this, comparing(Difference(EXPLAINED, bytes(PAGE), changed(64, 96))), AREAS, TOLD)
+    assert (this.correctness, this.events["pages_lost"]) == (Correctness.PASS, 0)
+    assert this.facts["ram_explained"] == "0x12c000: kvmclock, steal time"
+
+
+def test_a_lost_page_is_told_and_kept(this: Measuring, tmp_path: Path) -> None:
+    explained, lost = Difference(EXPLAINED, bytes(PAGE), changed(64)), lost_page((2, 1), (1, 1))
+    compare_ram(this, comparing(explained, lost), AREAS, TOLD)
+    assert (this.correctness, this.events["pages_lost"]) == (Correctness.FAIL, 1)
+    assert this.facts["ram_explained"] == "0x12c000: kvmclock"
+    (reason,), (kept,) = this.reasons, this.evidence
+    assert reason.startswith(
+        f"1 pages were lost: {lost.number * PAGE:#x}: source page {lost.number} of the load"
+    )
+    assert (tmp_path / kept).read_text() == "\n".join(render_lost([lost], TOLD)) + "\n"
+
+
+def test_many_lost_pages_are_counted_and_a_few_told_in_the_reason(this: Measuring) -> None:
+    """Of those whose contents were not told nothing can be explained."""
+    items = [lost_page((1, 0), (0, 0), order) for order in range(6)]
+    compare_ram(this, comparing(*items, more=10), AREAS, TOLD)
+    assert this.events["pages_lost"] == 16
+    assert this.reasons[0].startswith("16 pages were lost: ") and this.reasons[0].count("source page") == 4
+
+
+def test_areas_are_those_of_the_guests_vcpus() -> None:
+    guest = answering(
+        {
+            "query-cpus-fast": [{"thread-id": 11, "cpu-index": 0}, {"thread-id": 12, "cpu-index": 1}],
+            "trace.read": {"kvm_msr": msr_writes((12, 0x4B564D03, 0x6001), (13, 0x4B564D03, 0x7001))},
+        }
+    )
+    assert read_areas(guest) == [Area("steal time", 0x6000, 64)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "correctness", "outcome", "reasons"),
+    [
+        (["progress x", "checked pages=256 bad=0"], Correctness.PASS, Outcome.MEASURED, []),
+        (
+            ["bad page=3 seen=0x1", "bad page=4 seen=0x2", "progress x", "checked pages=256 bad=2"],
+            Correctness.FAIL,
+            Outcome.MEASURED,
+            ["then, 2 of 256 pages hold wrong data: bad page=3 seen=0x1; bad page=4 seen=0x2"],
+        ),
+        (["checked pages=0 bad=0"], Correctness.PASS, Outcome.INVALID, ["no page was checked"]),
+    ],
+)
+def test_the_payloads_own_check(
+    this: Measuring, lines: list[str], correctness: Correctness, outcome: Outcome, reasons: list[str]
+) -> None:
+    check_stamps(this, answering({"check until checked": lines}), "then")
+    assert (this.correctness, this.outcome, this.reasons) == (correctness, outcome, reasons)
+    assert this.events["pages_checked"] == int(lines[-1].split()[1].partition("=")[2])

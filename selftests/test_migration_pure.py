@@ -1,0 +1,261 @@
+"""What a migration round is judged by: reports of the payload, explained differences, phases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from test_measuring import REQUEST, events, histogram
+
+from guestloop.counters import FLUSH_REQUESTS
+from guestloop.errors import GuestError, LabError
+from guestloop.records import Phase
+from guestloop.workloads import turns
+from guestloop.workloads.explained import Area, areas_of, cause_of
+from guestloop.workloads.ledger import (
+    Entry,
+    idle_vcpus,
+    lost_visits,
+    parse_entry,
+    parse_ledger,
+    round_at,
+    when_visited,
+)
+from guestloop.workloads.stamps import PAGE
+from guestloop.workloads.turns import Mark, parse_mark
+
+# --- ledger ----------------------------------------------------------------------------------------
+
+
+def test_reports_of_the_payload() -> None:
+    lines = [
+        (1.5, "progress t_ms=100 reads=30 laps=0 bad=0 v0=20 v1=10"),
+        (1.6, "stopped t_ms=200 reads=50 laps=0 bad=3 v0=30 v1=20"),
+    ]
+    assert parse_ledger(lines) == [Entry(1.5, (20, 10), 0), Entry(1.6, (30, 20), 3)]
+
+
+def test_more_than_ten_vcpus_keep_their_order() -> None:
+    told = " ".join(f"v{vcpu}={vcpu + 100}" for vcpu in range(12))
+    assert parse_entry(0.0, f"progress bad=0 {told}").visits == tuple(range(100, 112))
+
+
+def test_a_report_of_nobody_is_none() -> None:
+    with pytest.raises(GuestError, match="no vCPU's visits: 'progress t_ms=1 bad=0 v1=5'"):
+        parse_entry(0.0, "progress t_ms=1 bad=0 v1=5")
+
+
+def test_what_the_destination_forgot() -> None:
+    before = Entry(1.0, (10, 10, 10), 0)
+    after = Entry(2.0, (9, 10, 11), 0)
+    assert lost_visits(before, after) == ["v0: 9 visits after 10 were reported"]
+    assert idle_vcpus(before, after) == [0, 1]
+    with pytest.raises(ValueError, match="shorter"):  # another guest's report
+        lost_visits(before, Entry(2.0, (10, 10), 0))
+
+
+@pytest.mark.parametrize(
+    ("at_s", "name"),
+    [(0.9, "before the migration"), (1.0, "round-1"), (1.9, "round-1"), (2.0, "round-2"), (99.0, "round-2")],
+)
+def test_the_round_at_a_time(at_s: float, name: str) -> None:
+    assert round_at({"round-1": 1.0, "round-2": 2.0}, at_s) == name
+
+
+def test_no_round_without_a_migration() -> None:
+    assert round_at({}, 5.0) == "before the migration"
+
+
+def test_when_a_visit_was_reported() -> None:
+    ledger = [Entry(1.0, (10, 0), 0), Entry(2.0, (20, 5), 0)]
+    assert [when_visited(ledger, 0, visit) for visit in (1, 10, 11, 20, 21)] == [1.0, 1.0, 2.0, 2.0, None]
+    assert when_visited(ledger, 1, 1) == 2.0
+
+
+# --- explained differences -------------------------------------------------------------------------
+
+
+def msr_writes(*writes: tuple[int, int, int]) -> str:
+    """The histogram of kvm_msr as the kernel prints it, for (thread, register, value)."""
+    entries = "".join(
+        f"{{ common_pid: {thread:10}, ecx: {register:10}, data: {value:10} }} hitcount:          1\n"
+        for thread, register, value in writes
+    )
+    head = "# event histogram\n#\n# trigger info: hist:keys=common_pid,ecx,data [active]\n#\n\n"
+    totals = f"    Hits: {len(writes)}\n    Entries: {len(writes)}\n    Dropped: 0\n"
+    return f"{head}{entries}\nTotals:\n{totals}"
+
+
+@pytest.mark.parametrize(
+    ("register", "value", "area"),
+    [
+        # name, address and size of struct as in pvclock-abi.h and kvm_para.h
+        (0x4B564D00, 0x2A01000, Area("wall clock", 0x2A01000, 12)),
+        (0x4B564D01, 0x2A02041, Area("kvmclock", 0x2A02040, 32)),
+        (0x4B564D02, 0x5FC1004D, Area("async page fault area", 0x5FC10040, 64)),
+        (0x4B564D03, 0x5FC12081, Area("steal time", 0x5FC12080, 64)),
+        (0x4B564D04, 0x5FC13007, Area("PV EOI", 0x5FC13004, 4)),
+    ],
+)
+def test_where_kvm_writes(register: int, value: int, area: Area) -> None:
+    assert areas_of(msr_writes((11, register, value)), {11}) == [area]
+
+
+def test_areas_of_others_and_of_what_is_switched_off_are_none() -> None:
+    written = msr_writes(
+        (11, 0x4B564D01, 0x9001),
+        (11, 0x4B564D03, 0x5001),
+        (12, 0x4B564D03, 0x6001),
+        (99, 0x4B564D03, 0x7001),  # a thread of another guest
+        (11, 0x4B564D02, 0x8000),  # switched off
+        (11, 0x4B564D06, 0xEC),  # a vector, no address
+    )
+    assert areas_of(written, (11, 12)) == [
+        Area("steal time", 0x5000, 64),
+        Area("steal time", 0x6000, 64),
+        Area("kvmclock", 0x9000, 32),
+    ]
+    assert areas_of(msr_writes(), (11,)) == []
+
+
+EXPLAINED = 300  # a page outside the load
+AREAS = [Area("kvmclock", EXPLAINED * PAGE + 64, 32), Area("steal time", EXPLAINED * PAGE + 96, 64)]
+
+
+def changed(*offsets: int) -> bytes:
+    """A page of zeros but for these bytes."""
+    content = bytearray(PAGE)
+    for offset in offsets:
+        content[offset] = 0xFF
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "cause"),
+    [
+        ((64, 95), "kvmclock"),
+        ((159,), "steal time"),
+        ((64, 96), "kvmclock, steal time"),
+        ((63,), ""),
+        ((64, 160), ""),  # one byte outside is enough
+    ],
+)
+def test_who_made_a_page_differ(offsets: tuple[int, ...], cause: str) -> None:
+    assert cause_of(AREAS, EXPLAINED, bytes(PAGE), changed(*offsets)) == cause
+    assert cause_of(AREAS, EXPLAINED, changed(*offsets), bytes(PAGE)) == cause
+    assert cause_of(AREAS, EXPLAINED + 1, bytes(PAGE), changed(*offsets)) == "", (
+        "the same offsets in another page"
+    )
+
+
+# --- turns -----------------------------------------------------------------------------------------
+
+
+def sent_mark(
+    label: str,
+    at_s: float,
+    ram: Mapping[str, int] | None = None,
+    flushes: Mapping[str, int] | None = None,
+    moved: tuple[int, int] = (0, 0),
+    syncs: int = 0,
+) -> dict[str, Any]:
+    """A mark as the agent sends it; the destination has a counter that the source lacks."""
+    flushes = flushes or {}
+    source = {FLUSH_REQUESTS: sum(flushes.values()), "exits": moved[0]}
+    return {
+        "label": label,
+        "at_s": at_s,
+        "migration": {"ram": dict(ram)} if ram else {},
+        "counters": [source, {"exits": moved[1], "halts": 1}],
+        "vmstat": {"pswpin": 4},
+        "histograms": {"request": histogram(dict(flushes)), "log_sync": events(syncs)},
+    }
+
+
+def dirty(rounds: int, sent: int, left: int) -> dict[str, int]:
+    return {"dirty-sync-count": rounds, "normal": sent - 3, "duplicate": 3, "remaining": left * PAGE}
+
+
+def marks_of(*items: dict[str, Any]) -> list[Mark]:
+    return [parse_mark(item) for item in items]
+
+
+ROUNDS = marks_of(
+    sent_mark("before", 0.0),
+    sent_mark("logging-on", 1.0),
+    sent_mark("logging-on", 1.5, dirty(0, 3, 100)),
+    sent_mark("round-1", 2.0, dirty(1, 3, 100)),
+    sent_mark("round-2", 3.0, dirty(2, 103, 40)),
+    sent_mark("round-3", 4.0, dirty(3, 143, 2)),  # 28 of 30 are sent already
+    sent_mark("stop", 5.0, dirty(4, 173, 9)),
+    sent_mark("end", 6.0),
+)
+
+
+def test_a_mark_as_the_agent_sends_it() -> None:
+    ram = dirty(2, 103, 40) | {"multifd-bytes": 4096}
+    (mark,) = marks_of(sent_mark("round-2", 3.5, ram, {"async_page_ready": 7}, (30, 12)))
+    assert (mark.label, mark.at_s, mark.rounds, mark.sent, mark.left) == ("round-2", 3.5, 2, 103, 40)
+    assert mark.multifd_bytes == 4096
+    assert mark.reading.counters == {FLUSH_REQUESTS: 7, "exits": 42, "halts": 1}
+    assert mark.reading.vmstat == {"pswpin": 4}
+    (rest,) = marks_of(sent_mark("before", 0.0))
+    assert (rest.rounds, rest.sent, rest.left, rest.multifd_bytes) == (0, 0, 0, 0)
+
+
+def test_phases_are_what_lies_between_marks() -> None:
+    other = "other:some_new_caller"
+    marks = marks_of(
+        sent_mark("before", 1.0, flushes={"async_page_ready": 100}, moved=(5, 0)),
+        sent_mark("round-1", 2.0, flushes={"async_page_ready": 110}, moved=(10, 2)),
+        sent_mark("stop", 4.0, flushes={"async_page_ready": 110, other: 4}, moved=(10, 3)),
+        sent_mark("round-1", 4.5, flushes={"async_page_ready": 110, other: 4}, moved=(11, 3)),
+        sent_mark("end", 7.5, flushes={"async_page_ready": 111, other: 6}, moved=(12, 3)),
+    )
+    assert turns.phases_of(marks, REQUEST) == {
+        "before": Phase(1.0, {FLUSH_REQUESTS: 10, "exits": 7, "halts": 0}, {"async_page_ready": 10}),
+        # twice, which is added up
+        "round-1": Phase(
+            5.0, {FLUSH_REQUESTS: 7, "exits": 2, "halts": 0}, {other: 4 + 2, "async_page_ready": 1}
+        ),
+        "stop": Phase(0.5, {FLUSH_REQUESTS: 0, "exits": 1, "halts": 0}, {}),
+    }
+    assert turns.phases_of(marks[:1], REQUEST) == {}
+
+
+def test_marks_of_two_guests_are_no_phase() -> None:
+    marks = marks_of(sent_mark("before", 1.0, moved=(5, 5)), sent_mark("end", 2.0, moved=(1, 1)))
+    with pytest.raises(LabError, match="counters went backwards: exits 10 -> 2"):
+        turns.phases_of(marks, REQUEST)
+
+
+def test_rounds_and_what_was_dirty_in_them() -> None:
+    assert list(turns.rounds_of(ROUNDS).items()) == [("round-1", 2.0), ("round-2", 3.0), ("round-3", 4.0)]
+    assert turns.redirtied(ROUNDS) == [40, 30]
+    assert turns.sent_again(ROUNDS) == 70
+
+
+def test_the_last_round_goes_to_the_last_mark_that_tells_of_it() -> None:
+    """Else marks taken by hand, which have no figures, would make it negative."""
+    assert turns.redirtied(ROUNDS[:6]) == [40, 2]
+    assert turns.redirtied([*ROUNDS[:6], ROUNDS[-1]]) == [40, 2]
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_a_migration_without_a_second_round_sent_nothing_again(count: int) -> None:
+    assert (turns.redirtied(ROUNDS[:count]), turns.sent_again(ROUNDS[:count])) == ([], 0)
+
+
+def test_hits_of_a_tracepoint() -> None:
+    early, late = marks_of(sent_mark("before", 0.0, syncs=5), sent_mark("end", 1.0, syncs=12))
+    assert turns.hits_between(early, late, "log_sync") == 7
+    assert turns.hits_between(early, late, "kvm_dirty_ring_push") == 0
+
+
+def test_marks_for_a_reader() -> None:
+    rows = turns.table(ROUNDS[4:6])
+    assert rows == [
+        {"phase": "round-2", "at_s": 0.0, "rounds": 2, "pages_sent": 103, "pages_left": 40},
+        {"phase": "round-3", "at_s": 1.0, "rounds": 3, "pages_sent": 143, "pages_left": 2},
+    ]
