@@ -201,10 +201,11 @@ class Migration:
         """What became of both QEMUs, and the ends of their consoles and outputs."""
         source, destination = self._both()
         roles = {"source": source, "destination": destination}
-        if self._lost:  # a process that has just let go of its sockets is about to end
-            deadline = Deadline(ENDING_S)
-            while not source.ended() and not deadline.passed:
-                threading.Event().wait(POLL_S)
+        # A process that has just let go of its sockets is about to end, and that is the reason to be told.
+        dying = source if self._lost else destination
+        deadline = Deadline(ENDING_S)
+        while not dying.ended() and not deadline.passed:
+            threading.Event().wait(POLL_S)
         ends = [f"{role}: {guest.ended()}" for role, guest in roles.items() if guest.ended()]
         panics = [
             f"{role}: the guest panicked ({panic})"
