@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -313,3 +314,15 @@ def test_a_missing_qemu_is_named(lab: Lab) -> None:
     with pytest.raises(LabError, match="program not found: no-such-qemu"):
         lab.guests.start("a", ["no-such-qemu"], 5)
     assert lab.guests.stop_all() == []
+
+
+@pytest.mark.parametrize(("command", "ends"), [(["sleep", "60"], False), (["true"], True)])
+def test_a_qemu_gets_time_to_end_but_not_for_ever(
+    command: list[str], ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "ENDING_S", 5.0 if ends else 0.02)
+    guest = object.__new__(guests.Guest)
+    with subprocess.Popen(command) as guest.process:
+        guest.give_time_to_end()
+        assert (guest.process.returncode is not None) == ends
+        guest.process.kill()

@@ -70,12 +70,12 @@ class FakeQmp:
 
 @dataclass
 class FakeGuest:
-    """An L2 as far as a migration has to do with it. ``runs_on``: asked so often it has not ended yet."""
+    """An L2 as far as a migration has to do with it. ``runs_on``: it ends when it is given time to."""
 
     qmp: FakeQmp
     ram: Path | None = None
     end: str = ""
-    runs_on: int = 0
+    runs_on: bool = False
     panic: str = ""
     pid: int = 0
     progress: list[tuple[float, str]] = field(default_factory=list)
@@ -93,8 +93,10 @@ class FakeGuest:
         self.struck.append(line)
 
     def ended(self) -> str:
-        self.runs_on -= 1
-        return self.end if self.runs_on < 0 else ""
+        return "" if self.runs_on else self.end
+
+    def give_time_to_end(self) -> None:
+        self.runs_on = False
 
     def panicked(self) -> str:
         return self.panic

@@ -78,7 +78,7 @@ def test_a_source_that_dies_is_told_with_its_end(world: World) -> None:
     """Its QMP is lost a moment before its process ends."""
     world.begin(told("active", 1))
     world.wait(rounds=1)
-    world.source.runs_on, world.source.end, world.source.qmp.lost = 3, "killed by signal 9", True
+    world.source.runs_on, world.source.end, world.source.qmp.lost = True, "killed by signal 9", True
     with pytest.raises(GuestError) as raised:
         world.wait("completed")
     assert first_line(raised) == (
@@ -87,8 +87,7 @@ def test_a_source_that_dies_is_told_with_its_end(world: World) -> None:
     )
 
 
-def test_a_source_that_is_silent_but_does_not_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migration, "ENDING_S", 0.02)
+def test_a_source_that_is_silent_but_does_not_end(world: World) -> None:
     world.begin(told("active", 1))
     world.source.qmp.lost = True
     with pytest.raises(GuestError) as raised:

@@ -22,6 +22,7 @@ from guestloop.qmp import Qmp
 from guestloop.wait import Deadline
 
 CONSOLE_LINES = 40
+ENDING_S = 2.0
 MEM_PATH = re.compile(r"\bmem-path=([^,]+)")
 PANIC = re.compile(r"Kernel panic[^\n]*")
 GONE = "\0gone"  # queued when the port closes
@@ -146,10 +147,13 @@ class Guest:
                 raise
             raise self._dead(str(error).splitlines()[0]) from error
 
+    def give_time_to_end(self) -> None:
+        """A QEMU that has let go of a socket is about to end, and how is what one wants to know."""
+        with suppress(proc.STILL_RUNNING):
+            self.process.wait(ENDING_S)
+
     def _dead(self, what: str) -> GuestError:
-        deadline = Deadline(2.0)
-        while not self.ended() and not deadline.passed:
-            threading.Event().wait(0.02)
+        self.give_time_to_end()
         said = f"the guest panicked ({panic}); {what}" if (panic := self.panicked()) else what
         return GuestError(f"L2 {self.name}: {said}; QEMU: {self.ended() or 'still running'}\n{self.tail()}")
 

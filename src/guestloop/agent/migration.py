@@ -15,11 +15,10 @@ from typing import Any
 
 from guestloop.agent import faults, ram
 from guestloop.agent.counters import Names, counter_names, read_counters, read_vmstat
-from guestloop.agent.faults import Fault
 from guestloop.agent.guests import Guest, Guests
 from guestloop.agent.trace import Trace
 from guestloop.errors import GuestError, GuestloopError, TimeoutError_
-from guestloop.wait import Deadline, wait_for
+from guestloop.wait import wait_for
 
 POLL_S = 0.01
 ENDED = ("completed", "failed", "cancelled")
@@ -36,7 +35,7 @@ PHASES = {
 }
 # With the ring little is known to be dirty when a round begins.
 LEAST_BYTES_PER_S = 8 << 20
-EVIDENCE_S, ENDING_S = 5.0, 2.0
+EVIDENCE_S = 5.0
 VIRTIO_PATH = "/machine/peripheral-anon/device[0]/virtio-backend"
 VIRTIO = tuple(f"info virtio-queue-status {VIRTIO_PATH} {queue}" for queue in (4, 5))
 WATCHER_END_S = 10.0
@@ -59,7 +58,7 @@ class Migration:
         self._lost: GuestloopError | None = None
         self._round_s = 0.0
         self._last: dict[str, dict[str, int]] = {}
-        self._break_in, self._fault = "", ""
+        self._planned: tuple[str, faults.Fault] | None = None
 
     def prepare(
         self, source: str, destination: str, capabilities: Sequence[str], parameters: dict[str, Any]
@@ -107,8 +106,9 @@ class Migration:
                 status, rounds = answer.get("status", "setup"), _rounds(answer)
                 if (status, rounds) != known:
                     self._pace(source, answer)
-                    self.mark(phase_of(status, rounds), answer)
-                    self._break(phase_of(status, rounds))
+                    phase = phase_of(status, rounds)
+                    self.mark(phase, answer)
+                    self._break(phase)
                     known = status, rounds
                 # only now: whoever waits for this finds the mark taken
                 self._seen = answer
@@ -120,13 +120,12 @@ class Migration:
 
     def break_at(self, phase: str, fault: str) -> None:
         """Break the next migration on purpose when this phase of it begins, see faults.Fault."""
-        self._break_in, self._fault = phase, Fault(fault)
+        self._planned = phase, faults.Fault(fault)
 
     def _break(self, phase: str) -> None:
-        if self._fault and phase == self._break_in:
-            fault, self._fault = Fault(self._fault), ""
-            source, destination = self._both()
-            faults.inflict(fault, source, destination, SOCKET)
+        if self._planned and self._planned[0] == phase:
+            (_, fault), self._planned = self._planned, None
+            faults.inflict(fault, *self._both(), SOCKET)
 
     def _pace(self, source: Guest, answer: dict[str, Any]) -> None:
         left = int(answer.get("ram", {}).get("remaining", 0))
@@ -152,13 +151,12 @@ class Migration:
         at_s, vmstat = time.monotonic(), read_vmstat()
         source, destination = self._both()
         there, here = self._read(destination), self._read(source)
-        histograms = self._trace.read()
         return {
             "label": label,
             "at_s": at_s,
             "counters": [here, there],
             "vmstat": vmstat,
-            "histograms": histograms,
+            "histograms": self._trace.read(),
         }
 
     def _read(self, guest: Guest) -> dict[str, int]:
@@ -201,11 +199,7 @@ class Migration:
         """What became of both QEMUs, and the ends of their consoles and outputs."""
         source, destination = self._both()
         roles = {"source": source, "destination": destination}
-        # A process that has just let go of its sockets is about to end, and that is the reason to be told.
-        dying = source if self._lost else destination
-        deadline = Deadline(ENDING_S)
-        while not dying.ended() and not deadline.passed:
-            threading.Event().wait(POLL_S)
+        (source if self._lost else destination).give_time_to_end()
         ends = [f"{role}: {guest.ended()}" for role, guest in roles.items() if guest.ended()]
         panics = [
             f"{role}: the guest panicked ({panic})"
