@@ -19,7 +19,7 @@ LAYERS = [
     {"records"},
     {"plan", "counters"},
     {"agent", "vm", "kernels", "images", "compare"},
-    {"lab", "report"},
+    {"lab", "report", "emulator"},
     {"workloads"},
     {"cells"},
     {"testing"},

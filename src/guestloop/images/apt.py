@@ -37,10 +37,10 @@ class Source:
     components: tuple[str, ...]
     signed_by: str = ""
 
-    def render(self) -> str:
-        """As a paragraph of a ``*.sources`` file."""
+    def render(self, types: str = "deb") -> str:
+        """As a paragraph of a ``*.sources`` file, of binary packages or of sources (``deb-src``)."""
         lines = [
-            "Types: deb",
+            f"Types: {types}",
             f"URIs: {' '.join(self.uris)}",
             f"Suites: {' '.join(self.suites)}",
             f"Components: {' '.join(self.components)}",
@@ -57,9 +57,9 @@ class Release:
     codename: str
     sources: tuple[Source, ...]
 
-    def render(self) -> str:
+    def render(self, types: str = "deb") -> str:
         """All sources as one ``*.sources`` file."""
-        return "\n".join(source.render() for source in self.sources)
+        return "\n".join(source.render(types) for source in self.sources)
 
 
 def find_release(root: Path = ROOT) -> Release:

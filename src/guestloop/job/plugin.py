@@ -57,7 +57,8 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         say(f"==> accelerator: {accelerator} ({host.reason})")
         out.mkdir(parents=True)
         prepared = prepare(load_pair(kernels), host, accelerator, out, Cache())
-        facts = {"cpu": host.model, "cpus": str(host.cpus), "accelerator_reason": host.reason}
+        facts = {"cpu": host.model, "cpus": str(host.cpus), "qemu": prepared.qemu}
+        facts["accelerator_reason"] = host.reason
         left = tuple(cell.id for cell in all_cells() if cell not in cells)
         write_plan(out, Plan("avocado", accelerator, facts, prepared.kernels, tuple(cells), 1, left))
         self._stack.enter_context(running_lab(prepared.lab, out))

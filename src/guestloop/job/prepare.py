@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop import proc
 from guestloop.cache import Cache
 from guestloop.config import KernelSpec, load_kernel
+from guestloop.emulator import PROGRAM, build_emulator
 from guestloop.errors import ConfigError
 from guestloop.host import Accelerator, Host, guest_vendor
 from guestloop.images import L1Image, build_l1, build_l2
@@ -22,9 +24,10 @@ from guestloop.vm.payload import build_payload
 
 @dataclass(frozen=True)
 class Prepared:
-    """What to boot, and the two kernels as the plan names them (reference first)."""
+    """What to boot, the QEMU that runs it, and the two kernels as the plan names them (reference first)."""
 
     lab: LabSpec
+    qemu: str
     kernels: tuple[PlannedKernel, PlannedKernel]
 
 
@@ -51,13 +54,14 @@ def prepare(
     """Build the kernels and images that are not cached. L2 runs the reference kernel under both."""
     with cache.disk_errors():
         cache.sweep()
+    program, qemu = find_qemu(accelerator, cache)
     # Images first: they take seconds, and tell at once when root or a package source is missing.
     root = build_l1(cache)
     l2 = build_l2(cache)
     kernels = [build_kernel(spec, cache) for spec in pair]
     names = labels(pair)
     parts = {
-        name: _parts(name, kernel, root, accelerator, cache, kernels[0].vmlinux, l2.initramfs)
+        name: _parts(name, kernel, root, accelerator, program, cache, kernels[0].vmlinux, l2.initramfs)
         for name, kernel in zip(names, kernels, strict=True)
     }
     lab = LabSpec(
@@ -71,7 +75,16 @@ def prepare(
         PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach)
         for name, kernel, spec in zip(names, kernels, pair, strict=True)
     )
-    return Prepared(lab, (first, second))
+    return Prepared(lab, qemu, (first, second))
+
+
+def find_qemu(accelerator: Accelerator, cache: Cache) -> tuple[Path, str]:
+    """The program that runs L1, and what it is: the installed QEMU on hardware, our own for emulation."""
+    if accelerator is Accelerator.KVM:
+        program = proc.find_program(PROGRAM)
+        return program, proc.run([program, "--version"]).output.splitlines()[0]
+    emulator = build_emulator(cache)
+    return emulator.program, str(emulator)
 
 
 def _parts(
@@ -79,6 +92,7 @@ def _parts(
     kernel: Kernel,
     root: L1Image,
     accelerator: Accelerator,
+    program: Path,
     cache: Cache,
     l2_kernel: Path,
     l2_initramfs: Path,
@@ -86,6 +100,7 @@ def _parts(
     return L1Parts(
         name=name,
         accelerator=accelerator,
+        program=program,
         kernel=kernel.vmlinux,
         build_id=kernel.build_ids["vmlinux"],
         root=root.disk,

@@ -100,6 +100,7 @@ def make_plan(
             "cpu": host.model,
             "cpus": str(host.cpus),
             "memory_mib": str(host.memory_mib),
+            "qemu": prepared.qemu,
             "accelerator_reason": _accelerator_reason(host, accelerator),
         },
         kernels=prepared.kernels,

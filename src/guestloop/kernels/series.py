@@ -14,6 +14,7 @@ from guestloop import proc
 from guestloop.errors import ConfigError, ProcessError
 
 NO_SPACE = os.strerror(errno.ENOSPC)
+REBASE_HINT = "is the series made for this base? Rebase it, or change 'base' in the kernel's file"
 
 _GIT_HEADER = re.compile(r"^diff --git a/(\S+) b/(\S+)$", re.MULTILINE)
 _FILE_HEADER = re.compile(r"^(?:---|\+\+\+) (?:[^/\s]+)/(\S+)", re.MULTILINE)
@@ -86,7 +87,7 @@ def failures(output: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def apply(tree: Path, patches: Sequence[Patch]) -> None:
+def apply(tree: Path, patches: Sequence[Patch], hint: str = REBASE_HINT) -> None:
     """Apply a series to a source tree, in order, without fuzz.
 
     Raises ConfigError that names the patch, file and hunk, ProcessError when the disk is full. The
@@ -105,5 +106,5 @@ def apply(tree: Path, patches: Sequence[Patch]) -> None:
             reasons = failures(done.output) or (done.output.strip().splitlines() or ["no reason given"])[-1:]
             raise ConfigError(
                 f"{patch.path}: patch {number} of {len(patches)} does not apply: " + "; ".join(reasons),
-                hint="is the series made for this base? Rebase it, or change 'base' in the kernel's file",
+                hint=hint,
             )

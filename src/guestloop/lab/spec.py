@@ -53,6 +53,7 @@ def _parse_parts(data: Mapping[str, str | Mapping[str, str]]) -> L1Parts:
     return L1Parts(
         name=plain["name"],
         accelerator=Accelerator(plain["accelerator"]),
+        program=Path(plain["program"]),
         kernel=Path(plain["kernel"]),
         build_id=plain["build_id"],
         root=Path(plain["root"]),

@@ -22,6 +22,7 @@ class L1Spec:
 
     name: str
     accelerator: Accelerator
+    program: Path
     kernel: Path
     root: Path
     payload: Path
@@ -35,7 +36,8 @@ class L1Spec:
 def l1_argv(spec: L1Spec) -> Argv:
     """QEMU for L1: SSH only through a forward on loopback, whose port QEMU picks itself."""
     return [
-        "qemu-system-x86_64",
+        f"{spec.program}",
+        *_firmware(),
         *_identity(f"guestloop-l1-{spec.name}"),
         *_l1_cpu(spec),
         *("-m", f"{spec.memory_mib}"),
@@ -47,6 +49,11 @@ def l1_argv(spec: L1Spec) -> Argv:
         *("-serial", f"file:{spec.console}"),
         *("-chardev", f"socket,id=qmp,fd={spec.qmp_fd}", "-mon", "chardev=qmp,mode=control"),
     ]
+
+
+def _firmware() -> Argv:
+    """Where Debian's packages have it; our own emulator brings none."""
+    return ["-L", "/usr/share/qemu", "-L", "/usr/share/seabios"]
 
 
 def _identity(name: str) -> Argv:
@@ -150,13 +157,8 @@ def l2_argv(spec: L2Spec) -> Argv:
 
 
 def _l2_cpu(spec: L2Spec) -> Argv:
-    """Without PV EOI each interrupt's end is an exit soon after it.
-
-    QEMU's emulator may deliver an interrupt that VMRUN injected a second time, for as long as the guest
-    has not exited since (docs/method.md, traps); the guest crashes of it.
-    """
     ring = f",dirty-ring-size={spec.dirty_ring}" if spec.dirty_ring else ""
-    cpu = ["-cpu", "host,kvm-pv-eoi=off", "-smp", f"{spec.vcpus},sockets={spec.vcpus}"]
+    cpu = ["-cpu", "host", "-smp", f"{spec.vcpus},sockets={spec.vcpus}"]
     return ["-accel", f"kvm{ring}", *cpu]
 
 

@@ -29,10 +29,11 @@ READY_MARKER = "guestloop-init: agent and sshd started"
 
 @dataclass(frozen=True)
 class L1Parts:
-    """What an L1 is made of; ``build_id`` is what the booted kernel must report."""
+    """What an L1 is made of; ``program`` is QEMU, ``build_id`` what the booted kernel must report."""
 
     name: str
     accelerator: Accelerator
+    program: Path
     kernel: Path
     build_id: str
     root: Path
@@ -72,6 +73,7 @@ class Machine:
             spec = L1Spec(
                 name=self.parts.name,
                 accelerator=self.parts.accelerator,
+                program=self.parts.program,
                 kernel=self.parts.kernel,
                 root=self.parts.root,
                 payload=self.parts.payload,

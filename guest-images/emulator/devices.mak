@@ -1,0 +1,5 @@
+# What L1 has (src/guestloop/vm/argv.py); q35 brings its serial port and bridge itself.
+CONFIG_Q35=y
+CONFIG_VIRTIO_PCI=y
+CONFIG_VIRTIO_BLK=y
+CONFIG_VIRTIO_NET=y
