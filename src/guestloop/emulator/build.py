@@ -51,7 +51,8 @@ class Emulator:
     series: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.source}, {len(self.series)} patches"
+        numbers = " ".join(name.partition("-")[0] for name in self.series)
+        return f"{self.source}, patches {numbers}, build {self.program.parent.name[:12]}"
 
 
 def build_emulator(cache: Cache, recipe: Path = RECIPE) -> Emulator:
