@@ -1,4 +1,4 @@
-"""Building the emulator, with stand-ins for dpkg, apt and QEMU; the selftests with guests build the real one."""
+"""Building the emulator, with stand-ins for dpkg, apt and QEMU; guest selftests build the real one."""
 
 from __future__ import annotations
 
