@@ -15,8 +15,8 @@ from guestloop.workloads.measuring import Measuring
 
 # Held: so little may be left to be sent with the guest stopped that its load keeps the migration going. (With
 # a limit of 0 QEMU would not look for dirty pages again: migration/ram.c, ram_save_pending.)
-HELD_DOWNTIME_MS, HELD_BYTES_PER_S = 1, 32 << 20
-RELEASED_DOWNTIME_MS, RELEASED_BYTES_PER_S = 60_000, 4 << 30
+HELD_DOWNTIME_MS, RELEASED_DOWNTIME_MS = 1, 60_000
+UNLIMITED_BYTES_PER_S = 4 << 30
 # Slow enough that the destination asks for pages before they come by themselves.
 POSTCOPY_BYTES_PER_S = 1 << 20
 ROUNDS_S, SWITCH_S, POSTCOPY_S, CANCEL_S, REPORTS_S = 60.0, 30.0, 60.0, 30.0, 20.0
@@ -60,12 +60,15 @@ class Hop:
         assert self._destination
         return self._destination
 
-    def prepare(self, destination: L2, *capabilities: str) -> None:
-        """Name the destination, hold the migration, and see the load at work."""
+    def prepare(self, destination: L2, *capabilities: str, bytes_per_s: int) -> None:
+        """Name the destination, hold the migration, and see the load at work.
+
+        ``bytes_per_s``: the limit of bandwidth until another one is set.
+        """
         self._destination = destination
         parameters: dict[str, Any] = {
             "downtime_limit": HELD_DOWNTIME_MS,
-            "max_bandwidth": HELD_BYTES_PER_S,
+            "max_bandwidth": bytes_per_s,
             "max_postcopy_bandwidth": POSTCOPY_BYTES_PER_S,
         }
         if "multifd" in capabilities:
@@ -97,7 +100,7 @@ class Hop:
 
     def release(self) -> None:
         """Let it end: the next time it looks, all that is dirty may be sent with the guest stopped."""
-        limits = {"downtime_ms": RELEASED_DOWNTIME_MS, "bytes_per_s": RELEASED_BYTES_PER_S}
+        limits = {"downtime_ms": RELEASED_DOWNTIME_MS, "bytes_per_s": UNLIMITED_BYTES_PER_S}
         self.l1.call("migration.release", **limits)
 
     def switch_over(self) -> None:
