@@ -23,9 +23,7 @@ from guestloop.workloads import migration
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import Way
 
-# Not part of a plain scripts/test while the emulator now and then crashes a guest (docs/method.md, traps),
-# which would be told here in place of the fault: scripts/test -m faults.
-pytestmark = [pytest.mark.guest, pytest.mark.faults]
+pytestmark = pytest.mark.guest
 
 SMALL_TMPFS = "/run/small"
 SOON_S = 60.0

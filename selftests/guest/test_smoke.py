@@ -62,7 +62,7 @@ class Run:
                 words = path.read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0].startswith(b"qemu-system") and any(os.fsencode(self.out) in word for word in words):
+            if b"qemu-system" in words[0] and any(os.fsencode(self.out) in word for word in words):
                 found.append(int(path.parent.name))
         return found
 
