@@ -12,6 +12,7 @@ from test_migration_pure import AREAS, EXPLAINED, changed, msr_writes
 from test_migration_stamps import LAYOUT, content_of
 
 from guestloop.config import Mmu
+from guestloop.errors import GuestError
 from guestloop.lab.client import L2
 from guestloop.records import Cell, Correctness, Outcome
 from guestloop.workloads.explained import Area
@@ -150,6 +151,21 @@ def test_areas_are_those_of_the_guests_vcpus() -> None:
         }
     )
     assert read_areas(guest) == [Area("steal time", 0x6000, 64)]
+
+
+def test_areas_need_the_tracepoint() -> None:
+    guest = answering({"query-cpus-fast": [{"thread-id": 11}], "trace.read": {"log_sync": ""}})
+    with pytest.raises(GuestError, match="kvm:kvm_msr"):
+        read_areas(guest)
+
+
+def test_each_hop_keeps_its_own_lost_pages(this: Measuring) -> None:
+    for prefix in ("hop1.", "hop2."):
+        compare_ram(this, comparing(lost_page((1, 0), (0, 0), 0)), AREAS, TOLD, prefix)
+    assert [name.split(".", 2)[-1] for name in this.evidence] == [
+        "hop1.lost-pages.txt",
+        "hop2.lost-pages.txt",
+    ]
 
 
 @pytest.mark.parametrize(

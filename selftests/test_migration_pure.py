@@ -119,6 +119,12 @@ def test_areas_of_others_and_of_what_is_switched_off_are_none() -> None:
     assert areas_of(msr_writes(), (11,)) == []
 
 
+def test_a_full_histogram_of_msr_writes_is_no_basis() -> None:
+    full = msr_writes((11, 0x4B564D01, 0x9001)).replace("Dropped: 0", "Dropped: 3")
+    with pytest.raises(GuestError, match="full: 3 writes were not counted"):
+        areas_of(full, (11,))
+
+
 EXPLAINED = 300  # a page outside the load
 AREAS = [Area("kvmclock", EXPLAINED * PAGE + 64, 32), Area("steal time", EXPLAINED * PAGE + 96, 64)]
 

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from guestloop import counters
+from guestloop.errors import GuestError
 
 ENABLED = 1
 PAGE = 4096
@@ -52,9 +53,15 @@ class Area:
 
 
 def areas_of(histogram: str, threads: Collection[int]) -> list[Area]:
-    """The areas of the guest whose vCPUs are these threads, from the histogram of its MSR writes."""
+    """The areas of the guest whose vCPUs are these threads, from the histogram of its MSR writes.
+
+    Raises GuestError when the histogram was full: an area that is not known would be taken for lost pages.
+    """
     areas: list[Area] = []
-    for entry in counters.parse_histogram(histogram).entries:
+    written = counters.parse_histogram(histogram)
+    if written.dropped:
+        raise GuestError(f"the histogram of MSR writes is full: {written.dropped} writes were not counted")
+    for entry in written.entries:
         register, value = REGISTERS.get(entry.keys["ecx"]), entry.keys["data"]
         if register and entry.keys["common_pid"] in threads and (register.always or value & ENABLED):
             areas.append(Area(register.name, value & ~register.flags, register.size))

@@ -111,7 +111,7 @@ class Hop:
         self.wait(["completed"], SWITCH_S)
         self._measure("end")
         told = oracles.Told(self._layout, self._ledger(), self._rounds)
-        oracles.compare_ram(self._this, self.destination, self._areas, told)
+        oracles.compare_ram(self._this, self.destination, self._areas, told, self._prefix)
         self.destination.qmp("cont")
 
     def enter_postcopy(self) -> None:

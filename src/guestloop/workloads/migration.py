@@ -75,7 +75,7 @@ class Trip:
     vcpus: int
     mib: int = 16
     round_s: float = 0.3
-    ram_mib: int = 96
+    ram_mib: int = 64
     pace_us: int = 0
     window: int = 256
     hops: int = 1

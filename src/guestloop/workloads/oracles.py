@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from guestloop.errors import GuestError
 from guestloop.lab.client import L2
 from guestloop.workloads.explained import Area, areas_of, cause_of
 from guestloop.workloads.ledger import Entry, round_at, when_visited
@@ -22,7 +23,10 @@ PAGE = 4096
 def read_areas(guest: L2) -> list[Area]:
     """Where KVM writes into this guest's memory, as it told KVM when it booted."""
     threads = {cpu["thread-id"] for cpu in guest.qmp("query-cpus-fast")}
-    return areas_of(guest.l1.call("trace.read")["kvm_msr"], threads)
+    histogram = guest.l1.call("trace.read").get("kvm_msr")
+    if histogram is None:
+        raise GuestError("this L1 does not count the guest's writes of MSRs (tracepoint kvm:kvm_msr)")
+    return areas_of(histogram, threads)
 
 
 def check_stamps(this: Measuring, guest: L2, when: str) -> None:
@@ -55,8 +59,11 @@ class Told:
     rounds: Mapping[str, float]
 
 
-def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], told: Told) -> None:
-    """Every byte of both RAM files must be the same, unless KVM is known to have written it."""
+def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], told: Told, prefix: str = "") -> None:
+    """Every byte of both RAM files must be the same, unless KVM is known to have written it.
+
+    ``prefix`` begins the name of the file with the lost pages: that of the hop.
+    """
     found = guest.l1.call("migration.compare", COMPARE_S)
     this.facts["ram_compare_s"] = f"{found['seconds']:.2f}"
     this.events["pages_compared"] = this.events.get("pages_compared", 0) + found["compared"]
@@ -75,7 +82,7 @@ def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], told: Told) -
     this.events["pages_lost"] = this.events.get("pages_lost", 0) + count
     this.judge(count == 0, f"{count} pages were lost: {'; '.join(render_lost(lost[:TOLD], told))}")
     if count:
-        this.keep("lost-pages.txt", "\n".join(render_lost(lost, told)) + "\n")
+        this.keep(f"{prefix}lost-pages.txt", "\n".join(render_lost(lost, told)) + "\n")
 
 
 def render_lost(lost: Sequence[Difference], told: Told) -> list[str]:
