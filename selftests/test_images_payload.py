@@ -72,6 +72,11 @@ def payload(program: Path) -> Iterator[Payload]:
         os.close(near)
 
 
+def per_vcpu(line: str) -> list[int]:
+    """The visits of each vCPU in a report."""
+    return [int(count) for name, count in values(line).items() if name.startswith("v")]
+
+
 @pytest.mark.parametrize(
     "load",
     ["read-shared", "read-own", "write-shared", "hot", "sweep", "once", "chain", "mix", "linger"],
@@ -80,14 +85,12 @@ def test_a_load_from_beginning_to_end(payload: Payload, load: str) -> None:
     ready = payload.ask(f"load name={load} mib=2 seed=7 crews=2")
     assert ready.startswith("ready ") and values(ready)["pages"] == "512"
     assert payload.ask("start") == "running"
-    while len(payload.unasked) < 1:
+    while not payload.unasked or 0 in per_vcpu(payload.unasked[-1]):  # a busy machine lets one of them wait
         payload.unasked.append(next(payload.lines))
     assert payload.unasked[0].startswith("progress t_ms=")
-    stopped = values(payload.ask("stop"))
-    per_vcpu = [int(count) for name, count in stopped.items() if name.startswith("v")]
-    assert int(stopped["reads"]) == sum(per_vcpu) > 0
-    assert all(per_vcpu)
-    assert stopped["bad"] == "0"
+    stopped = payload.ask("stop")
+    assert int(values(stopped)["reads"]) == sum(per_vcpu(stopped))
+    assert values(stopped)["bad"] == "0"
     assert payload.ask("check") == "checked pages=512 bad=0"
     assert payload.ask("unload") == "unloaded"
 
