@@ -8,6 +8,7 @@ import logging
 import queue
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,15 @@ from guestloop.wait import Deadline, wait_for
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 AGENT_PORT = 7070
+LOOK_S = 0.5
 RETRIED = (paramiko.SSHException, OSError, EOFError)
+
+Answer = dict[str, Any]
+Mailbox = queue.Queue[Answer | None]  # None: the link was lost
+
+
+def nothing_to_see() -> None:
+    """For calls during which nothing else is looked at."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Link:
 
     def __init__(self, name: str, port: int, keys: Keys, seconds: float) -> None:
         self.name = name
-        self._pending: dict[int, queue.Queue[dict[str, Any] | None]] = {}
+        self._pending: dict[int, Mailbox] = {}
         self._lock = threading.Lock()
         self._next = 0
         self._closed = False
@@ -122,13 +131,16 @@ class Link:
                 waiting.put(None)
             self._pending.clear()
 
-    def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
+    def call(
+        self, method: str, params: dict[str, Any], timeout_s: float, look: Callable[[], None] = nothing_to_see
+    ) -> Any:
         """Call a method of the agent and give its result.
 
+        ``look`` is called now and then while the answer is awaited; what it raises ends the waiting.
         Raises GuestError with the agent's traceback when it raised, GuestError when the link is
         lost, TimeoutError_ after ``timeout_s``.
         """
-        mailbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        mailbox: Mailbox = queue.Queue()
         with self._lock:
             if self._closed:
                 raise GuestError(f"L1 {self.name}: the link to the agent is lost")
@@ -141,11 +153,10 @@ class Link:
             except OSError as error:
                 raise GuestError(f"L1 {self.name}: the link to the agent is lost ({error})") from error
         try:
-            answer = mailbox.get(timeout=timeout_s)
-        except queue.Empty:
+            answer = _take(mailbox, f"L1 {self.name}: {method}", timeout_s, look)
+        finally:
             with self._lock:
                 self._pending.pop(identity, None)
-            raise TimeoutError_(f"L1 {self.name}: {method}: no answer in {timeout_s:g} s") from None
         if answer is None:
             raise GuestError(f"L1 {self.name}: the link was lost during {method}")
         if fault := answer.get("error"):
@@ -160,6 +171,17 @@ class Link:
     def close(self) -> None:
         """Drop the connection; L1 and its agent go on."""
         self._client.close()
+
+
+def _take(mailbox: Mailbox, what: str, timeout_s: float, look: Callable[[], None]) -> Answer | None:
+    deadline = Deadline(timeout_s)
+    while True:
+        try:
+            return mailbox.get(timeout=min(LOOK_S, deadline.left))
+        except queue.Empty:
+            if deadline.passed:
+                raise TimeoutError_(f"{what}: no answer in {timeout_s:g} s") from None
+        look()
 
 
 def _decode(blob: str) -> bytes:

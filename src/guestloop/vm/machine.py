@@ -121,15 +121,22 @@ class Machine:
             )
 
     def call(self, method: str, params: dict[str, Any] | None = None, timeout_s: float = 60.0) -> Any:
-        """Call the agent. A panic or the death of QEMU is told in its place when the link breaks."""
+        """Call the agent. A panic, or the death of QEMU when the link breaks, is told in its place."""
         try:
-            return self._link.call(method, params or {}, timeout_s)
+            return self._link.call(method, params or {}, timeout_s, self._look)
         except GuestloopError:
             if self._link.lost:  # the connection ends a moment before the process can be seen to have
                 with suppress(Exception):
                     self.process.wait(ENDING_S)
             self.check_alive()
             raise
+
+    def _look(self) -> None:
+        """A kernel that panicked may hang instead of ending QEMU; nobody would answer then."""
+        if self.console.panic():
+            with suppress(Exception):
+                self.process.wait(ENDING_S)  # for the rest of what it says
+            self.check_alive()
 
     def throttle_swap(self, reads_per_second: int) -> None:
         """Limit the reads of L1's swap disk (0: no limit), so that pages take their time to come back."""
