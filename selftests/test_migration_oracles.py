@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -141,6 +142,12 @@ def test_many_lost_pages_are_counted_and_a_few_told_in_the_reason(this: Measurin
     compare_ram(this, comparing(*items, more=10), AREAS, TOLD)
     assert this.events["pages_lost"] == 16
     assert this.reasons[0].startswith("16 pages were lost: ") and this.reasons[0].count("source page") == 4
+
+
+def test_lost_pages_of_the_load_are_told_first(this: Measuring) -> None:
+    foreign = Difference(0, bytes(PAGE), b"\1" * PAGE)
+    compare_ram(this, comparing(foreign, lost_page((1, 0), (0, 0), 0)), AREAS, TOLD)
+    assert re.search(r"^2 pages were lost: .*generation.*; 0x0: source no page of the load", this.reasons[0])
 
 
 def test_areas_are_those_of_the_guests_vcpus() -> None:

@@ -107,6 +107,16 @@ def test_no_events_are_an_error(probe: Probe) -> None:
     assert written().outcome is Outcome.INVALID
 
 
+def test_what_was_found_stands_when_the_rest_of_the_round_breaks(probe: Probe) -> None:
+    def body(this: Measuring) -> None:
+        this.judge(False, "96 pages were lost")
+        raise GuestError("L2 b: waited 20 s for 'hello'")
+
+    with pytest.raises(avocado.TestFail, match="96 pages were lost"):
+        go(probe, body)
+    assert (written().outcome, written().correctness) == (Outcome.INVALID, Correctness.FAIL)
+
+
 def raising(error: BaseException) -> Body:
     def body(_this: Measuring) -> None:
         raise error

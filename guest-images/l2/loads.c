@@ -87,10 +87,10 @@ static bool visit_keeping(struct worker *worker)
 /*
  * Rewrite a group of pages until this vCPU was interrupted, then leave the group alone for a whole lap.
  *
- * Emulated processors forget all translations whenever the guest exits, so a translation that should
- * have been flushed is used only until the next exit: a write through it is lost for good only if it
- * is the last one to its page. An exit is noticed by the time that it takes. One vCPU does this; the others
- * see to it that a migration does not come to its end before.
+ * A translation that should have been flushed may be used until something else flushes it, at worst
+ * until the next exit. A write through it is lost for good only if it is the last one to its page. An
+ * exit is noticed by the time that it takes. One vCPU does this; the others see to it that a migration
+ * does not come to its end before.
  */
 static bool visit_lingering(struct worker *worker, size_t first)
 {

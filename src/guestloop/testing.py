@@ -98,10 +98,10 @@ class GuestTest(Test):  # type: ignore[misc]
         match record.outcome, record.correctness:
             case Outcome.SKIPPED, _:
                 self.cancel(record.reason)
+            case _, Correctness.FAIL:  # also when the rest of the round proves nothing
+                self.fail(record.reason)
             case Outcome.INVALID, _:
                 self.error(f"invalid: {record.reason}")
-            case _, Correctness.FAIL:
-                self.fail(record.reason)
 
     def _write(self) -> Round:
         record = self.this.finish()

@@ -13,7 +13,7 @@ from avocado.core.plugin_interfaces import ResultEvents
 from guestloop.job.measure import PROGRESS_KEY, Slot
 from guestloop.lab.spec import OUT_VARIABLE
 from guestloop.log import duration, say
-from guestloop.records import Outcome, Round, parse_round, round_path
+from guestloop.records import Correctness, Outcome, Round, parse_round, round_path
 
 EXPECTED_ROUND_S = 20.0
 
@@ -66,6 +66,8 @@ def _summary(slot: Slot) -> str:
     if not path.exists():
         return "no result was written"
     record: Round = parse_round(json.loads(path.read_text()))
+    if record.correctness is Correctness.FAIL:
+        return f"contents {record.correctness}: {record.reason.splitlines()[0]}"
     if record.outcome is not Outcome.MEASURED:
         return f"{record.outcome}: {record.reason.splitlines()[0]}"
     events = record.events.get(record.event, 0)

@@ -76,7 +76,9 @@ def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], told: Told, p
     }
     explained = [f"{number * PAGE:#x}: {cause}" for number, cause in causes.items() if cause]
     this.facts["ram_explained"] = "; ".join(explained) or "nothing"
+    # Pages of the load first: of those it can be told what is wrong.
     lost = [item for item in differences if not causes[item.number]]
+    lost.sort(key=lambda item: page_of(told.layout, item.source) is None)
     # Pages beyond those whose contents were told cannot be explained by anything.
     count = len(found["differing"]) - len(explained)
     this.events["pages_lost"] = this.events.get("pages_lost", 0) + count
