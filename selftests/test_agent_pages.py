@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from array import array
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from guestloop.agent import damon, mglru, pages
-from guestloop.agent.aging import Region, prove_addresses
+from guestloop.agent.aging import Aging, Region, prove_addresses
+from guestloop.agent.guests import Guests
 from guestloop.errors import GuestError
 
 DATA = Path(__file__).parent / "data"
@@ -129,3 +131,37 @@ def test_addresses_are_proven_by_what_is_there() -> None:
     held[first + 512] = 1
     with pytest.raises(GuestError, match="page 1 of the region is not at"):
         prove_addresses(region, gva)
+
+
+class FakeGuests:
+    """Guests whose vCPUs are these threads."""
+
+    def __init__(self, threads: list[int]) -> None:
+        self.vcpus = threads
+
+    def get(self, _name: str) -> FakeGuests:
+        return self
+
+    def vcpu_threads(self) -> list[int]:
+        return self.vcpus
+
+
+def affinity(monkeypatch: pytest.MonkeyPatch, cpus: set[int]) -> dict[int, list[int]]:
+    """A machine with these CPUs; gives where threads were put."""
+    placed: dict[int, list[int]] = {}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: cpus)
+    monkeypatch.setattr(os, "sched_setaffinity", placed.__setitem__)
+    return placed
+
+
+def test_each_vcpu_comes_to_another_cpu_with_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = affinity(monkeypatch, {0, 3})
+    aging = Aging(cast(Guests, FakeGuests([71, 72])))
+    assert aging.move_vcpus("a", 1) == [3, 0] and placed == {71: [3], 72: [0]}
+    assert aging.move_vcpus("a", 2) == [0, 3] and placed == {71: [0], 72: [3]}
+
+
+def test_with_one_cpu_vcpus_cannot_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    affinity(monkeypatch, {0})
+    with pytest.raises(GuestError, match="this L1 has one CPU"):
+        Aging(cast(Guests, FakeGuests([71]))).move_vcpus("a", 1)

@@ -55,7 +55,6 @@ class FakeQmp:
                 {"target": target, "stats": [{"name": name, "type": "cumulative"}]}
                 for target, name in (("vm", "remote_tlb_flush_requests"), ("vcpu", "exits"))
             ],
-            "query-cpus-fast": [{"thread-id": thread} for thread in self.threads],
             "query-status": {"status": "running"},
             "human-monitor-command": "RAX=0\r\nRBX=1",
         }
@@ -88,6 +87,9 @@ class FakeGuest:
     @property
     def process(self) -> Any:
         return SimpleNamespace(pid=self.pid, kill=lambda: self.struck.append("killed"))
+
+    def vcpu_threads(self) -> list[int]:
+        return list(self.qmp.threads)
 
     def send(self, line: str) -> None:
         self.struck.append(line)

@@ -68,6 +68,7 @@ def main() -> None:
         aging.lacks,
         aging.huge_pages,
         aging.watch,
+        aging.move_vcpus,
         aging.mark,
         aging.idle,
         aging.swapped,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,6 +80,22 @@ class Aging:
         prove_addresses(region, gva)
         self._regions[name] = region
         return {"pages": len(region.addresses), "runs": len(runs)}
+
+    def move_vcpus(self, name: str, turn: int) -> list[int]:
+        """Give each vCPU a CPU of L1, and another one in the next turn; gives the CPUs.
+
+        A translation that a TLB keeps from before hides an access. A vCPU that comes to another CPU finds
+        none: it gets a new ASID (svm.c: pre_svm_run), or its translations are flushed (vmx.c:
+        vmx_vcpu_load_vmcs). Raises GuestError when there is but one CPU.
+        """
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            raise GuestError("vCPUs cannot be moved: this L1 has one CPU")
+        threads = self._guests.get(name).vcpu_threads()
+        chosen = [cpus[(number + turn) % len(cpus)] for number in range(len(threads))]
+        for thread, cpu in zip(threads, chosen, strict=True):
+            os.sched_setaffinity(thread, [cpu])
+        return chosen
 
     def mark(self, name: str) -> float:
         """page_idle: mark every page of the region idle; gives the seconds it took."""

@@ -121,6 +121,10 @@ class Guest:
             parts += [f"  {path.name} | {line}" for line in text.splitlines()[-CONSOLE_LINES:]]
         return "\n".join(parts)
 
+    def vcpu_threads(self) -> list[int]:
+        """The threads of its vCPUs, in order."""
+        return [cpu["thread-id"] for cpu in self.qmp.execute("query-cpus-fast")]
+
     def ended(self) -> str:
         """How QEMU ended, empty while it runs."""
         status = self.process.poll()

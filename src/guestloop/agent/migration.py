@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -240,9 +241,9 @@ class Migration:
         cpus = sorted(os.sched_getaffinity(0))
         for guest in self._guests.all():
             for task in Path(f"/proc/{guest.process.pid}/task").iterdir():
-                os.sched_setaffinity(int(task.name), cpus[:-1] or cpus)
-        first = self._guests.get(name).qmp.execute("query-cpus-fast")[0]
-        os.sched_setaffinity(first["thread-id"], cpus[-1:])
+                with suppress(ProcessLookupError):  # a thread that has just ended
+                    os.sched_setaffinity(int(task.name), cpus[:-1] or cpus)
+        os.sched_setaffinity(self._guests.get(name).vcpu_threads()[0], cpus[-1:])
 
     def huge_pages(self, pages: int) -> int:
         """Have so many huge pages of 2 MiB in the pool; gives how many there are."""

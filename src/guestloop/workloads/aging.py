@@ -227,6 +227,7 @@ def _driver_on(this: Measuring, l2: L2, aging: Aging) -> Iterator[None]:
 def scan_page_idle(l2: L2, aging: Aging, number: int) -> Belief:
     """Mark all pages idle, touch, and look which still are (mm/page_idle.c)."""
     l2.l1.call("aging.mark", name=l2.spec.name)
+    l2.l1.call("aging.move_vcpus", name=l2.spec.name, turn=number)
     _touch(l2, aging.share(number))
     return judge_idle(aging.share(number), l2.l1.call("aging.idle", name=l2.spec.name)["idle"])
 
@@ -244,6 +245,7 @@ def scan_mglru(l2: L2, aging: Aging, number: int) -> Belief:
     """Two generations with touching between them; what is evicted then was taken for idle."""
     name, call = l2.spec.name, l2.l1.call
     call("aging.generation", name=name)
+    call("aging.move_vcpus", name=name, turn=number)
     _touch(l2, aging.share(number))
     call("aging.generation", name=name)
     call("aging.evict", name=name)
