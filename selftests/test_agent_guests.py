@@ -208,9 +208,14 @@ class Lab:
         self.script.write_text(STAND_IN)
         self.guests = Guests(directory / "l2")
 
+    def argv(self, mode: str) -> list[str]:
+        return [sys.executable, "-S", str(self.script), "@qmp@", "@port@", mode]
+
     def start(self, mode: str = "well", timeout_s: float = 10, name: str = "a") -> dict[str, Any]:
-        argv = [sys.executable, "-S", str(self.script), "@qmp@", "@port@", mode]
-        return self.guests.start(name, argv, timeout_s)
+        return self.guests.start(name, self.argv(mode), timeout_s)
+
+    def launch(self, mode: str = "well") -> None:
+        self.guests.launch("a", self.argv(mode))
 
 
 @pytest.fixture
@@ -308,6 +313,30 @@ def test_names_are_taken_once_and_all_are_stopped(lab: Lab) -> None:
     assert lab.guests.stop_all() == ["a", "b"]
     for pid in pids:
         wait_until_gone(pid)
+
+
+def test_a_launched_guest_is_the_one_that_is_started(lab: Lab) -> None:
+    lab.launch()
+    with pytest.raises(GuestError, match="an L2 called 'a' is already there"):
+        lab.launch()
+    assert lab.start()["hello"] == "hello cpus=2 kvmapf=1"
+    assert len(NoCgroup.made) == 1
+    assert lab.guests.stop_all() == ["a"]
+
+
+def test_a_launched_guest_that_dies_is_told_when_it_is_started(lab: Lab) -> None:
+    lab.launch("dies at once")
+    with pytest.raises(GuestError, match=r"L2 a: QEMU gave no QMP greeting .*; QEMU: exit status 3"):
+        lab.start()
+    assert lab.start()["hello"], "the name is free again"
+
+
+@pytest.mark.parametrize(("mode", "names"), [("well", ["a"]), ("dies at once", [])])
+def test_what_was_only_launched_is_ended_too(lab: Lab, mode: str, names: list[str]) -> None:
+    lab.launch(mode)
+    assert lab.guests.stop_all() == names
+    wait_until_gone(NoCgroup.made[0].pids[0])
+    assert lab.start()["hello"], "the name is free again"
 
 
 def test_a_missing_qemu_is_named(lab: Lab) -> None:

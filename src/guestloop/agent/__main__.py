@@ -52,6 +52,7 @@ def main() -> None:
     methods.add("trace", trace.read)
     methods.add(
         "guests",
+        guests.launch,
         guests.start,
         guests.command,
         guests.listen,

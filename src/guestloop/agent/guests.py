@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,8 @@ class Guests:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._guests: dict[str, Guest] = {}
+        self._launched: dict[str, Future[Guest]] = {}
+        self._launcher = ThreadPoolExecutor(thread_name_prefix="launch")
 
     def get(self, name: str) -> Guest:
         if name not in self._guests:
@@ -193,15 +196,22 @@ class Guests:
     def all(self) -> list[Guest]:
         return list(self._guests.values())
 
+    def launch(self, name: str, argv: list[str]) -> None:
+        """Begin to start an L2 while others are at work; ``start`` then waits for it."""
+        self._refuse_twice(name)
+        self._launched[name] = self._launcher.submit(Guest, name, argv, self._directory / name)
+
     def start(self, name: str, argv: list[str], timeout_s: float, incoming: bool = False) -> dict[str, Any]:
         """Start an L2 and wait for its payload's ``hello``; gives that line and the seconds it took.
 
         One that waits for an incoming migration has no payload yet that could say anything.
         """
-        if name in self._guests:
-            raise GuestError(f"an L2 called {name!r} is already there")
         started = time.monotonic()
-        guest = Guest(name, argv, self._directory / name)
+        if launched := self._launched.pop(name, None):
+            guest = launched.result(timeout_s)
+        else:
+            self._refuse_twice(name)
+            guest = Guest(name, argv, self._directory / name)
         self._guests[name] = guest
         try:
             hello = "" if incoming else guest.until("hello", timeout_s)[-1]
@@ -253,8 +263,16 @@ class Guests:
             guest.close()
 
     def stop_all(self) -> list[str]:
-        """End every L2 that is left; gives their names."""
+        """End every L2 that is left, also those that were only launched; gives their names."""
         names = list(self._guests)
         for name in names:
             self.stop(name)
+        for name in list(self._launched):
+            with suppress(GuestloopError):  # one that did not come up has nothing to end
+                self._launched.pop(name).result().close()
+                names.append(name)
         return names
+
+    def _refuse_twice(self, name: str) -> None:
+        if name in self._guests or name in self._launched:
+            raise GuestError(f"an L2 called {name!r} is already there")

@@ -111,6 +111,10 @@ class L1:
         seen = self._connection.request({"kernel": self.kernel, "op": "warnings"}, LAB_GRACE_S)
         return list(seen)
 
+    def launch(self, spec: L2Spec) -> None:
+        """Begin to start an L2 that ``guest`` will be asked for, while something else is done."""
+        self.call("guests.launch", name=spec.name, argv=l2_argv(spec))
+
     @contextmanager
     def guest(self, spec: L2Spec) -> Iterator[L2]:
         """A running L2, ended when the body is left."""

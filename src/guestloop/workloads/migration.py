@@ -116,6 +116,7 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
         if trip.pages is Pages.HUGE:
             stack.enter_context(huge_pages(l1, 2 * trip.ram_mib // HUGE_PAGE_MIB))
         here = stack.enter_context(ExitStack())
+        l1.launch(first_destination(trip))
         guest = here.enter_context(l1.guest(trip.guest("a")))
         layout = start_load(this, guest, trip)
         areas = oracles.read_areas(guest)
@@ -140,17 +141,19 @@ def start_load(this: Measuring, guest: L2, trip: Trip) -> oracles.Layout:
     return oracles.Layout(int(ready["gva"], 16), int(ready["pages"]), trip.vcpus, this.number)
 
 
+def first_destination(trip: Trip) -> L2Spec:
+    """Where the first hop goes to, from ``a``."""
+    return trip.guest("b", Incoming.RUN if trip.way is Way.POSTCOPY else Incoming.REST)
+
+
 def migrate(hop: Hop, trip: Trip, stack: ExitStack) -> L2:
     """One hop by the cell's way; gives the guest where it now runs."""
-    name = "b" if hop.source.spec.name == "a" else "a"
+    spec = replace(first_destination(trip), name="b" if hop.source.spec.name == "a" else "a")
     if trip.way is Way.CANCEL:
-        with hop.l1.guest(trip.guest(name, Incoming.REST)) as destination:
+        with hop.l1.guest(spec) as destination:
             _cancel(hop, trip, destination)
-    postcopy = trip.way is Way.POSTCOPY
-    destination = stack.enter_context(
-        hop.l1.guest(trip.guest(name, Incoming.RUN if postcopy else Incoming.REST))
-    )
-    (_postcopy if postcopy else _precopy)(hop, trip, destination)
+    destination = stack.enter_context(hop.l1.guest(spec))
+    (_postcopy if trip.way is Way.POSTCOPY else _precopy)(hop, trip, destination)
     hop.conclude()
     return destination
 
