@@ -126,6 +126,18 @@ def test_unjudged_paths_decide_only_when_gross(zaps: int, status: Status) -> Non
     assert one(compare(make_plan(), swapped))[0] is Status.SAME
 
 
+def test_incidental_paths_decide_nothing_however_gross() -> None:
+    marked: dict[str, Any] = {"incidental": ("zap",)}
+    rounds = [make_round(SHADOW, A, n, 0, paths={"async_page_ready": 0, "zap": 5}, **marked) for n in (1, 2)]
+    rounds += [
+        make_round(SHADOW, B, n, 0, paths={"async_page_ready": 0, "zap": 900}, **marked) for n in (1, 2)
+    ]
+    verdict = compare(make_plan(), rounds)
+    assert one(verdict)[0] is Status.SAME
+    (shown,) = (item for item in verdict.cells[0].paths if item.path == "zap")
+    assert shown.incidental and shown.figures.change is Change.MORE
+
+
 def test_cannot_differ_and_a_wrong_reach() -> None:
     verdict = compare(make_plan(TDP), make_rounds((0, 0), (0, 0), TDP))
     assert one(verdict) == (Status.CANNOT_DIFFER, BECAUSE)

@@ -75,7 +75,8 @@ class Round:
     ``event`` names the one that flushes are counted against. ``counters`` are differences of KVM's
     statistics over the round (``remote_tlb_flush_requests``, ``remote_tlb_flush``, and the vCPU
     counters summed over vCPUs), ``paths`` are flush requests by named call path. ``judged`` names
-    the paths that the workload is about. ``boot`` counts the boots of this kernel's L1 in this run,
+    the paths that the workload is about, ``incidental`` those whose requests come from what the test itself
+    does to set the scene, and decide nothing. ``boot`` counts the boots of this kernel's L1 in this run,
     ``seconds`` is wall time. ``facts`` hold what was read back (module parameters, releases).
     """
 
@@ -92,6 +93,7 @@ class Round:
     phases: Mapping[str, Phase] = field(default_factory=dict)
     paths: Counts = field(default_factory=dict)
     judged: tuple[str, ...] = ()
+    incidental: tuple[str, ...] = ()
     seconds: float = 0.0
     facts: Mapping[str, str] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
@@ -155,6 +157,6 @@ def parse_round(data: Mapping[str, Any]) -> Round:
     fields["outcome"] = Outcome(data["outcome"])
     fields["correctness"] = Correctness(data["correctness"])
     fields["phases"] = {name: Phase(**phase) for name, phase in data["phases"].items()}
-    for name in ("judged", "evidence"):
+    for name in ("judged", "incidental", "evidence"):
         fields[name] = tuple(data[name])
     return Round(**fields)

@@ -48,12 +48,13 @@ class PathFigure:
     """Flush requests of one path per event, on both kernels.
 
     ``judged``: the workload is about this path, so that any real change decides the cell; of the
-    others only a gross increase does.
+    others only a gross increase does, and of an ``incidental`` one nothing.
     """
 
     path: str
     judged: bool
     figures: Judgement
+    incidental: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,11 +193,13 @@ def _figures(reference: Sequence[Round], tested: Sequence[Round]) -> tuple[PathF
     """Judged paths first, then by rate, the busiest first."""
     every = [*reference, *tested]
     judged = {path for item in every for path in item.judged}
+    incidental = {path for item in every for path in item.incidental}
     names = judged | {path for item in every for path in item.paths}
 
     def figure(path: str) -> PathFigure:
         rule = JUDGED if path in judged else GROSS
-        return PathFigure(path, path in judged, judge(_sample(reference, path), _sample(tested, path), rule))
+        figures = judge(_sample(reference, path), _sample(tested, path), rule)
+        return PathFigure(path, path in judged, figures, path in incidental)
 
     found = [figure(path) for path in sorted(names)]
     return tuple(sorted(found, key=lambda item: (not item.judged, -max(item.figures.per_event))))
@@ -221,7 +224,8 @@ def _decide(figures: Sequence[PathFigure]) -> tuple[PathFigure | None, Change]:
     """Any ``more`` decides, judged paths first; then any judged ``fewer``; else nothing changed."""
     for wanted in (Change.MORE, Change.FEWER):
         for item in figures:
-            if item.figures.change is wanted and (item.judged or wanted is Change.MORE):
+            telling = item.judged or (wanted is Change.MORE and not item.incidental)
+            if item.figures.change is wanted and telling:
                 return item, wanted
     return next((item for item in figures if item.judged), None), Change.SAME
 

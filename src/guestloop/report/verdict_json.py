@@ -106,7 +106,8 @@ def _round(item: Round) -> dict[str, Any]:
 
 
 def _path(plan: Plan, item: PathFigure) -> dict[str, Any]:
-    return {"judged": item.judged, "change": item.figures.change, **_figures(plan, item.figures)}
+    said = {"judged": item.judged, "incidental": item.incidental, "change": item.figures.change}
+    return {**said, **_figures(plan, item.figures)}
 
 
 def _figures(plan: Plan, figures: Judgement) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Measuring:
     l1: L1 | None = None
     event: str = ""
     judged: tuple[str, ...] = ()
+    incidental: tuple[str, ...] = ()
     phases: dict[str, Phase] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     correctness: Correctness = Correctness.NOT_RUN
@@ -171,6 +172,7 @@ class Measuring:
             phases=self.phases,
             paths=_sum(phase.paths for phase in self.phases.values()),
             judged=self.judged,
+            incidental=self.incidental,
             seconds=time.monotonic() - self.started,
             facts=self.facts | (self.l1.facts if self.l1 else {}),
             evidence=tuple(self.evidence),
