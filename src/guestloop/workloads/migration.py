@@ -107,7 +107,7 @@ def trip_of(cell: Cell) -> Trip:
         trip = replace(trip, round_s=0.0, bytes_per_s=LINGERING_BYTES_PER_S, held_rounds=LINGERING_ROUNDS)
     if trip.load is Load.HOT:
         trip = replace(trip, mib=4)
-    return replace(trip, hops=3, mib=8, ram_mib=56) if trip.way is Way.PING_PONG else trip
+    return replace(trip, hops=3, mib=8, ram_mib=56, pace_us=1000) if trip.way is Way.PING_PONG else trip
 
 
 def run(this: Measuring, l1: L1, trip: Trip) -> None:
