@@ -101,8 +101,10 @@ def trip_of(cell: Cell) -> Trip:
     """The figures of a cell."""
     variant = cell.variant
     trip = Trip(Load(variant["load"]), Way(variant["way"]), Pages(variant["pages"]), int(variant["vcpus"]))
-    if trip.load in (Load.SWEEP, Load.ONCE, Load.CHAIN, Load.MIX):
+    if trip.load in (Load.SWEEP, Load.CHAIN, Load.MIX):
         trip = replace(trip, pace_us=500)
+    if trip.load is Load.ONCE:  # must not be through with its pages before the dirty rounds are
+        trip = replace(trip, pace_us=2000)
     if trip.load is Load.LINGER:
         trip = replace(trip, round_s=0.0, bytes_per_s=LINGERING_BYTES_PER_S, held_rounds=LINGERING_ROUNDS)
     if trip.load is Load.HOT:
