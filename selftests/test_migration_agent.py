@@ -14,7 +14,7 @@ import pytest
 
 from guestloop.agent import migration
 from guestloop.agent.guests import Guests
-from guestloop.agent.migration import LEAST_BYTES_PER_S, Migration, phase_of
+from guestloop.agent.migration import Migration, phase_of
 from guestloop.agent.trace import Trace
 from guestloop.errors import GuestError
 
@@ -148,7 +148,7 @@ class World:
 
     def begin(self, *answers: dict[str, Any], round_s: float = 0.0) -> None:
         self.source.qmp.tell(*answers)
-        self.migration.begin(round_s)
+        self.migration.begin(round_s, least_bytes_per_s=8 * MIB)
 
     def wait(self, *states: str, rounds: int = 0, timeout_s: float = SOON_S) -> dict[str, Any]:
         return self.migration.wait(states, rounds, timeout_s)
@@ -315,7 +315,7 @@ def test_each_round_from_the_second_on_takes_its_time(world: World) -> None:
     assert world.bandwidths() == [], "the first is as fast as it goes"
     world.source.qmp.tell(told("active", 2, 32 * pages), told("active", 2, 20 * pages), told("active", 3, 1))
     world.wait(rounds=3)
-    assert world.bandwidths() == [64, LEAST_BYTES_PER_S // MIB]
+    assert world.bandwidths() == [64, 8]
     world.source.qmp.tell(told("pre-switchover", 4, 50 * pages))
     world.wait("pre-switchover")
     assert len(world.bandwidths()) == 2

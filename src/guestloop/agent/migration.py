@@ -34,8 +34,6 @@ PHASES = {
     "cancelling": "logging-off",
     "cancelled": "logging-off",
 }
-# With the ring little is known to be dirty when a round begins.
-LEAST_BYTES_PER_S = 8 << 20
 EVIDENCE_S = 5.0
 VIRTIO_PATH = "/machine/peripheral-anon/device[0]/virtio-backend"
 VIRTIO = tuple(f"info virtio-queue-status {VIRTIO_PATH} {queue}" for queue in (4, 5))
@@ -57,7 +55,7 @@ class Migration:
         self._marking = threading.Lock()
         self._seen: dict[str, Any] = {}
         self._lost: GuestloopError | None = None
-        self._round_s = 0.0
+        self._round_s, self._least = 0.0, 0
         self._last: dict[str, dict[str, int]] = {}
         self._planned: tuple[str, faults.Fault] | None = None
 
@@ -85,14 +83,14 @@ class Migration:
         finally:
             guest.qmp.execute("cont")
 
-    def begin(self, round_s: float = 0.0) -> None:
+    def begin(self, round_s: float = 0.0, least_bytes_per_s: int = 0) -> None:
         """Start migrating, and watching it.
 
         ``round_s``: from the second dirty round on the bandwidth is set so that each takes about so long,
-        which keeps the load from being outrun; 0: as fast as it goes.
+        which keeps the load from being outrun, but never below ``least_bytes_per_s``; 0: it is left alone.
         """
         source, _ = self._both()
-        self._round_s = round_s
+        self._round_s, self._least = round_s, least_bytes_per_s
         self.mark("logging-on")
         source.qmp.execute("migrate", uri=f"unix:{SOCKET}")
         self._watcher = threading.Thread(target=self._watch, args=(source,), daemon=True)
@@ -131,7 +129,7 @@ class Migration:
     def _pace(self, source: Guest, answer: dict[str, Any]) -> None:
         left = int(answer.get("ram", {}).get("remaining", 0))
         if self._round_s and answer["status"] == "active" and _rounds(answer) > 1:
-            bandwidth = max(int(left / self._round_s), LEAST_BYTES_PER_S)
+            bandwidth = max(int(left / self._round_s), self._least)
             source.qmp.execute("migrate-set-parameters", max_bandwidth=bandwidth)
 
     def release(self, downtime_ms: int, bytes_per_s: int) -> None:

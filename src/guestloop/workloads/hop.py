@@ -16,7 +16,10 @@ from guestloop.workloads.measuring import Measuring
 # Held: so little may be left to be sent with the guest stopped that its load keeps the migration going. (With
 # a limit of 0 QEMU would not look for dirty pages again: migration/ram.c, ram_save_pending.)
 HELD_DOWNTIME_MS, RELEASED_DOWNTIME_MS = 1, 60_000
-UNLIMITED_BYTES_PER_S = 4 << 30
+# Until the agent sets it for each round: hardly below what is reached, so that no round is over before that.
+HELD_BYTES_PER_S, UNLIMITED_BYTES_PER_S = 16 << 20, 4 << 30
+# With a ring little is known to be dirty when a round begins.
+LEAST_BYTES_PER_S, LEAST_BYTES_PER_S_WITH_RING = 1 << 20, 8 << 20
 # Slow enough that the destination asks for pages before they come by themselves.
 POSTCOPY_BYTES_PER_S = 1 << 20
 ROUNDS_S, SWITCH_S, POSTCOPY_S, CANCEL_S, REPORTS_S = 60.0, 30.0, 60.0, 30.0, 20.0
@@ -60,15 +63,12 @@ class Hop:
         assert self._destination
         return self._destination
 
-    def prepare(self, destination: L2, *capabilities: str, bytes_per_s: int) -> None:
-        """Name the destination, hold the migration, and see the load at work.
-
-        ``bytes_per_s``: the limit of bandwidth until another one is set.
-        """
+    def prepare(self, destination: L2, *capabilities: str) -> None:
+        """Name the destination, hold the migration, and see the load at work."""
         self._destination = destination
         parameters: dict[str, Any] = {
             "downtime_limit": HELD_DOWNTIME_MS,
-            "max_bandwidth": bytes_per_s,
+            "max_bandwidth": HELD_BYTES_PER_S,
             "max_postcopy_bandwidth": POSTCOPY_BYTES_PER_S,
         }
         if "multifd" in capabilities:
@@ -94,7 +94,8 @@ class Hop:
         ``may_end``: the load cannot be held; what was seen of it is proof enough or makes the round invalid.
         """
         self._round_s = round_s
-        self.l1.call("migration.begin", round_s=round_s)
+        least = LEAST_BYTES_PER_S_WITH_RING if self.source.spec.dirty_ring else LEAST_BYTES_PER_S
+        self.l1.call("migration.begin", round_s=round_s, least_bytes_per_s=least)
         self.wait(["pre-switchover"] if may_end else [], ROUNDS_S, rounds=rounds)
         self._this.events["connections"] = self.l1.call("migration.connections")
 

@@ -18,13 +18,13 @@ from guestloop.lab.client import L1, L2
 from guestloop.records import Cell
 from guestloop.vm.argv import Backing, Incoming, L2Spec
 from guestloop.workloads import oracles
-from guestloop.workloads.hop import UNLIMITED_BYTES_PER_S, Hop
+from guestloop.workloads.hop import Hop
 from guestloop.workloads.measuring import Lacking, Measuring
 
 CHECK_S = 60.0
 HUGE_PAGE_MIB = 2
 # Each is a chance that pages are write-protected and sent while the vCPU goes on writing to them.
-LINGERING_ROUNDS, LINGERING_BYTES_PER_S = 100, 32 << 20
+LINGERING_ROUNDS = 100
 
 
 class Load(StrEnum):
@@ -64,7 +64,7 @@ class Trip:
     """A migration cell in figures. Sizes in MiB; ``pace_us`` is what a vCPU takes per page.
 
     ``ram_directory`` holds the RAM of the destinations (empty: L1's own tmpfs).
-    Each dirty round but the first is made to take ``round_s`` (0: what ``bytes_per_s`` gives). A paced load
+    Each dirty round but the first is made to take ``round_s`` (0: as fast as it goes). A paced load
     is over its pages about once in the time of a migration, so that a write that got lost is not soon
     written again.
     """
@@ -81,7 +81,6 @@ class Trip:
     hops: int = 1
     ring_entries: int = 1024
     held_rounds: int = 4
-    bytes_per_s: int = UNLIMITED_BYTES_PER_S
     ram_directory: str = ""
 
     def guest(self, name: str, incoming: Incoming = Incoming.NO) -> L2Spec:
@@ -106,7 +105,7 @@ def trip_of(cell: Cell) -> Trip:
     if trip.load is Load.ONCE:  # must not be through with its pages before the dirty rounds are
         trip = replace(trip, pace_us=2000)
     if trip.load is Load.LINGER:
-        trip = replace(trip, round_s=0.0, bytes_per_s=LINGERING_BYTES_PER_S, held_rounds=LINGERING_ROUNDS)
+        trip = replace(trip, round_s=0.0, held_rounds=LINGERING_ROUNDS)
     if trip.load is Load.HOT:
         trip = replace(trip, mib=4)
     return replace(trip, hops=3, mib=8, ram_mib=56, pace_us=1000) if trip.way is Way.PING_PONG else trip
@@ -164,20 +163,20 @@ def _precopy(hop: Hop, trip: Trip, destination: L2) -> None:
     if trip.load is Load.LINGER:
         hop.pin()
     more = ["multifd"] if trip.way is Way.MULTIFD else []
-    hop.prepare(destination, "pause-before-switchover", *more, bytes_per_s=trip.bytes_per_s)
+    hop.prepare(destination, "pause-before-switchover", *more)
     hop.dirty_rounds(trip.round_s, trip.held_rounds, may_end=not trip.round_s)
     hop.release()
     hop.switch_over()
 
 
 def _postcopy(hop: Hop, trip: Trip, destination: L2) -> None:
-    hop.prepare(destination, "postcopy-ram", bytes_per_s=trip.bytes_per_s)
+    hop.prepare(destination, "postcopy-ram")
     hop.dirty_rounds(trip.round_s, trip.held_rounds, may_end=not trip.round_s)
     hop.enter_postcopy()
 
 
 def _cancel(hop: Hop, trip: Trip, destination: L2) -> None:
-    hop.prepare(destination, "pause-before-switchover", bytes_per_s=trip.bytes_per_s)
+    hop.prepare(destination, "pause-before-switchover")
     hop.dirty_rounds(trip.round_s, trip.held_rounds, may_end=not trip.round_s)
     hop.cancel()
 
