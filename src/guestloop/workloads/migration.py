@@ -229,6 +229,6 @@ def prove(this: Measuring, trip: Trip) -> None:
             this.require("dirty_ring_pages", 1)
         case Way.POSTCOPY:
             this.require("postcopy_entered", 1)
-            this.require("page_requests", 10)
+            this.require("page_requests", 5)
         case Way.CANCEL:
             this.require("cancelled", 1)
