@@ -115,19 +115,15 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
     """Load, migrate as often as the way asks for, judge: fills in the round."""
     with ExitStack() as stack:
         if trip.pages is Pages.HUGE:
-            stack.enter_context(huge_pages(l1, 2 * trip.ram_mib // HUGE_PAGE_MIB))
-        here = stack.enter_context(ExitStack())
-        l1.launch(first_destination(trip))
-        guest = here.enter_context(l1.guest(trip.guest("a")))
+            stack.enter_context(huge_pages(l1, (trip.hops + 1) * trip.ram_mib // HUGE_PAGE_MIB))
+        l1.launch(destination_of(trip, "a"))
+        guest = stack.enter_context(l1.guest(trip.guest("a")))
         layout = start_load(this, guest, trip)
         areas = oracles.read_areas(guest)
         for number in range(1, trip.hops + 1):
-            there = stack.enter_context(ExitStack())
             hop = Hop(this, guest, layout, areas, f"hop{number}." if trip.hops > 1 else "")
             with evidence(this, l1):
-                guest = migrate(hop, trip, there)
-            here.close()
-            here = there
+                guest = migrate(hop, trip, stack)
         finish_load(this, guest)
     prove(this, trip)
 
@@ -142,14 +138,18 @@ def start_load(this: Measuring, guest: L2, trip: Trip) -> oracles.Layout:
     return oracles.Layout(int(ready["gva"], 16), int(ready["pages"]), trip.vcpus, this.number)
 
 
-def first_destination(trip: Trip) -> L2Spec:
-    """Where the first hop goes to, from ``a``."""
-    return trip.guest("b", Incoming.RUN if trip.way is Way.POSTCOPY else Incoming.REST)
+def destination_of(trip: Trip, source: str) -> L2Spec:
+    """Where a hop goes to: from ``a`` to ``b``, and on.
+
+    Sources stay until the round ends. A destination that got their memory had to have all of the emulator's
+    translations of the code in it dropped, and took twice as long for its first dirty round.
+    """
+    return trip.guest(chr(ord(source) + 1), Incoming.RUN if trip.way is Way.POSTCOPY else Incoming.REST)
 
 
 def migrate(hop: Hop, trip: Trip, stack: ExitStack) -> L2:
     """One hop by the cell's way; gives the guest where it now runs."""
-    spec = replace(first_destination(trip), name="b" if hop.source.spec.name == "a" else "a")
+    spec = destination_of(trip, hop.source.spec.name)
     if trip.way is Way.CANCEL:
         with hop.l1.guest(spec) as destination:
             _cancel(hop, trip, destination)
