@@ -25,6 +25,7 @@ CHECK_S = 60.0
 HUGE_PAGE_MIB = 2
 # Each is a chance that pages are write-protected and sent while the vCPU goes on writing to them.
 LINGERING_ROUNDS = 100
+NAMES = "abcd"  # of the guest at each stop of its trip
 
 
 class Load(StrEnum):
@@ -116,7 +117,8 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
     with ExitStack() as stack:
         if trip.pages is Pages.HUGE:
             stack.enter_context(huge_pages(l1, (trip.hops + 1) * trip.ram_mib // HUGE_PAGE_MIB))
-        l1.launch(destination_of(trip, "a"))
+        for source in NAMES[: trip.hops]:  # all now: later they would be counted with a hop
+            l1.launch(destination_of(trip, source))
         guest = stack.enter_context(l1.guest(trip.guest("a")))
         layout = start_load(this, guest, trip)
         areas = oracles.read_areas(guest)
@@ -144,7 +146,9 @@ def destination_of(trip: Trip, source: str) -> L2Spec:
     Sources stay until the round ends. A destination that got their memory had to have all of the emulator's
     translations of the code in it dropped, and took twice as long for its first dirty round.
     """
-    return trip.guest(chr(ord(source) + 1), Incoming.RUN if trip.way is Way.POSTCOPY else Incoming.REST)
+    return trip.guest(
+        NAMES[NAMES.index(source) + 1], Incoming.RUN if trip.way is Way.POSTCOPY else Incoming.REST
+    )
 
 
 def migrate(hop: Hop, trip: Trip, stack: ExitStack) -> L2:
