@@ -9,7 +9,7 @@ import pytest
 from guestloop.cache import Cache
 from guestloop.emulator import build_emulator, source
 from guestloop.emulator.build import PROGRAM, RECIPE
-from guestloop.errors import ConfigError, GuestloopError, LabError, ProcessError
+from guestloop.errors import CacheError, ConfigError, GuestloopError, LabError, ProcessError
 from guestloop.kernels.series import read_patch
 
 CONFIGURE = """#!/bin/sh
@@ -125,6 +125,9 @@ def broken(machine: Machine, monkeypatch: pytest.MonkeyPatch, how: str) -> type[
         case "bad patch":
             machine.program("dpkg-source", DPKG_SOURCE.replace("as Debian", "as another"))
             return ConfigError
+        case "full disk":
+            machine.program("ninja", "#!/bin/sh\necho 'cc1: No space left on device'; exit 1\n")
+            return CacheError
         case _:
             machine.program("ninja", "#!/bin/sh\necho 'cpu.c:1: error: no'; exit 1\n")
             return ProcessError
@@ -137,6 +140,7 @@ def broken(machine: Machine, monkeypatch: pytest.MonkeyPatch, how: str) -> type[
         ("no source", "Unable to find a source package for qemu"),
         ("bad patch", "0001-change.patch: patch 1 of 1 does not apply: cpu.c: hunk 1"),
         ("does not compile", "error: no"),
+        ("full disk", "no space left in the cache"),
     ],
 )
 def test_what_fails_is_told_and_leaves_nothing(

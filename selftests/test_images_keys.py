@@ -83,7 +83,7 @@ def test_full_disk_is_a_cache_error_and_leaves_nothing(
 
 
 def test_other_failures_stay_what_they_are(tmp_path: Path) -> None:
-    with pytest.raises(ProcessError), rootfs.full_disk_seen(tmp_path):
+    with pytest.raises(ProcessError), Cache(tmp_path).disk_errors():
         raise ProcessError(["mmdebstrap"], 25, "E: unable to resolve host")
 
 

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from guestloop.errors import CacheError
+from guestloop.errors import CacheError, ProcessError
 from guestloop.log import say
 
 MANIFEST = "inputs.json"
 PARTIAL = ".partial"
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 def default_root() -> Path:
@@ -118,22 +119,32 @@ class Cache:
 
     @contextmanager
     def disk_errors(self) -> Iterator[None]:
-        """Turn errors of the file system into a CacheError that says which directory and what to do."""
+        """Turn errors of the file system into a CacheError that says which directory and what to do.
+
+        A command (tar, make, strip) that failed for want of space is one of them.
+        """
         try:
             yield
+        except ProcessError as error:
+            if NO_SPACE in error.output:
+                raise self._no_space() from error
+            raise
         except OSError as error:
             if error.errno in DISK_FULL:
-                free = shutil.disk_usage(_existing(self.root)).free >> 20
-                raise CacheError(
-                    f"no space left in the cache {self.root} ({free} MiB free)",
-                    hint="free some space, or set GUESTLOOP_CACHE to a larger disk; nothing was lost",
-                ) from error
+                raise self._no_space() from error
             if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
                 raise CacheError(
                     f"the cache {self.root} cannot be written: {error.strerror} ({error.filename})",
                     hint="set GUESTLOOP_CACHE to a directory that can be written",
                 ) from error
             raise
+
+    def _no_space(self) -> CacheError:
+        free = shutil.disk_usage(_existing(self.root)).free >> 20
+        return CacheError(
+            f"no space left in the cache {self.root} ({free} MiB free)",
+            hint="free some space, or set GUESTLOOP_CACHE to a larger disk; nothing was lost",
+        )
 
 
 def _existing(path: Path) -> Path:

@@ -17,7 +17,6 @@ from guestloop import proc
 from guestloop.cache import Cache, file_digest
 from guestloop.config import REPOSITORY
 from guestloop.emulator.source import DebianSource, find_source
-from guestloop.images.rootfs import full_disk_seen
 from guestloop.kernels.series import apply, read_patch
 from guestloop.kernels.toolchain import Toolchain, find_toolchain
 from guestloop.log import Step, step
@@ -72,11 +71,10 @@ def build_emulator(cache: Cache, recipe: Path = RECIPE) -> Emulator:
     }
 
     def make(directory: Path) -> None:
-        with full_disk_seen(directory):
-            tree = _unpack(source, directory / "tmp")
-            apply(tree, series, hint=f"the patches in {recipe} are made for QEMU 7.2, as Debian 12 has it")
-            shutil.copyfile(recipe / _DEVICES, tree / "configs/devices" / _TARGET / "guestloop.mak")
-            _compile(source, tree, directory / PROGRAM, cache)
+        tree = _unpack(source, directory / "tmp")
+        apply(tree, series, hint=f"the patches in {recipe} are made for QEMU 7.2, as Debian 12 has it")
+        shutil.copyfile(recipe / _DEVICES, tree / "configs/devices" / _TARGET / "guestloop.mak")
+        _compile(source, tree, directory / PROGRAM, cache)
         shutil.rmtree(directory / "tmp")
 
     directory = cache.obtain(KIND, inputs, make)

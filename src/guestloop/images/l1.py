@@ -18,7 +18,7 @@ from guestloop.config import REPOSITORY
 from guestloop.images.apt import find_release
 from guestloop.images.compiler import compile_program, describe_program
 from guestloop.images.keys import PRIVATE_MODE, L1Keys, obtain_keys
-from guestloop.images.rootfs import build_root, full_disk_seen, read_list, require_root
+from guestloop.images.rootfs import build_root, read_list, require_root
 from guestloop.log import step
 
 RECIPE = REPOSITORY / "guest-images" / "l1"
@@ -60,7 +60,7 @@ def build_l1(cache: Cache, recipe: Path = RECIPE) -> L1Image:
 
     def make(directory: Path) -> None:
         require_root()
-        with step("making L1's disk", expect_s=EXPECT_S) as progress, full_disk_seen(directory):
+        with step("making L1's disk", expect_s=EXPECT_S) as progress:
             root = directory / "root"
             progress.update("unpacking")
             _unpack(tar, recipe, root)

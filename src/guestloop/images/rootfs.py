@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from guestloop import proc
-from guestloop.cache import DISK_FULL, Cache, file_digest
-from guestloop.errors import LabError, ProcessError
+from guestloop.cache import Cache, file_digest
+from guestloop.errors import LabError
 from guestloop.images.apt import Release, fetch_options
 from guestloop.log import Step, step
 
@@ -23,7 +22,6 @@ TIMEOUT_S = 900.0
 NETWORK_HINT = "the packages come from this machine's own apt sources: does `apt-get update` work?"
 
 _TAR = "root.tar"
-_FULL = "No space left on device"
 
 
 def build_root(cache: Cache, recipe: Path, release: Release) -> Path:
@@ -65,18 +63,6 @@ def read_list(path: Path) -> Iterator[str]:
             yield line.strip()
 
 
-@contextmanager
-def full_disk_seen(directory: Path) -> Iterator[None]:
-    """Turn a command that failed for want of space into an OSError, as Cache.disk_errors wants it."""
-    try:
-        yield
-    except ProcessError as error:
-        if _FULL in error.output:
-            number = min(DISK_FULL)
-            raise OSError(number, os.strerror(number), os.fspath(directory)) from error
-        raise
-
-
 def _unpack_packages(directory: Path, recipe: Path, release: Release, progress: Step) -> None:
     sources = directory / "debian.sources"
     options = directory / "apt.conf"
@@ -95,13 +81,12 @@ def _unpack_packages(directory: Path, recipe: Path, release: Release, progress: 
         directory / _TAR,
         sources,
     ]
-    with full_disk_seen(directory):
-        proc.run(
-            argv,
-            env={"TMPDIR": os.fspath(scratch)},
-            log=directory / "mmdebstrap.log",
-            on_line=lambda line: progress.update(line.removeprefix("I: ")[:60]),
-            timeout_s=TIMEOUT_S,
-            hint=NETWORK_HINT,
-        )
+    proc.run(
+        argv,
+        env={"TMPDIR": os.fspath(scratch)},
+        log=directory / "mmdebstrap.log",
+        on_line=lambda line: progress.update(line.removeprefix("I: ")[:60]),
+        timeout_s=TIMEOUT_S,
+        hint=NETWORK_HINT,
+    )
     scratch.rmdir()

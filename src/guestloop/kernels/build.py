@@ -7,25 +7,23 @@ in the cache is given back without looking at either tree.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop import proc
-from guestloop.cache import Cache, content_key
+from guestloop.cache import NO_SPACE, Cache, content_key
 from guestloop.config import KernelSpec
 from guestloop.errors import CacheError, ProcessError
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.requests import flush_request
-from guestloop.kernels.series import NO_SPACE, Patch, read_patch
+from guestloop.kernels.series import Patch, read_patch
 from guestloop.kernels.source import Source, find_source
 from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
 from guestloop.kernels.tree import WorkTree, making
@@ -107,7 +105,7 @@ def find_kernel(spec: KernelSpec, cache: Cache) -> Kernel | None:
 def _make(spec: KernelSpec, inputs: Inputs, cache: Cache, into: Path) -> None:
     """Build one kernel and put what is needed of it in ``into``."""
     name = f"kernel-{inputs.source.key}"
-    with cache.lock(name), _full_disk(cache):
+    with cache.lock(name):
         tree = WorkTree(cache.root / "work" / name)
         _check_space(cache, tree)
         tree.prepare(inputs.source)
@@ -148,17 +146,6 @@ def _check_space(cache: Cache, tree: WorkTree) -> None:
             f" {free >> 20} MiB free, {NEEDED_BYTES >> 20} MiB needed",
             hint="free some space, or set GUESTLOOP_CACHE to a larger disk; nothing was lost",
         )
-
-
-@contextmanager
-def _full_disk(cache: Cache) -> Iterator[None]:
-    """Turn "no space" of a command (tar, make, strip) into the OSError that the cache explains."""
-    try:
-        yield
-    except ProcessError as error:
-        if NO_SPACE in error.output:
-            raise OSError(errno.ENOSPC, NO_SPACE, os.fspath(cache.root)) from error
-        raise
 
 
 def _cpu_seconds() -> float:

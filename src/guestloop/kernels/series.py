@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from guestloop import proc
+from guestloop.cache import NO_SPACE
 from guestloop.errors import ConfigError, ProcessError
 
-NO_SPACE = os.strerror(errno.ENOSPC)
 REBASE_HINT = "is the series made for this base? Rebase it, or change 'base' in the kernel's file"
 
 _GIT_HEADER = re.compile(r"^diff --git a/(\S+) b/(\S+)$", re.MULTILINE)
