@@ -6,9 +6,9 @@ import pytest
 
 from guestloop.cache import Cache
 from guestloop.config import load_kernel
+from guestloop.emulator import build_emulator
 from guestloop.host import Accelerator
 from guestloop.images import build_l1, build_l2
-from guestloop.job.prepare import find_qemu
 from guestloop.kernels import Kernel, build_kernel
 from guestloop.vm.link import Keys
 from guestloop.vm.machine import L1Parts
@@ -27,5 +27,5 @@ def parts(kernel: Kernel) -> L1Parts:
     payload = build_payload(cache, kernel.modules, kernel.vmlinux, l2.initramfs)
     keys = Keys(root.client_key, root.host_key)
     identity = kernel.build_ids["vmlinux"]
-    program, _ = find_qemu(Accelerator.TCG, cache)
+    program = build_emulator(cache).program
     return L1Parts("selftest", Accelerator.TCG, program, kernel.vmlinux, identity, root.disk, payload, keys)

@@ -23,7 +23,7 @@ from guestloop.wait import wait_for
 
 BOOT_DEADLINE_S = 120.0
 SWAP_MIB = 1024
-ENDING_S = 2.0
+ENDING_S, QUIT_S = 2.0, 5.0
 READY_MARKER = "guestloop-init: agent and sshd started"
 
 
@@ -126,17 +126,19 @@ class Machine:
             return self._link.call(method, params or {}, timeout_s, self._look)
         except GuestloopError:
             if self._link.lost:  # the connection ends a moment before the process can be seen to have
-                with suppress(Exception):
-                    self.process.wait(ENDING_S)
+                self._give_time_to_end(ENDING_S)
             self.check_alive()
             raise
 
     def _look(self) -> None:
         """A kernel that panicked may hang instead of ending QEMU; nobody would answer then."""
         if self.console.panic():
-            with suppress(Exception):
-                self.process.wait(ENDING_S)  # for the rest of what it says
+            self._give_time_to_end(ENDING_S)  # and for the rest of what it says
             self.check_alive()
+
+    def _give_time_to_end(self, seconds: float) -> None:
+        with suppress(proc.STILL_RUNNING):
+            self.process.wait(seconds)
 
     def throttle_swap(self, reads_per_second: int) -> None:
         """Limit the reads of L1's swap disk (0: no limit), so that pages take their time to come back."""
@@ -163,9 +165,8 @@ class Machine:
 
     def _quit(self) -> None:
         with suppress(GuestloopError):
-            self.qmp.execute("quit", 5.0)
-        with suppress(Exception):
-            self.process.wait(5.0)
+            self.qmp.execute("quit", QUIT_S)
+        self._give_time_to_end(QUIT_S)
         self.qmp.close()
 
     def close(self) -> None:
