@@ -67,7 +67,7 @@ class Machine:
         (self.bin / name).chmod(0o755)
 
     def installed(self, answer: str) -> None:
-        self.program("dpkg-query", f'#!/bin/sh\necho "{answer}"\n')
+        self.program("dpkg-query", f"#!/bin/sh\nprintf '%s\\n' {answer}\n")
 
     def patch(self, changed: str) -> None:
         (self.recipe / "0001-change.patch").write_text(PATCH.format(changed=changed))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop import proc
-from guestloop.errors import LabError
 from guestloop.images.apt import fetch_options, find_release
+from guestloop.kernels.source import query_installed
 from guestloop.log import Step
 
 PACKAGE = "qemu-system-x86"
@@ -66,13 +66,8 @@ class DebianSource:
 
 def find_source() -> DebianSource:
     """The source package that the installed QEMU was made of. Raises LabError when it is not installed."""
-    query = proc.find_program("dpkg-query", hint="the emulator is built from Debian's source package")
-    form = "${db:Status-Status} ${source:Package} ${source:Version}"
-    found = proc.run([query, "-W", "-f", form, PACKAGE], check=False)
-    state, name, version = [*found.output.split(), "", "", ""][:3]
-    if found.status != 0 or state != "installed":
-        raise LabError(f"package {PACKAGE} is not installed", hint=f"apt-get install {PACKAGE}")
-    return DebianSource(name, version)
+    hint = "the emulator is built from Debian's source package"
+    return DebianSource(*query_installed(PACKAGE, "source:Package", "source:Version", hint=hint))
 
 
 def _run(argv: Sequence[proc.Arg], directory: Path) -> None:

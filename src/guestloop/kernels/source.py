@@ -58,18 +58,29 @@ def find_source(spec: KernelSpec, cache: Cache) -> Source:
 
 def _find_debian(package: str, where: str) -> Source:
     """The tarball of a Debian source package; dpkg knows its version and checksum without reading it."""
-    query = proc.find_program("dpkg-query", hint=f"not a Debian system? Use 'tarball' or 'git' in {where}")
-    status = proc.run([query, "-W", "-f", "${db:Status-Status} ${Version}", package], check=False)
-    state, _, version = status.output.strip().partition(" ")
-    if status.status != 0 or state != "installed":
-        raise LabError(f"{where}: package {package} is not installed", hint=f"apt-get install {package}")
-    sums = proc.run([query, "--control-show", package, "md5sums"]).output
+    hint = f"not a Debian system? Use 'tarball' or 'git' in {where}"
+    (version,) = query_installed(package, "Version", what=f"{where}: package", hint=hint)
+    sums = proc.run(["dpkg-query", "--control-show", package, "md5sums"]).output
     for line in sums.splitlines():
         md5, _, name = line.partition("  ")
         if Path(name).parent == Path("usr/src") and Path(name).name.startswith(f"{package}.tar"):
             identity = {"package": package, "version": version, "md5": md5}
             return Source(f"{package} {version}", identity, Path("/") / name)
     raise LabError(f"{where}: package {package} {version} has no usr/src/{package}.tar.*")
+
+
+def query_installed(package: str, *fields: str, what: str = "package", hint: str) -> list[str]:
+    """What dpkg knows of an installed package, by the names of dpkg-query's fields.
+
+    Raises LabError when it is not installed, and with ``hint`` on a machine without dpkg.
+    """
+    query = proc.find_program("dpkg-query", hint=hint)
+    form = "\\n".join(f"${{{field}}}" for field in ("db:Status-Status", *fields))
+    found = proc.run([query, "-W", "-f", form, package], check=False)
+    state, *values = found.output.splitlines() or [""]
+    if found.status != 0 or state != "installed":
+        raise LabError(f"{what} {package} is not installed", hint=f"apt-get install {package}")
+    return values
 
 
 def _find_tarball(path: Path, cache: Cache, where: str) -> Source:
