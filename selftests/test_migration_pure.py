@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from test_measuring import REQUEST, events, histogram
 
+from guestloop.config import Mmu
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.errors import GuestError, LabError
-from guestloop.records import Phase
+from guestloop.records import Cell, Phase
 from guestloop.workloads import turns
 from guestloop.workloads.explained import Area, areas_of, cause_of
 from guestloop.workloads.ledger import (
@@ -22,6 +23,7 @@ from guestloop.workloads.ledger import (
     round_at,
     when_visited,
 )
+from guestloop.workloads.migration import trip_of
 from guestloop.workloads.stamps import PAGE
 from guestloop.workloads.turns import Mark, parse_mark
 
@@ -265,3 +267,12 @@ def test_marks_for_a_reader() -> None:
         {"phase": "round-2", "at_s": 0.0, "rounds": 2, "pages_sent": 103, "pages_left": 40},
         {"phase": "round-3", "at_s": 1.0, "rounds": 3, "pages_sent": 143, "pages_left": 2},
     ]
+
+
+@pytest.mark.parametrize(
+    ("load", "mib", "pace_us"), [("mix", 8, 1000), ("once", 8, 2000), ("hot", 4, 0), ("linger", 8, 0)]
+)
+def test_a_ping_pong_leaves_a_load_what_it_is(load: str, mib: int, pace_us: int) -> None:
+    variant = {"load": load, "way": "ping-pong", "pages": "4k", "vcpus": "4"}
+    trip = trip_of(Cell("migration", Mmu.TDP, variant, ()))
+    assert (trip.hops, trip.mib, trip.pace_us) == (3, mib, pace_us)
