@@ -20,7 +20,7 @@ from guestloop.config import REPOSITORY
 from guestloop.errors import GuestloopError
 from guestloop.host import choose_accelerator, read_host
 from guestloop.job.prepare import load_pair, prepare
-from guestloop.job.run import conclude
+from guestloop.job.run import accelerator_reason, conclude, host_facts
 from guestloop.job.session import running_lab
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.log import say
@@ -54,11 +54,10 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
     def _start(self, out: Path, cells: list[Cell], kernels: list[str]) -> None:
         host = read_host()
         accelerator = choose_accelerator(host, "auto")
-        say(f"==> accelerator: {accelerator} ({host.reason})")
+        say(f"==> accelerator: {accelerator} ({accelerator_reason(host, accelerator)})")
         out.mkdir(parents=True)
         prepared = prepare(load_pair(kernels), host, accelerator, out, Cache())
-        facts = {"cpu": host.model, "cpus": str(host.cpus), "qemu": prepared.qemu}
-        facts["accelerator_reason"] = host.reason
+        facts = host_facts(host, accelerator, prepared.qemu)
         left = tuple(cell.id for cell in all_cells() if cell not in cells)
         write_plan(out, Plan("avocado", accelerator, facts, prepared.kernels, tuple(cells), 1, left))
         self._stack.enter_context(running_lab(prepared.lab, out))

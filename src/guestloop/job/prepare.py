@@ -13,8 +13,8 @@ from guestloop.config import KernelSpec, load_kernel
 from guestloop.emulator import PROGRAM, build_emulator
 from guestloop.errors import ConfigError
 from guestloop.host import Accelerator, Host, guest_vendor
-from guestloop.images import L1Image, build_l1, build_l2
-from guestloop.kernels import Kernel, build_kernel
+from guestloop.images import build_l1, build_l2
+from guestloop.kernels import build_kernel
 from guestloop.lab.spec import LabSpec
 from guestloop.plan import PlannedKernel
 from guestloop.vm.link import Keys
@@ -59,21 +59,29 @@ def prepare(
     root = build_l1(cache)
     l2 = build_l2(cache)
     kernels = [build_kernel(spec, cache) for spec in pair]
-    names = labels(pair)
-    parts = {
-        name: _parts(name, kernel, root, accelerator, program, cache, kernels[0].vmlinux, l2.initramfs)
-        for name, kernel in zip(names, kernels, strict=True)
-    }
+    named = dict(zip(labels(pair), kernels, strict=True))
     lab = LabSpec(
         socket=f"guestloop-{secrets.token_hex(8)}",
         directory=out / "lab",
         vendor=guest_vendor(host, accelerator),
-        parts=parts,
-        requests={name: kernel.tlb_flush_request for name, kernel in zip(names, kernels, strict=True)},
+        parts={
+            name: L1Parts(
+                name=name,
+                accelerator=accelerator,
+                program=program,
+                kernel=kernel.vmlinux,
+                build_id=kernel.build_ids["vmlinux"],
+                root=root.disk,
+                payload=build_payload(cache, kernel.modules, kernels[0].vmlinux, l2.initramfs),
+                keys=Keys(root.client_key, root.host_key),
+            )
+            for name, kernel in named.items()
+        },
+        requests={name: kernel.tlb_flush_request for name, kernel in named.items()},
     )
     first, second = (
         PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach)
-        for name, kernel, spec in zip(names, kernels, pair, strict=True)
+        for (name, kernel), spec in zip(named.items(), pair, strict=True)
     )
     return Prepared(lab, qemu, (first, second))
 
@@ -85,25 +93,3 @@ def find_qemu(accelerator: Accelerator, cache: Cache) -> tuple[Path, str]:
         return program, proc.run([program, "--version"]).output.splitlines()[0]
     emulator = build_emulator(cache)
     return emulator.program, str(emulator)
-
-
-def _parts(
-    name: str,
-    kernel: Kernel,
-    root: L1Image,
-    accelerator: Accelerator,
-    program: Path,
-    cache: Cache,
-    l2_kernel: Path,
-    l2_initramfs: Path,
-) -> L1Parts:
-    return L1Parts(
-        name=name,
-        accelerator=accelerator,
-        program=program,
-        kernel=kernel.vmlinux,
-        build_id=kernel.build_ids["vmlinux"],
-        root=root.disk,
-        payload=build_payload(cache, kernel.modules, l2_kernel, l2_initramfs),
-        keys=Keys(root.client_key, root.host_key),
-    )

@@ -65,7 +65,7 @@ def run(options: Options) -> Exit:
     pair = load_pair(options.kernels)
     host = read_host()
     accelerator = choose_accelerator(host, options.accel)
-    say(f"==> accelerator: {accelerator} ({_accelerator_reason(host, accelerator)})")
+    say(f"==> accelerator: {accelerator} ({accelerator_reason(host, accelerator)})")
     out = new_directory(options.out)
     prepared = prepare(pair, host, accelerator, out, Cache())
     plan = make_plan(profile, selection, prepared, host, accelerator)
@@ -96,13 +96,7 @@ def make_plan(
     return Plan(
         profile=profile.name,
         accelerator=accelerator,
-        host={
-            "cpu": host.model,
-            "cpus": str(host.cpus),
-            "memory_mib": str(host.memory_mib),
-            "qemu": prepared.qemu,
-            "accelerator_reason": _accelerator_reason(host, accelerator),
-        },
+        host=host_facts(host, accelerator, prepared.qemu),
         kernels=prepared.kernels,
         cells=selection.cells,
         rounds=profile.rounds,
@@ -110,7 +104,19 @@ def make_plan(
     )
 
 
-def _accelerator_reason(host: Host, accelerator: Accelerator) -> str:
+def host_facts(host: Host, accelerator: Accelerator, qemu: str) -> dict[str, str]:
+    """What a result says of the machine that it comes from."""
+    return {
+        "cpu": host.model,
+        "cpus": str(host.cpus),
+        "memory_mib": str(host.memory_mib),
+        "qemu": qemu,
+        "accelerator_reason": accelerator_reason(host, accelerator),
+    }
+
+
+def accelerator_reason(host: Host, accelerator: Accelerator) -> str:
+    """Why L1 runs on this accelerator and no other."""
     if accelerator is Accelerator.KVM:
         return f"nested KVM: {host.reason}"
     return f"QEMU's emulator with emulated SVM; nested KVM is not used: {host.reason}"
