@@ -177,6 +177,15 @@ def test_contents_decide(reference: str, tested: str, status: Status, overall: O
         assert one(verdict)[1].startswith("wrong on both kernels")
 
 
+def test_a_finding_of_many_lines_leaves_the_answer_one_line() -> None:
+    finding = "; ".join(f"page {number} lost" for number in range(100))
+    rounds = make_rounds((420, 433), (0, 1))
+    rounds[-1] = replace(rounds[-1], correctness=Correctness.FAIL, reason=finding)
+    verdict = compare(make_plan(), rounds)
+    assert finding in one(verdict)[1]
+    assert "page 0 lost" in verdict.answer and "…" in verdict.answer and len(verdict.answer) < 350
+
+
 def test_wrong_contents_show_through_an_invalid_round() -> None:
     rounds = make_rounds((420, 433), (0, 1))
     wrong = replace(rounds[3], outcome=Outcome.INVALID, reason="no events", correctness=Correctness.FAIL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from guestloop.compare.cells import CellVerdict, Status, is_same_kernel, judge_c
 from guestloop.errors import Exit, LabError
 from guestloop.plan import Plan
 from guestloop.records import Correctness, Round
+
+LONGEST_REASON = 200
+"""Characters of a cell's reason in the answer: ten lost pages fill a screen, and its row has them all."""
 
 
 class Overall(StrEnum):
@@ -125,7 +129,7 @@ def _part(cells: Sequence[CellVerdict], status: Status, what: str) -> str:
     if not found:
         return ""
     first = found[0]
-    detail = f"{first.cell.id}: {first.reason}"
+    detail = f"{first.cell.id}: {textwrap.shorten(first.reason, LONGEST_REASON, placeholder=' …')}"
     if status is Status.FEWER and first.decisive:
         detail = f"{first.decisive.path} {render_change(first.decisive.figures)} per event"
     return f"{plural(len(found), 'cell')} {what} ({detail})"
