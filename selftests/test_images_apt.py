@@ -8,6 +8,8 @@ from guestloop.errors import ConfigError, LabError
 from guestloop.images.apt import Source, find_release
 
 OS_RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12"\nID=debian\nVERSION_CODENAME=bookworm\n'
+# Hosts that exist nowhere (RFC 2606).
+MIRROR, OFF, THIRD = "one.example", "two.example", "three.example"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -22,51 +24,51 @@ def machine(root: Path, files: dict[str, str], os_release: str = OS_RELEASE) -> 
 def test_one_line_format(tmp_path: Path) -> None:
     text = (
         "# a comment\n"
-        f"deb [arch=amd64 signed-by={KEYRING}] http://mirror.invalid/debian bookworm main contrib # why\n"
-        "deb http://mirror.invalid/debian-security bookworm-security main\n"
-        "deb-src http://mirror.invalid/debian bookworm main\n"
+        f"deb [arch=amd64 signed-by={KEYRING}] http://{MIRROR}/debian bookworm main contrib # why\n"
+        f"deb http://{MIRROR}/debian-security bookworm-security main\n"
+        f"deb-src http://{MIRROR}/debian bookworm main\n"
     )
     release = find_release(machine(tmp_path, {"etc/apt/sources.list": text}))
     assert release.codename == "bookworm"
     assert release.sources == (
-        Source(("http://mirror.invalid/debian",), ("bookworm",), ("main",), KEYRING),
-        Source(("http://mirror.invalid/debian-security",), ("bookworm-security",), ("main",)),
+        Source((f"http://{MIRROR}/debian",), ("bookworm",), ("main",), KEYRING),
+        Source((f"http://{MIRROR}/debian-security",), ("bookworm-security",), ("main",)),
     )
 
 
 def test_paragraph_format(tmp_path: Path) -> None:
     text = (
-        "# from the installer\nTypes: deb deb-src\nURIs: http://mirror.invalid/debian\n"
+        f"# from the installer\nTypes: deb deb-src\nURIs: http://{MIRROR}/debian\n"
         "# in between\nSuites: bookworm bookworm-updates bookworm-backports\nComponents: main\n"
         f"Signed-By:\n {KEYRING}\n"
-        "\n\nTypes: deb\nEnabled: no\nURIs: http://off.invalid/debian\nSuites: bookworm\nComponents: main\n"
+        f"\n\nTypes: deb\nEnabled: no\nURIs: http://{OFF}/debian\nSuites: bookworm\nComponents: main\n"
     )
     release = find_release(machine(tmp_path, {"etc/apt/sources.list.d/debian.sources": text}))
     (source,) = release.sources
     assert source == Source(
-        ("http://mirror.invalid/debian",), ("bookworm", "bookworm-updates"), ("main",), KEYRING
+        (f"http://{MIRROR}/debian",), ("bookworm", "bookworm-updates"), ("main",), KEYRING
     )
-    assert "off.invalid" not in release.render()
+    assert OFF not in release.render()
 
 
 @pytest.mark.parametrize(
     "foreign",
     [
-        "deb http://third.invalid/apt cloud-bookworm main",
-        "deb http://third.invalid/linux/debian bookworm stable",
-        "deb [signed-by=/usr/share/keyrings/vendor.gpg] http://third.invalid/debian/12/prod bookworm main",
-        "deb http://third.invalid/packages bookworm main",
+        f"deb http://{THIRD}/apt cloud-bookworm main",
+        f"deb http://{THIRD}/linux/debian bookworm stable",
+        f"deb [signed-by=/usr/share/keyrings/vendor.gpg] http://{THIRD}/debian/12/prod bookworm main",
+        f"deb http://{THIRD}/packages bookworm main",
         "deb cdrom:[Debian]/debian bookworm main",
-        "deb http://mirror.invalid/debian trixie main",
+        f"deb http://{MIRROR}/debian trixie main",
     ],
 )
 def test_third_parties_are_left_out(tmp_path: Path, foreign: str) -> None:
     files = {
-        "etc/apt/sources.list": "deb http://mirror.invalid/debian bookworm main\n",
+        "etc/apt/sources.list": f"deb http://{MIRROR}/debian bookworm main\n",
         "etc/apt/sources.list.d/foreign.list": foreign + "\n",
     }
     release = find_release(machine(tmp_path, files))
-    assert [source.uris for source in release.sources] == [("http://mirror.invalid/debian",)]
+    assert [source.uris for source in release.sources] == [(f"http://{MIRROR}/debian",)]
 
 
 def test_no_debian_source(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_no_debian_source(tmp_path: Path) -> None:
 
 
 def test_security_alone_is_not_enough(tmp_path: Path) -> None:
-    text = "deb http://mirror.invalid/debian-security bookworm-security main\n"
+    text = f"deb http://{MIRROR}/debian-security bookworm-security main\n"
     with pytest.raises(LabError):
         find_release(machine(tmp_path, {"etc/apt/sources.list": text}))
 
