@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from test_measuring import REQUEST, events, histogram
@@ -13,11 +11,9 @@ from test_measuring import REQUEST, events, histogram
 from guestloop.config import Mmu
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.errors import GuestError, LabError
-from guestloop.lab.client import L2
 from guestloop.records import Cell, Phase
 from guestloop.workloads import turns
 from guestloop.workloads.explained import Area, areas_of, cause_of
-from guestloop.workloads.hop import Hop
 from guestloop.workloads.ledger import (
     Entry,
     idle_vcpus,
@@ -27,9 +23,7 @@ from guestloop.workloads.ledger import (
     round_at,
     when_visited,
 )
-from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import trip_of
-from guestloop.workloads.oracles import Layout
 from guestloop.workloads.stamps import PAGE
 from guestloop.workloads.turns import Mark, parse_mark
 
@@ -285,13 +279,15 @@ def test_a_ping_pong_leaves_a_load_what_it_is(load: str, mib: int, pace_us: int)
 
 
 @pytest.mark.parametrize(
-    ("round_s", "ring", "event"),
-    [(0.3, 0, "dirty_log_syncs"), (0.0, 0, "dirty_pages"), (0.3, 1024, "dirty_ring_resets")],
+    ("load", "way", "event"),
+    [
+        ("sweep", "precopy", "dirty_log_syncs"),
+        ("linger", "precopy", "dirty_pages"),
+        ("sweep", "dirty-ring", "dirty_ring_resets"),
+        ("linger", "dirty-ring", "dirty_ring_resets"),
+    ],
 )
-def test_what_flushes_are_counted_per(tmp_path: Path, round_s: float, ring: int, event: str) -> None:
+def test_what_flushes_are_counted_per(load: str, way: str, event: str) -> None:
     """Syncs of the log that find nothing, as most do when rounds are not held, ask for no flush."""
-    l1 = SimpleNamespace(call=lambda *_, **__: {})
-    source = cast(L2, SimpleNamespace(l1=l1, spec=SimpleNamespace(dirty_ring=ring)))
-    this = Measuring(Cell("migration", Mmu.TDP, {}, ()), "unpatched", 1, tmp_path)
-    Hop(this, source, Layout(0, 1, 1, 1), ()).dirty_rounds(round_s, 4, may_end=not round_s)
-    assert this.event == event
+    variant = {"load": load, "way": way, "pages": "4k", "vcpus": "2"}
+    assert trip_of(Cell("migration", Mmu.TDP, variant, ())).event == event

@@ -58,8 +58,6 @@ class Hop:
         self._stopped_at: Entry | None = None
         self._rounds: dict[str, float] = {}
         self._round_s = 0.0
-        this.event = RING_EVENT if source.spec.dirty_ring else LOG_EVENT
-        this.judged = JUDGED
 
     @property
     def destination(self) -> L2:
@@ -97,8 +95,6 @@ class Hop:
         ``may_end``: the load cannot be held; what was seen of it is proof enough or makes the round invalid.
         """
         self._round_s = round_s
-        if not round_s and not self.source.spec.dirty_ring:
-            self._this.event = PAGE_EVENT
         least = LEAST_BYTES_PER_S_WITH_RING if self.source.spec.dirty_ring else LEAST_BYTES_PER_S
         self.l1.call("migration.begin", round_s=round_s, least_bytes_per_s=least)
         self.wait(["pre-switchover"] if may_end else [], ROUNDS_S, rounds=rounds)

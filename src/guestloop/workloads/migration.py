@@ -18,7 +18,7 @@ from guestloop.lab.client import L1, L2
 from guestloop.records import Cell
 from guestloop.vm.argv import Backing, Incoming, L2Spec
 from guestloop.workloads import oracles
-from guestloop.workloads.hop import Hop
+from guestloop.workloads.hop import JUDGED, LOG_EVENT, PAGE_EVENT, RING_EVENT, Hop
 from guestloop.workloads.measuring import Lacking, Measuring
 
 CHECK_S = 60.0
@@ -84,6 +84,13 @@ class Trip:
     held_rounds: int = 4
     ram_directory: str = ""
 
+    @property
+    def event(self) -> str:
+        """What flushes are counted per."""
+        if self.way is Way.RING:
+            return RING_EVENT
+        return LOG_EVENT if self.round_s else PAGE_EVENT
+
     def guest(self, name: str, incoming: Incoming = Incoming.NO) -> L2Spec:
         """The L2 at one end of a hop."""
         return L2Spec(
@@ -117,6 +124,7 @@ def trip_of(cell: Cell) -> Trip:
 
 def run(this: Measuring, l1: L1, trip: Trip) -> None:
     """Load, migrate as often as the way asks for, judge: fills in the round."""
+    this.event, this.judged = trip.event, JUDGED
     with ExitStack() as stack:
         if trip.pages is Pages.HUGE:
             stack.enter_context(huge_pages(l1, (trip.hops + 1) * trip.ram_mib // HUGE_PAGE_MIB))
