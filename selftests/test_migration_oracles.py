@@ -16,10 +16,10 @@ from guestloop.config import Mmu
 from guestloop.errors import GuestError
 from guestloop.lab.client import L2
 from guestloop.records import Cell, Correctness, Outcome
-from guestloop.workloads.explained import Area
-from guestloop.workloads.ledger import Entry
 from guestloop.workloads.measuring import Measuring
-from guestloop.workloads.oracles import (
+from guestloop.workloads.migration.explained import Area
+from guestloop.workloads.migration.ledger import Entry
+from guestloop.workloads.migration.oracles import (
     Difference,
     Told,
     check_stamps,
@@ -28,7 +28,7 @@ from guestloop.workloads.oracles import (
     render_lost,
     rounds_of,
 )
-from guestloop.workloads.stamps import PAGE, visit_order
+from guestloop.workloads.migration.stamps import PAGE, visit_order
 
 
 class World:

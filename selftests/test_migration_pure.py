@@ -12,9 +12,9 @@ from guestloop.config import Mmu
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.errors import GuestError, LabError
 from guestloop.records import Cell, Phase
-from guestloop.workloads import turns
-from guestloop.workloads.explained import Area, areas_of, cause_of
-from guestloop.workloads.ledger import (
+from guestloop.workloads.migration import trip_of, turns
+from guestloop.workloads.migration.explained import Area, areas_of, cause_of
+from guestloop.workloads.migration.ledger import (
     Entry,
     idle_vcpus,
     lost_visits,
@@ -23,9 +23,8 @@ from guestloop.workloads.ledger import (
     round_at,
     when_visited,
 )
-from guestloop.workloads.migration import trip_of
-from guestloop.workloads.stamps import PAGE
-from guestloop.workloads.turns import Mark, parse_mark
+from guestloop.workloads.migration.stamps import PAGE
+from guestloop.workloads.migration.turns import Mark, parse_mark
 
 # --- ledger ----------------------------------------------------------------------------------------
 

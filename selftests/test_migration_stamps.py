@@ -10,9 +10,9 @@ import pytest
 import test_images_payload
 from test_images_payload import Payload, flip_byte, values
 
-from guestloop.workloads.ledger import Entry, parse_entry
-from guestloop.workloads.oracles import Difference, Told, rounds_of
-from guestloop.workloads.stamps import (
+from guestloop.workloads.migration.ledger import Entry, parse_entry
+from guestloop.workloads.migration.oracles import Difference, Told, rounds_of
+from guestloop.workloads.migration.stamps import (
     MASK,
     PAGE,
     WORDS,

@@ -6,13 +6,14 @@ round files and nothing else, so a verdict can be recomputed without a guest.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from guestloop.config import Mmu
 from guestloop.errors import LabError
@@ -77,7 +78,8 @@ class Round:
     counters summed over vCPUs), ``paths`` are flush requests by named call path. ``judged`` names
     the paths that the workload is about, ``incidental`` those whose requests come from what the test itself
     does to set the scene, and decide nothing. ``boot`` counts the boots of this kernel's L1 in this run,
-    ``seconds`` is wall time. ``facts`` hold what was read back (module parameters, releases).
+    ``seconds`` is wall time from L1 being there (its boot left out) to the judgement. ``facts`` hold what
+    was read back (module parameters, releases).
     """
 
     cell: Cell
@@ -112,21 +114,45 @@ def write_round(out: Path, record: Round) -> Path:
 
 
 def write_json(path: Path, data: object, *, replace: bool = False) -> None:
-    """Write a JSON file whole or not at all. Raises FileExistsError unless ``replace``."""
+    """Write a JSON file whole or not at all, also if killed. Raises FileExistsError unless ``replace``."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(data, indent=1) + "\n"
+    if replace or not _write_nameless(path, text):
+        _write_beside(path, text, replace=replace)
+
+
+def _write_nameless(path: Path, text: str) -> bool:
+    """Write a new file that has no name until it is whole; False where the file system cannot (NFS)."""
+    try:
+        handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):
+            return False
+        raise
+    with os.fdopen(handle, "w") as file:
+        _write_through(file, text)
+        # Any src_dir_fd makes this linkat() with AT_SYMLINK_FOLLOW, as open(2) has it for O_TMPFILE.
+        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle)
+    return True
+
+
+def _write_beside(path: Path, text: str, *, replace: bool) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w") as file:
-            json.dump(data, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+            _write_through(file, text)
         if replace:
             partial.replace(path)
         else:
             os.link(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _write_through(file: TextIO, text: str) -> None:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def read_json(path: Path, parse: Callable[[Any], T]) -> T:

@@ -73,7 +73,8 @@ class GuestTest(Test):  # type: ignore[misc]
         connection = connect()
         self._stack.callback(connection.close)
         fresh = str(self.params.get("fresh_boot", default="no")) == "yes"
-        self.l1 = self.this.l1 = L1(connection, self.this.kernel, fresh=fresh)
+        self.l1 = L1(connection, self.this.kernel, fresh=fresh)
+        self.this.use(self.l1)
         self.l1.set_mmu(self.this.cell.mmu)
 
     def start_guest(self, spec: L2Spec) -> L2:

@@ -96,6 +96,10 @@ class Measuring:
     outcome: Outcome = Outcome.MEASURED
     started: float = field(default_factory=time.monotonic)
 
+    def use(self, l1: L1) -> None:
+        """Measure in this L1: the time of the round begins, as its boot is not of the cell."""
+        self.l1, self.started = l1, time.monotonic()
+
     @contextmanager
     def counting(self, l2: L2, phase: str) -> Iterator[None]:
         """Count while the body runs: KVM's counters, flushes by path, events, and L1's swapping."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from guestloop import counters
 from guestloop.lab.client import L2
-from guestloop.workloads import oracles, turns
-from guestloop.workloads.explained import Area
-from guestloop.workloads.ledger import Entry, idle_vcpus, lost_visits, parse_ledger
 from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.migration import oracles, turns
+from guestloop.workloads.migration.explained import Area
+from guestloop.workloads.migration.ledger import Entry, idle_vcpus, lost_visits, parse_ledger
 
 # Held: so little may be left to be sent with the guest stopped that its load keeps the migration going. (With
 # a limit of 0 QEMU would not look for dirty pages again: migration/ram.c, ram_save_pending.)

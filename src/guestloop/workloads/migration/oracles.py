@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from guestloop.errors import GuestError
 from guestloop.lab.client import L2
-from guestloop.workloads.explained import Area, areas_of, cause_of
-from guestloop.workloads.ledger import Entry, round_at, when_visited
 from guestloop.workloads.measuring import Measuring
-from guestloop.workloads.stamps import Layout, describe, own_words, page_of, visit_order
+from guestloop.workloads.migration.explained import Area, areas_of, cause_of
+from guestloop.workloads.migration.ledger import Entry, round_at, when_visited
+from guestloop.workloads.migration.stamps import Layout, describe, own_words, page_of, visit_order
 
 __all__ = ["Layout", "check_stamps", "compare_ram", "read_areas"]
 

@@ -1,0 +1,11 @@
+"""Migrate an L2 while it dirties its memory; not a page may be lost, and every flush is accounted for.
+
+Judged by two oracles: with the source stopped and the destination not yet started, both RAM files are
+compared byte by byte; and what each vCPU had done, told through the guest's port, is compared with what
+the destination holds, whose payload checks every stamp. See docs/method-migration.md.
+"""
+
+from guestloop.workloads.migration.round import run
+from guestloop.workloads.migration.trip import AXES, Load, Trip, Way, trip_of
+
+__all__ = ["AXES", "Load", "Trip", "Way", "run", "trip_of"]

@@ -1,0 +1,107 @@
+"""The cells of migration: what is loaded, how it is migrated, and the figures of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from guestloop.records import Cell
+from guestloop.vm.argv import Backing, Incoming, L2Spec
+from guestloop.workloads.migration.hop import LOG_EVENT, PAGE_EVENT, RING_EVENT
+
+# Each is a chance that pages are write-protected and sent while the vCPU goes on writing to them.
+LINGERING_ROUNDS = 100
+
+
+class Load(StrEnum):
+    """What the vCPUs do; the payload in L2 knows them by these names."""
+
+    SWEEP = "sweep"
+    HOT = "hot"
+    ONCE = "once"
+    CHAIN = "chain"
+    MIX = "mix"
+    LINGER = "linger"
+
+
+class Way(StrEnum):
+    """How the guest is migrated."""
+
+    PRECOPY = "precopy"
+    RING = "dirty-ring"
+    MULTIFD = "multifd"
+    POSTCOPY = "postcopy"
+    CANCEL = "cancel-retry"
+    PING_PONG = "ping-pong"
+
+
+class Pages(StrEnum):
+    """What backs the guest's RAM."""
+
+    SMALL = "4k"
+    HUGE = "2m"
+
+
+AXES = {"load": tuple(Load), "way": tuple(Way), "pages": tuple(Pages), "vcpus": ("2", "1", "4")}
+
+
+@dataclass(frozen=True)
+class Trip:
+    """A migration cell in figures. Sizes in MiB; ``pace_us`` is what a vCPU takes per page.
+
+    ``ram_directory`` holds the RAM of the destinations (empty: L1's own tmpfs).
+    Each dirty round but the first is made to take ``round_s`` (0: as fast as it goes). A paced load
+    is over its pages about once in the time of a migration, so that a write that got lost is not soon
+    written again.
+    """
+
+    load: Load
+    way: Way
+    pages: Pages
+    vcpus: int
+    mib: int = 16
+    round_s: float = 0.3
+    ram_mib: int = 64
+    pace_us: int = 0
+    window: int = 256
+    hops: int = 1
+    ring_entries: int = 1024
+    held_rounds: int = 4
+    ram_directory: str = ""
+
+    @property
+    def event(self) -> str:
+        """What flushes are counted per."""
+        if self.way is Way.RING:
+            return RING_EVENT
+        return LOG_EVENT if self.round_s else PAGE_EVENT
+
+    def guest(self, name: str, incoming: Incoming = Incoming.NO) -> L2Spec:
+        """The L2 at one end of a hop."""
+        return L2Spec(
+            name,
+            memory_mib=self.ram_mib,
+            vcpus=self.vcpus,
+            backing=Backing.HUGE_FILE if self.pages is Pages.HUGE else Backing.FILE,
+            incoming=incoming,
+            dirty_ring=self.ring_entries if self.way is Way.RING else 0,
+            ram_directory="" if incoming is Incoming.NO else self.ram_directory,
+        )
+
+
+def trip_of(cell: Cell) -> Trip:
+    """The figures of a cell."""
+    variant = cell.variant
+    trip = Trip(Load(variant["load"]), Way(variant["way"]), Pages(variant["pages"]), int(variant["vcpus"]))
+    if trip.load in (Load.SWEEP, Load.CHAIN, Load.MIX):
+        trip = replace(trip, pace_us=500)
+    if trip.load is Load.ONCE:  # must not be through with its pages before the dirty rounds are
+        trip = replace(trip, pace_us=2000)
+    if trip.load is Load.LINGER:
+        trip = replace(trip, round_s=0.0, held_rounds=LINGERING_ROUNDS)
+    if trip.load is Load.HOT:
+        trip = replace(trip, mib=4)
+    if trip.way is Way.PING_PONG:  # three hops in the time of a round: a smaller and calmer guest
+        pace_us = max(trip.pace_us, 1000) if trip.pace_us else 0
+        trip = replace(trip, hops=3, mib=min(trip.mib, 8), ram_mib=56, pace_us=pace_us)
+    return trip
