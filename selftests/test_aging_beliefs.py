@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guestloop.compare.cells import render_rates
-from guestloop.config import Mmu
 from guestloop.errors import GuestError
-from guestloop.records import Cell, Outcome, Round
 from guestloop.workloads.beliefs import (
     Belief,
     Share,
@@ -72,14 +69,3 @@ def test_frames_of_the_payload() -> None:
     assert parse_frames(lines) == lines[1:3]
     with pytest.raises(GuestError, match="no page frames"):
         parse_frames(["where pages=0"])
-
-
-def test_rates_stand_beside_the_verdict() -> None:
-    def item(**events: int) -> Round:
-        cell = Cell("aging", Mmu.TDP, {"driver": "reclaim"})
-        return Round(cell, "x", 1, 1, Outcome.MEASURED, events=events)
-
-    before = [item(touched=1000, false_idle=1, untouched=500, false_young=0)]
-    after = [item(touched=500, false_idle=2, untouched=0, false_young=0) for _ in range(2)]
-    assert render_rates(before, after) == "false idle 0.1 % -> 0.4 %, false young 0.0 % -> -"
-    assert render_rates([item(page_ready=3)], []) == ""

@@ -24,6 +24,7 @@ from guestloop.report.verdict_json import validate
 GOLDEN = Path(__file__).parent / "data" / "report.txt"
 A, B = "unpatched", "patched"
 SHARED, OWN = {"load": "read-shared"}, {"load": "read-own"}
+FAULTS = {"pf_fixed": 5160, "pf_spurious": 12, "halt_exits": 7000}
 REACH = Reach((Mmu.DIRECT, Mmu.SHADOW), "the TDP MMU does not call mmu_spte_update()")
 
 # cell -> (flushes on async_page_ready per round) on both kernels; events are the same everywhere
@@ -75,7 +76,7 @@ def make_round(name: str, kernel: str, number: int) -> Round:
         correctness=Correctness.FAIL if bad else Correctness.PASS,
         event="page_ready",
         events={"page_ready": 2580, "pages_swapped_in": 4000},
-        counters={FLUSH_REQUESTS: sum(paths.values()), "remote_tlb_flush": 12},
+        counters={FLUSH_REQUESTS: sum(paths.values()), "remote_tlb_flush": 12, **FAULTS},
         phases={"storm": Phase(15.0, {FLUSH_REQUESTS: 5}, {"sync": 3})},
         paths=paths,
         judged=("async_page_ready",),

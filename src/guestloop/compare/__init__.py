@@ -1,12 +1,14 @@
 """From rounds to a verdict (pure): ``compare(plan, rounds)``.
 
-``judge`` decides about two samples, ``cells`` about a cell, ``verdict`` about the run.
+``judge`` decides about two samples, ``cells`` about a cell, ``verdict`` about the run; ``rates`` tells what
+decides nothing.
 """
 
 from __future__ import annotations
 
 from guestloop.compare.cells import CellVerdict, PathFigure, Status
 from guestloop.compare.judge import Change, Judgement, Sample, judge
+from guestloop.compare.rates import Rate
 from guestloop.compare.verdict import Overall, Verdict, compare
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Judgement",
     "Overall",
     "PathFigure",
+    "Rate",
     "Sample",
     "Status",
     "Verdict",

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from guestloop.compare.judge import GROSS, JUDGED, Change, Judgement, Sample, judge
+from guestloop.compare.rates import Rate, rates_of
 from guestloop.counters import FLUSH_REQUESTS, inconsistency
 from guestloop.plan import Plan, PlannedKernel
 from guestloop.records import Cell, Correctness, Outcome, Round
-
-SHARES = (("false idle", "false_idle", "touched"), ("false young", "false_young", "untouched"))
-"""Events that only mean something as a share of another: name, part, whole (workloads/aging.py)."""
 
 
 class Status(StrEnum):
@@ -62,8 +60,8 @@ class CellVerdict:
     """What the rounds of one cell say.
 
     ``decisive`` is the path that ``comparison`` in verdict.json describes: the one that made the
-    status, else the busiest judged one. ``total`` counts all flush requests. ``decisive``, ``total`` and
-    ``paths`` are empty when the cell was not measured on both kernels.
+    status, else the busiest judged one. ``total`` counts all flush requests. ``decisive``, ``total``,
+    ``paths`` and ``rates`` are empty when the cell was not measured on both kernels.
     """
 
     cell: Cell
@@ -75,6 +73,7 @@ class CellVerdict:
     decisive: PathFigure | None = None
     total: Judgement | None = None
     paths: tuple[PathFigure, ...] = ()
+    rates: tuple[Rate, ...] = ()
 
     @property
     def metric(self) -> str:
@@ -99,17 +98,17 @@ def judge_cell(plan: Plan, cell: Cell, rounds: Sequence[Round]) -> CellVerdict:
     figures = _figures(by_kernel[reference], by_kernel[tested])
     decisive, change = _decide(figures)
     status, reason = wrong or _explain(decisive, change, _reach_of(plan, cell))
-    rates = render_rates(by_kernel[reference], by_kernel[tested])
     return CellVerdict(
         cell,
         status,
-        f"{reason}; {rates}" if rates else reason,
+        reason,
         correctness,
         tuple(rounds),
         event=rounds[0].event,
         decisive=decisive,
         total=_total(by_kernel[reference], by_kernel[tested]),
         paths=figures,
+        rates=rates_of(by_kernel[reference], by_kernel[tested]),
     )
 
 
@@ -173,20 +172,6 @@ def _round_problem(item: Round) -> str:
     if item.correctness is Correctness.NOT_RUN:
         return "the contents of memory were not checked"
     return inconsistency(item.paths, item.counters[FLUSH_REQUESTS])
-
-
-def render_rates(reference: Sequence[Round], tested: Sequence[Round]) -> str:
-    """Shares that rounds count beside flushes: ``false idle 0.1 % -> 0.4 %``; empty when there are none."""
-
-    def share(rounds: Sequence[Round], part: str, whole: str) -> str:
-        parts, all_of = (sum(item.events.get(name, 0) for item in rounds) for name in (part, whole))
-        return f"{100 * parts / all_of:.1f} %" if all_of else "-"
-
-    return ", ".join(
-        f"{name} {share(reference, part, whole)} -> {share(tested, part, whole)}"
-        for name, part, whole in SHARES
-        if any(whole in item.events for item in (*reference, *tested))
-    )
 
 
 def _figures(reference: Sequence[Round], tested: Sequence[Round]) -> tuple[PathFigure, ...]:

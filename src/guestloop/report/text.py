@@ -75,7 +75,10 @@ def _cell_lines(plan: Plan, cell: CellVerdict, colour: bool) -> list[str]:
             lines.append(
                 _row(f"  {'*' if item.judged else ' '} {item.path}", "", "", *_figures(item.figures))
             )
-    return lines + (_fit(cell.reason, "    ") if cell.reason else [])
+    shares = ", ".join(rate.render() for rate in cell.rates if rate.share)
+    rates = ", ".join(rate.render() for rate in cell.rates if not rate.share)
+    said = [cell.reason, shares, f"per event: {rates}" if rates else ""]
+    return lines + [line for text in said if text for line in _fit(text, "    ")]
 
 
 def _row(name: str, *cells: str) -> str:

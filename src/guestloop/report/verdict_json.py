@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from guestloop.compare import CellVerdict, Judgement, PathFigure, Verdict
+from guestloop.compare import CellVerdict, Judgement, PathFigure, Rate, Verdict
 from guestloop.config import REPOSITORY
 from guestloop.errors import LabError
 from guestloop.plan import Plan, PlannedKernel
@@ -94,6 +95,7 @@ def _cell(plan: Plan, cell: CellVerdict) -> dict[str, Any]:
             {"metric": cell.metric, **_figures(plan, cell.decisive.figures)} if cell.decisive else None
         ),
         "paths": {item.path: _path(plan, item) for item in cell.paths},
+        "rates": [_rate(plan, item) for item in cell.rates],
         "evidence": list(cell.evidence),
     }
 
@@ -110,10 +112,17 @@ def _path(plan: Plan, item: PathFigure) -> dict[str, Any]:
     return {**said, **_figures(plan, item.figures)}
 
 
+def _rate(plan: Plan, item: Rate) -> dict[str, Any]:
+    return {"name": item.name, "per": item.per, "share": item.share, "values": _by_kernel(plan, item.values)}
+
+
+def _by_kernel(plan: Plan, values: Iterable[float | None]) -> dict[str, float | None]:
+    return dict(zip((kernel.name for kernel in plan.kernels), values, strict=True))
+
+
 def _figures(plan: Plan, figures: Judgement) -> dict[str, Any]:
-    names = (kernel.name for kernel in plan.kernels)
     return {
-        "per_event": dict(zip(names, figures.per_event, strict=True)),
+        "per_event": _by_kernel(plan, figures.per_event),
         "p_value": figures.p_value,
         "ratio": figures.ratio,
         "ci": list(figures.ci),
