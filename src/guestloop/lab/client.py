@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from guestloop.errors import GuestError, LabError
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 from guestloop.wait import wait_for
+
+logger = logging.getLogger("guestloop.lab")  # ends up in the test's debug.log
 
 L2_START_DEADLINE_S = 120.0
 LAB_GRACE_S = 30.0  # added to the agent's own time limit, so that the inner one speaks first
@@ -40,7 +44,8 @@ class Connection:
         self._reader = self._socket.makefile("rb")
 
     def request(self, request: Mapping[str, Any], timeout_s: float) -> Any:
-        """Send one request and give its result."""
+        """Send one request and give its result; what was asked, and how long it took, is logged."""
+        started = time.monotonic()
         with self._lock:
             self._socket.settimeout(timeout_s)
             try:
@@ -48,6 +53,7 @@ class Connection:
                 line = self._reader.readline()
             except OSError as error:
                 raise LabError(f"the lab process did not answer {request.get('op')}: {error}") from error
+        logger.debug("%s: %.2f s", _told(request), time.monotonic() - started)
         if not line:
             raise LabError("the lab process is gone")
         answer = json.loads(line)
@@ -58,6 +64,18 @@ class Connection:
     def close(self) -> None:
         self._reader.close()
         self._socket.close()
+
+
+def _told(request: Mapping[str, Any]) -> str:
+    """A request in short: ``unpatched guests.command l2 stop``."""
+    params = request.get("params", {})
+    words = [
+        request.get("kernel"),
+        request.get("method", request.get("op")),
+        params.get("name"),
+        params.get("line"),
+    ]
+    return " ".join(word for word in words if word)
 
 
 def connect() -> Connection:
