@@ -265,7 +265,8 @@ def test_cgroup_of_a_guest(tmp_path: Path) -> None:
     (tmp_path / "cgroup.subtree_control").write_text("")
     (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
     group = Cgroup("storm", tmp_path)
-    files = tmp_path / "l2-storm"
+    assert group.name.startswith("l2-storm.")
+    files = tmp_path / group.name
     group.add(77)
     assert (files / "cgroup.procs").read_text() == "77"
     (files / "memory.stat").write_text("anon 4096\nswapcached 8192\n")
@@ -275,6 +276,13 @@ def test_cgroup_of_a_guest(tmp_path: Path) -> None:
     (files / "memory.stat").write_text("anon 4096\n")
     with pytest.raises(GuestError, match="no 'swapcached'"):
         group.swap_cached()
+
+
+def test_a_cgroup_is_not_taken_for_one_that_was_removed(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("memory\n")
+    first = Cgroup("storm", tmp_path)
+    first.remove()
+    assert Cgroup("storm", tmp_path).name != first.name
 
 
 def test_what_a_kernel_lacks(tmp_path: Path) -> None:
@@ -288,7 +296,7 @@ def test_what_a_kernel_lacks(tmp_path: Path) -> None:
     group = Cgroup("storm", tmp_path)  # guests run without one
     group.add(77)
     group.remove()
-    assert not (tmp_path / "l2-storm").exists()
+    assert not list(tmp_path.glob("l2-*"))
 
 
 # --- counters --------------------------------------------------------------------------------------

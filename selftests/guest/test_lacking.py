@@ -56,7 +56,7 @@ def test_an_l2_that_the_oom_killer_takes_is_no_finding(machine: Machine) -> None
     """Without swap its memory has nowhere to go."""
     run(machine, "busybox swapoff -a; true")
     start(machine, "oom")
-    run(machine, "echo 48M > /sys/fs/cgroup/l2-oom/memory.max")
+    run(machine, "echo 48M | busybox tee /sys/fs/cgroup/l2-oom.*/memory.max")
     with pytest.raises(GuestError, match="killed by signal 9") as raised:
         load(machine, "oom")
     assert not CRASH.search(str(raised.value))

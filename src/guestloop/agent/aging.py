@@ -76,7 +76,7 @@ class Aging:
         base = -(-ram.start // (2 * MIB)) * (2 * MIB)
         found = pages.parse_frames(frames)
         runs = tuple(Run(base + frame * PAGE, count) for frame, count in found)
-        region = Region(guest.process.pid, f"/l2-{name}", runs)
+        region = Region(guest.process.pid, f"/{guest.cgroup.name}", runs)
         prove_addresses(region, gva)
         self._regions[name] = region
         return {"pages": len(region.addresses), "runs": len(runs)}

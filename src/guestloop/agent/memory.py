@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import time
 from dataclasses import dataclass
@@ -101,14 +102,19 @@ class Cgroup:
     """A memory cgroup (v2) of one guest, so that reclaim can be aimed at it alone.
 
     In an L1 without memory cgroups guests run all the same, but nothing can be asked of this.
+    Each has a name of its own: one that was removed lives on while any of its pages do, and MGLRU's debugfs
+    file goes on to list it by its name (mm/vmscan.c: lru_gen_seq_show).
     """
 
+    _numbers = itertools.count(1)
+
     def __init__(self, name: str, root: Path = CGROUPS) -> None:
-        self._path = root / f"l2-{name}"
+        self.name = f"l2-{name}.{next(self._numbers)}"
+        self._path = root / self.name
         self._real = have_memory_cgroups(root)
         if self._real:
             (root / "cgroup.subtree_control").write_text("+memory")
-            self._path.mkdir(exist_ok=True)
+            self._path.mkdir()
 
     def add(self, pid: int) -> None:
         """Put a process in; what it has allocated before stays charged elsewhere."""
