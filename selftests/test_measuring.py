@@ -62,7 +62,7 @@ class World:
         self.flushes, self.ready, self.swapped, self.dropped = 10, 100, 1000, 0
         self.paths = {"async_page_ready": 10}
         self.bad_reads = self.bad_pages = 0
-        self.stands_still = self.silent = False
+        self.stands_still = self.silent = self.deaf = False
         self.reads, self.reads_go_on = 77, 0
         self.commands: list[str] = []
 
@@ -88,6 +88,8 @@ class World:
 
     def command(self, line: str, until: str, timeout_s: float = 60.0) -> list[str]:
         self.commands.append(line.split(maxsplit=1)[0])
+        if self.deaf and line.startswith("start"):
+            raise GuestError(f"L2 storm: waited {timeout_s:g} s for {until!r}")
         return ["bad page=7", f"{until} pages=1024 bad={self.bad_pages}"]
 
     def listen_for(self, verb: str, timeout_s: float) -> dict[str, str]:
@@ -292,6 +294,14 @@ def test_a_vcpu_that_waits_for_ever_is_a_finding(
     asyncpf.run(this, l2(world), asyncpf.Storm())
     record = this.finish()
     assert record.correctness is Correctness.FAIL and record.reason.startswith(reason)
+
+
+def test_a_guest_that_does_not_come_back_is_a_finding(this: Measuring, world: World) -> None:
+    world.deaf = True
+    asyncpf.run(this, l2(world), asyncpf.Storm())
+    record = this.finish()
+    assert record.correctness is Correctness.FAIL
+    assert record.reason.startswith("L2 does not answer in 60 s: it waits for a page")
 
 
 def test_a_load_that_is_only_slow_is_no_finding(

@@ -25,7 +25,7 @@ JUDGED = ("async_page_ready",)
 # look at, which has nothing to do with the events. Cells of aging judge this path.
 INCIDENTAL = ("clear_flush_young",)
 LEAST_EVENTS = 500
-PAGE_OUT_S, LAP_S, LONGEST_LAP_S = 20.0, 12.0, 72.0
+PAGE_OUT_S, START_S, LAP_S, LONGEST_LAP_S = 20.0, 60.0, 12.0, 72.0
 STALL_S = 4.0  # the payload tells its progress each second
 # Reads of L1's swap disk per second: a page takes some milliseconds to come, whatever L0's disk is.
 THROTTLED_READS = 250
@@ -164,7 +164,9 @@ def _page_out(l2: L2, storm: Storm) -> None:
 
 def _lap(l2: L2, storm: Storm, tally: Tally) -> None:
     """Each vCPU goes once over its pages. Who does not come to the end is found by a deadline."""
-    l2.command("start laps=1", until="running")
+    if silence := _begin(l2):
+        tally.stuck.append(silence)
+        return
     if storm.way is Way.DIRTY_LOG:
         tally.dirty_rounds += _dirty_rounds(l2)
     deadline = Deadline(LONGEST_LAP_S)
@@ -179,6 +181,17 @@ def _lap(l2: L2, storm: Storm, tally: Tally) -> None:
                 continue  # slow, but it goes on: not a fault of the kernel
             tally.stuck.append(stall)
         return
+
+
+def _begin(l2: L2) -> str:
+    """Start a lap; why it does not start, when the guest that was just paged out does not answer any more."""
+    try:
+        l2.command("start laps=1", until="running", timeout_s=START_S)
+    except GuestloopError as error:
+        if "waited" not in str(error):
+            raise
+        return f"L2 does not answer in {START_S:g} s: it waits for a page that never became ready"
+    return ""
 
 
 def _dirty_rounds(l2: L2) -> int:
