@@ -80,15 +80,15 @@ def rounds_of(marks: Sequence[Mark]) -> dict[str, float]:
 
 
 def redirtied(marks: Sequence[Mark]) -> list[int]:
-    """Pages found dirty again at the beginning of each dirty round after the first.
+    """Pages found dirty again in each dirty round after the first whose end was seen.
 
     Some may have been sent already when the mark was taken, so it is the larger of what was left then and
-    what was sent until the next.
+    what was sent until the next. A round that was given up as it began, by a cancel, tells nothing.
     """
     seen = [mark for mark in marks if mark.label.startswith(ROUND)]
-    later = [*seen[1:], next((mark for mark in reversed(marks) if mark.sent), seen[-1])] if seen else []
-    pairs = list(zip(seen, later, strict=True))[1:]
-    return [max(early.left, late.sent - early.sent) for early, late in pairs]
+    last = [mark for mark in marks if mark.sent][-1:]
+    pairs = list(zip(seen, [*seen[1:], *last], strict=False))[1:]
+    return [max(early.left, late.sent - early.sent) for early, late in pairs if late is not early]
 
 
 def sent_again(marks: Sequence[Mark]) -> int:
