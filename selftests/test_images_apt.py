@@ -9,7 +9,7 @@ from guestloop.images.apt import Source, find_release
 
 OS_RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12"\nID=debian\nVERSION_CODENAME=bookworm\n'
 # Hosts that exist nowhere (RFC 2606).
-MIRROR, OFF, THIRD = "one.example", "two.example", "three.example"
+MIRROR, OFF, THIRD = (f"http://{name}.example" for name in ("one", "two", "three"))
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -24,51 +24,49 @@ def machine(root: Path, files: dict[str, str], os_release: str = OS_RELEASE) -> 
 def test_one_line_format(tmp_path: Path) -> None:
     text = (
         "# a comment\n"
-        f"deb [arch=amd64 signed-by={KEYRING}] http://{MIRROR}/debian bookworm main contrib # why\n"
-        f"deb http://{MIRROR}/debian-security bookworm-security main\n"
-        f"deb-src http://{MIRROR}/debian bookworm main\n"
+        f"deb [arch=amd64 signed-by={KEYRING}] {MIRROR}/debian bookworm main contrib # why\n"
+        f"deb {MIRROR}/debian-security bookworm-security main\n"
+        f"deb-src {MIRROR}/debian bookworm main\n"
     )
     release = find_release(machine(tmp_path, {"etc/apt/sources.list": text}))
     assert release.codename == "bookworm"
     assert release.sources == (
-        Source((f"http://{MIRROR}/debian",), ("bookworm",), ("main",), KEYRING),
-        Source((f"http://{MIRROR}/debian-security",), ("bookworm-security",), ("main",)),
+        Source((f"{MIRROR}/debian",), ("bookworm",), ("main",), KEYRING),
+        Source((f"{MIRROR}/debian-security",), ("bookworm-security",), ("main",)),
     )
 
 
 def test_paragraph_format(tmp_path: Path) -> None:
     text = (
-        f"# from the installer\nTypes: deb deb-src\nURIs: http://{MIRROR}/debian\n"
+        f"# from the installer\nTypes: deb deb-src\nURIs: {MIRROR}/debian\n"
         "# in between\nSuites: bookworm bookworm-updates bookworm-backports\nComponents: main\n"
         f"Signed-By:\n {KEYRING}\n"
-        f"\n\nTypes: deb\nEnabled: no\nURIs: http://{OFF}/debian\nSuites: bookworm\nComponents: main\n"
+        f"\n\nTypes: deb\nEnabled: no\nURIs: {OFF}/debian\nSuites: bookworm\nComponents: main\n"
     )
     release = find_release(machine(tmp_path, {"etc/apt/sources.list.d/debian.sources": text}))
     (source,) = release.sources
-    assert source == Source(
-        (f"http://{MIRROR}/debian",), ("bookworm", "bookworm-updates"), ("main",), KEYRING
-    )
+    assert source == Source((f"{MIRROR}/debian",), ("bookworm", "bookworm-updates"), ("main",), KEYRING)
     assert OFF not in release.render()
 
 
 @pytest.mark.parametrize(
     "foreign",
     [
-        f"deb http://{THIRD}/apt cloud-bookworm main",
-        f"deb http://{THIRD}/linux/debian bookworm stable",
-        f"deb [signed-by=/usr/share/keyrings/vendor.gpg] http://{THIRD}/debian/12/prod bookworm main",
-        f"deb http://{THIRD}/packages bookworm main",
+        f"deb {THIRD}/apt cloud-bookworm main",
+        f"deb {THIRD}/linux/debian bookworm stable",
+        f"deb [signed-by=/usr/share/keyrings/vendor.gpg] {THIRD}/debian/12/prod bookworm main",
+        f"deb {THIRD}/packages bookworm main",
         "deb cdrom:[Debian]/debian bookworm main",
-        f"deb http://{MIRROR}/debian trixie main",
+        f"deb {MIRROR}/debian trixie main",
     ],
 )
 def test_third_parties_are_left_out(tmp_path: Path, foreign: str) -> None:
     files = {
-        "etc/apt/sources.list": f"deb http://{MIRROR}/debian bookworm main\n",
+        "etc/apt/sources.list": f"deb {MIRROR}/debian bookworm main\n",
         "etc/apt/sources.list.d/foreign.list": foreign + "\n",
     }
     release = find_release(machine(tmp_path, files))
-    assert [source.uris for source in release.sources] == [(f"http://{MIRROR}/debian",)]
+    assert [source.uris for source in release.sources] == [(f"{MIRROR}/debian",)]
 
 
 def test_no_debian_source(tmp_path: Path) -> None:
@@ -78,7 +76,7 @@ def test_no_debian_source(tmp_path: Path) -> None:
 
 
 def test_security_alone_is_not_enough(tmp_path: Path) -> None:
-    text = f"deb http://{MIRROR}/debian-security bookworm-security main\n"
+    text = f"deb {MIRROR}/debian-security bookworm-security main\n"
     with pytest.raises(LabError):
         find_release(machine(tmp_path, {"etc/apt/sources.list": text}))
 

@@ -13,8 +13,8 @@ from guestloop.images.apt import Release, Source
 from guestloop.images.compiler import describe_program
 from guestloop.images.keys import L1Keys, obtain_keys
 
-HOST = "one.example"  # exists nowhere (RFC 2606)
-RELEASE = Release("bookworm", (Source((f"http://{HOST}/debian",), ("bookworm",), ("main",)),))
+MIRROR = "http://one.example"  # exists nowhere (RFC 2606)
+RELEASE = Release("bookworm", (Source((f"{MIRROR}/debian",), ("bookworm",), ("main",)),))
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def rates_of(reference: Sequence[Round], tested: Sequence[Round]) -> tuple[Rate,
 
 def _rate(rounds: Sequence[Round], ratio: _Ratio) -> float | None:
     """None as well where a round does not have the part: what was not read is not zero."""
-    parts = [({**item.counters, **item.events}).get(ratio.part) for item in rounds]
+    parts = [{**item.counters, **item.events}.get(ratio.part) for item in rounds]
     whole = sum(item.events.get(ratio.per, 0) for item in rounds)
     counted = [part for part in parts if part is not None]
     return sum(counted) / whole if whole and len(counted) == len(parts) else None
