@@ -73,12 +73,18 @@ class Modules:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.commands = root, list[list[str]]()
         self.stubborn: dict[str, str] = {}
+        self.expedited = root / "rcu_expedited"
+        self.expedited.write_text("0\n")
+        self.patience: list[str] = []
+        """What RCU was set to at each command."""
         monkeypatch.setattr(modules, "SYS_MODULE", root)
+        monkeypatch.setattr(modules, "RCU_EXPEDITED", self.expedited)
         monkeypatch.setattr(proc, "run", self.run)
 
     def run(self, argv: list[Any], **_options: object) -> None:
         words = [str(word) for word in argv]
         self.commands.append([Path(word).name for word in words])
+        self.patience += [self.expedited.read_text()] if self.expedited.exists() else []
         name = Path(words[1]).stem.replace("-", "_")
         if words[0] == "rmmod":
             for path in sorted((self.root / name).rglob("*"), reverse=True):
@@ -111,6 +117,18 @@ class NoTrace(Trace):
         self.log.append("disarm")
 
 
+class Failing(NoTrace):
+    """Its KVM does not go."""
+
+    def __init__(self, system: Modules) -> None:
+        super().__init__()
+        self.system = system
+
+    def disarm(self) -> None:
+        for module in ("kvm", "kvm_amd"):
+            (self.system.root / module / "refcnt").unlink()
+
+
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modules:
     (tmp_path / "sys").mkdir()
@@ -140,6 +158,22 @@ def test_load_of_another_mode_reloads(system: Modules, tmp_path: Path) -> None:
     assert kvm.load("amd", "tdp", REQUEST)["kvm.tdp_mmu"] == "1"
     assert system.commands[2:4] == [["rmmod", "kvm_amd"], ["rmmod", "kvm"]]
     assert trace.log[-2:] == ["disarm", f"arm {REQUEST}"], "a trigger would keep KVM from going"
+
+
+def test_grace_periods_are_hurried_while_kvm_is_exchanged_and_never_else(
+    system: Modules, tmp_path: Path
+) -> None:
+    Kvm(tmp_path, NoTrace()).load("amd", "tdp", REQUEST)
+    assert system.patience == ["1", "1"] and system.expedited.read_text() == "0\n"
+    with pytest.raises(AssertionError, match="File exists"):
+        Kvm(tmp_path, Failing(system)).load("amd", "direct", REQUEST)
+    assert system.expedited.read_text() == "0\n", "also when it could not be loaded"
+
+
+def test_a_kernel_without_that_switch_loads_all_the_same(system: Modules, tmp_path: Path) -> None:
+    system.expedited.unlink()
+    Kvm(tmp_path, NoTrace()).load("amd", "tdp", REQUEST)
+    assert len(system.commands) == 2 and not system.expedited.exists()
 
 
 def test_a_parameter_of_an_earlier_load_does_not_stay(system: Modules, tmp_path: Path) -> None:

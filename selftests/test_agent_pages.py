@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from array import array
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from guestloop.agent import damon, mglru, pages
-from guestloop.agent.aging import Aging, Region, prove_addresses
-from guestloop.agent.guests import Guests
+from guestloop.agent.aging import Region, prove_addresses
 from guestloop.errors import GuestError
 
 DATA = Path(__file__).parent / "data"
@@ -106,6 +105,8 @@ def test_what_damon_saw(tmp_path: Path) -> None:
         region.mkdir()
         (region / "start").write_text(f"{start}\n")
         (region / "nr_accesses").write_text(f"{seen}\n")
+    damon.finish_aggregation(root)
+    assert (root / "0/state").read_text() == "update_schemes_tried_regions"
     assert damon.read(root) == {0x2000: 5, 0x8000: 0}
 
 
@@ -125,7 +126,7 @@ def test_addresses_are_proven_by_what_is_there() -> None:
     start = -(-held.buffer_info()[0] // pages.PAGE) * pages.PAGE
     first = (start - held.buffer_info()[0]) // 8
     held[first], held[first + 512] = gva, gva + pages.PAGE
-    region = Region(os.getpid(), "/none", (pages.Run(start, 2),))
+    region = Region(os.getpid(), (pages.Run(start, 2),))
     assert region.addresses == [start, start + pages.PAGE]
     prove_addresses(region, gva)
     held[first + 512] = 1
@@ -133,35 +134,11 @@ def test_addresses_are_proven_by_what_is_there() -> None:
         prove_addresses(region, gva)
 
 
-class FakeGuests:
-    """Guests whose vCPUs are these threads."""
-
-    def __init__(self, threads: list[int]) -> None:
-        self.vcpus = threads
-
-    def get(self, _name: str) -> FakeGuests:
-        return self
-
-    def vcpu_threads(self) -> list[int]:
-        return self.vcpus
-
-
-def affinity(monkeypatch: pytest.MonkeyPatch, cpus: set[int]) -> dict[int, list[int]]:
-    """A machine with these CPUs; gives where threads were put."""
-    placed: dict[int, list[int]] = {}
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: cpus)
-    monkeypatch.setattr(os, "sched_setaffinity", placed.__setitem__)
-    return placed
-
-
-def test_each_vcpu_comes_to_another_cpu_with_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    placed = affinity(monkeypatch, {0, 3})
-    aging = Aging(cast(Guests, FakeGuests([71, 72])))
-    assert aging.move_vcpus("a", 1) == [3, 0] and placed == {71: [3], 72: [0]}
-    assert aging.move_vcpus("a", 2) == [0, 3] and placed == {71: [0], 72: [3]}
-
-
-def test_with_one_cpu_vcpus_cannot_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    affinity(monkeypatch, {0})
-    with pytest.raises(GuestError, match="this L1 has one CPU"):
-        Aging(cast(Guests, FakeGuests([71]))).move_vcpus("a", 1)
+def test_of_pages_that_age_as_one_the_first_is_looked_at() -> None:
+    runs = (pages.Run(0x40000, 3), pages.Run(0x80000, 3))
+    assert Region(1, runs, unit=2).addresses == [0x40000, 0x42000, 0x81000]
+    held = array("Q", bytes(pages.PAGE))
+    start = held.buffer_info()[0] // pages.PAGE * pages.PAGE
+    region = Region(os.getpid(), (pages.Run(start, 2),))
+    assert len(region.read_pagemap()) == 2
+    assert list(replace(region, unit=2).read_pagemap()) == list(region.read_pagemap())[:1]

@@ -79,7 +79,8 @@ def main() -> None:
         aging.generation,
         aging.evict,
         aging.damon_start,
-        aging.damon_read,
+        aging.damon_watch,
+        aging.damon_seen,
         aging.damon_stop,
     )
     migration = Migration(guests, trace)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,39 +13,57 @@ from guestloop.agent import damon, mglru, pages
 from guestloop.agent.guests import Guests
 from guestloop.agent.memory import find_ram, have_memory_cgroups, have_swap
 from guestloop.agent.pages import PAGE, Run
+from guestloop.agent.placement import moving, place
 from guestloop.errors import GuestError
 
 MIB = 1 << 20
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PIECE_PAGES = 64
+MOVES_A_SAMPLE = 4
 PROOF_PAGES = 16  # compared with their stamps to prove the way from guest frame to host page
 
 
 @dataclass(frozen=True)
 class Region:
-    """The pages of an L2's load, in the payload's order, as addresses in its QEMU."""
+    """The pages of an L2's load, in the payload's order, as addresses in its QEMU.
+
+    ``unit``: pages of 4 KiB that age as one; the first of each is looked at and stands for all.
+    """
 
     pid: int
-    cgroup: str
     runs: tuple[Run, ...]
+    unit: int = 1
 
     @property
     def addresses(self) -> list[int]:
-        return [run.start + i * PAGE for run in self.runs for i in range(run.pages)]
+        return [run.start + i * PAGE for run in self.runs for i in range(run.pages)][:: self.unit]
+
+    def read_pagemap(self) -> array[int]:
+        """The pagemap entry of each unit."""
+        return pages.read_pagemap(self.pid, self.runs)[:: self.unit]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What DAMON watches: addresses in the QEMU of an L2, every ``sample_s`` seconds."""
+
+    name: str
+    addresses: list[int]
+    sample_s: float
 
 
 class Aging:
     """Methods that L0 calls. ``name`` is always that of an L2 whose region was told by ``watch``.
 
-    Answers about pages are texts with a letter for each page: ``1``, ``0``, or ``-`` for a page that
-    was not in memory or moved.
+    Answers about pages are texts with a letter for each page (each unit, see Region): ``1``, ``0``, or
+    ``-`` for a page that was not in memory or moved.
     """
 
     def __init__(self, guests: Guests) -> None:
         self._guests = guests
         self._regions: dict[str, Region] = {}
         self._frames: dict[str, list[int]] = {}
-        self._damon: list[int] = []
+        self._watched = Watched("", [], 0.0)
 
     def lacks(self, needs: list[str]) -> str:
         """What of swap, memcg, page-idle, mglru, damon and thp L1 lacks; empty: nothing."""
@@ -64,8 +82,8 @@ class Aging:
         THP.write_text("madvise" if on else "never")
         return THP.read_text().strip()
 
-    def watch(self, name: str, ram_mib: int, frames: list[str], gva: int) -> dict[str, int]:
-        """Learn where the region of an L2 is, from the payload's ``frames`` lines.
+    def watch(self, name: str, ram_mib: int, frames: list[str], gva: int, unit: int = 1) -> dict[str, int]:
+        """Learn where the region of an L2 is, from the payload's ``frames`` lines; see Region for ``unit``.
 
         Word 0 of a page is its own address in the guest (guest-images/l2): some pages are read through
         QEMU's memory and must say so, or GuestError is raised.
@@ -76,26 +94,14 @@ class Aging:
         base = -(-ram.start // (2 * MIB)) * (2 * MIB)
         found = pages.parse_frames(frames)
         runs = tuple(Run(base + frame * PAGE, count) for frame, count in found)
-        region = Region(guest.process.pid, f"/{guest.cgroup.name}", runs)
+        region = Region(guest.process.pid, runs, unit)
         prove_addresses(region, gva)
         self._regions[name] = region
         return {"pages": len(region.addresses), "runs": len(runs)}
 
     def move_vcpus(self, name: str, turn: int) -> list[int]:
-        """Give each vCPU a CPU of L1, and another one in the next turn; gives the CPUs.
-
-        A translation that a TLB keeps from before hides an access. A vCPU that comes to another CPU finds
-        none: it gets a new ASID (svm.c: pre_svm_run), or its translations are flushed (vmx.c:
-        vmx_vcpu_load_vmcs). Raises GuestError when there is but one CPU.
-        """
-        cpus = sorted(os.sched_getaffinity(0))
-        if len(cpus) < 2:
-            raise GuestError("vCPUs cannot be moved: this L1 has one CPU")
-        threads = self._guests.get(name).vcpu_threads()
-        chosen = [cpus[(number + turn) % len(cpus)] for number in range(len(threads))]
-        for thread, cpu in zip(threads, chosen, strict=True):
-            os.sched_setaffinity(thread, [cpu])
-        return chosen
+        """Give each vCPU another CPU with each turn, where no TLB hides an access: see placement.place."""
+        return place(self._guests.get(name).vcpu_threads(), turn)
 
     def mark(self, name: str) -> float:
         """page_idle: mark every page of the region idle; gives the seconds it took."""
@@ -114,8 +120,7 @@ class Aging:
 
     def swapped(self, name: str) -> str:
         """Which pages of the region are in swap."""
-        region = self._regions[name]
-        return pages.swapped(pages.read_pagemap(region.pid, region.runs))
+        return pages.swapped(self._regions[name].read_pagemap())
 
     def flagged(self, name: str, flag: str) -> str:
         """Which pages have a flag of /proc/kpageflags: ``referenced`` or ``thp``."""
@@ -144,7 +149,7 @@ class Aging:
     def generation(self, name: str) -> dict[str, Any]:
         """MGLRU: begin a new generation; pages by generation after it, and the seconds it took."""
         started = time.monotonic()
-        anon = mglru.age(self._regions[name].cgroup)
+        anon = mglru.age(f"/{self._guests.get(name).cgroup.name}")
         return {
             "anon": {f"{number}": count for number, count in anon.items()},
             "seconds": time.monotonic() - started,
@@ -153,20 +158,31 @@ class Aging:
     def evict(self, name: str) -> float:
         """MGLRU: page out all but the two youngest generations; gives the seconds it took."""
         started = time.monotonic()
-        mglru.evict(self._regions[name].cgroup)
+        mglru.evict(f"/{self._guests.get(name).cgroup.name}")
         return time.monotonic() - started
 
-    def damon_start(self, name: str, most: int, stride: int, sample_us: int, aggregation_us: int) -> int:
-        """DAMON: watch ``most`` pages of the region, every ``stride``-th; gives their number."""
+    def damon_start(self, name: str, most: int, sample_us: int, aggregation_us: int) -> int:
+        """DAMON: watch the first ``most`` pages of the region, each for itself; gives their number."""
         region = self._regions[name]
-        self._damon = region.addresses[::stride][:most]
-        damon.start(region.pid, self._damon, sample_us, aggregation_us)
-        return len(self._damon)
+        self._watched = Watched(name, region.addresses[:most], sample_us / 1e6)
+        damon.start(region.pid, self._watched.addresses, sample_us, aggregation_us)
+        return len(self._watched.addresses)
 
-    def damon_read(self) -> dict[str, Any]:
-        """DAMON: state, and accesses to each watched page in the last aggregation (-1: not told)."""
+    def damon_watch(self, aggregations: int) -> str:
+        """DAMON: wait for the end of the aggregation that runs, so many times; gives its state.
+
+        The vCPUs move between CPUs meanwhile, several times a sample: see placement.place.
+        """
+        threads = self._guests.get(self._watched.name).vcpu_threads()
+        with moving(threads, self._watched.sample_s / MOVES_A_SAMPLE):
+            for _ in range(aggregations):
+                damon.finish_aggregation()
+        return damon.state()
+
+    def damon_seen(self) -> list[int]:
+        """DAMON: accesses to each watched page in the aggregation that ended last (-1: not told)."""
         seen = damon.read()
-        return {"state": damon.state(), "accesses": [seen.get(address, -1) for address in self._damon]}
+        return [seen.get(address, -1) for address in self._watched.addresses]
 
     def damon_stop(self) -> None:
         """DAMON: stop."""
@@ -182,8 +198,7 @@ class Aging:
         ]
 
     def _host_frames(self, name: str) -> list[int]:
-        region = self._regions[name]
-        return [pages.frame_of(entry) for entry in pages.read_pagemap(region.pid, region.runs)]
+        return [pages.frame_of(entry) for entry in self._regions[name].read_pagemap()]
 
 
 def prove_addresses(region: Region, gva: int) -> None:
@@ -191,11 +206,12 @@ def prove_addresses(region: Region, gva: int) -> None:
     addresses = region.addresses
     step = max(1, len(addresses) // PROOF_PAGES)
     with Path(f"/proc/{region.pid}/mem").open("rb", buffering=0) as memory:
-        for page in range(0, len(addresses), step):
-            memory.seek(addresses[page])
+        for number in range(0, len(addresses), step):
+            page = number * region.unit
+            memory.seek(addresses[number])
             seen, wanted = int.from_bytes(memory.read(8), "little"), gva + page * PAGE
             if seen != wanted:
                 raise GuestError(
-                    f"page {page} of the region is not at {addresses[page]:#x} of QEMU: its first word is "
+                    f"page {page} of the region is not at {addresses[number]:#x} of QEMU: its first word is "
                     f"{seen:#x}, wanted {wanted:#x}"
                 )

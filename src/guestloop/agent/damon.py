@@ -53,9 +53,13 @@ def _put_scheme(schemes: Path) -> None:
         _put(schemes / "0/access_pattern" / name, "max", most)
 
 
-def read(root: Path = ADMIN) -> dict[int, int]:
-    """Accesses seen in the last whole aggregation, by address of the page; waits for its end."""
+def finish_aggregation(root: Path = ADMIN) -> None:
+    """Wait for the end of the aggregation that runs; ``read`` then tells what was seen in it."""
     _put(root / "0", "state", "update_schemes_tried_regions")
+
+
+def read(root: Path = ADMIN) -> dict[int, int]:
+    """Accesses seen in the aggregation that was finished last, by address of the page."""
     tried = root / "0/contexts/0/schemes/0/tried_regions"
     return {
         int((region / "start").read_text()): int((region / "nr_accesses").read_text())

@@ -10,9 +10,10 @@ alone; in the next scan it is the other way round. Each driver then says what it
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from guestloop.errors import GuestloopError
@@ -37,6 +38,7 @@ PAGE_OUT_S, TOUCH_S = 20.0, 60.0
 PAGE = 4096
 RECLAIM_CALLS, RECLAIM_S = 60, 60.0
 HUGE_PAGES = 512  # small ones in a huge one
+LEAST_AGED = 2000
 DAMON_PAGES, DAMON_SAMPLES, DAMON_SAMPLE_US = 400, 5, 200_000
 # No lockstep: each vCPU goes over the pages as fast as it can.
 WINDOW = 4096
@@ -94,7 +96,10 @@ AXES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Aging:
-    """How one cell is aged. Sizes in MiB; ``grain`` is the number of pages touched or left side by side."""
+    """How one cell is aged. Sizes in MiB.
+
+    ``grain``: pages of 4 KiB that are touched or left side by side. ``unit``: those that age as one.
+    """
 
     driver: Driver
     pages: Pages
@@ -104,7 +109,7 @@ class Aging:
     vcpus: int = 2
     scans: int = 3
     grain: int = 1
-    least_aged: int = 2000
+    unit: int = 1
 
     @property
     def region_pages(self) -> int:
@@ -122,6 +127,10 @@ class Aging:
         """
         return Share(0 if self.driver is Driver.RECLAIM else scan % 2, grain=self.grain)
 
+    def judged(self, scan: int) -> Share:
+        """The same share, in units."""
+        return replace(self.share(scan), grain=self.grain // self.unit)
+
     @property
     def wanted_pages(self) -> int:
         """Pages that reclaim takes in a scan: few enough that untouched ones are left after the last."""
@@ -129,16 +138,20 @@ class Aging:
 
 
 def aging_of(variant: Mapping[str, str]) -> Aging:
-    """The figures of a cell. A huge page is one aged page, so that there are fewer of them."""
+    """The figures of a cell. What does not page out leaves huge pages whole, each of them one aged page.
+
+    For 2000 of these it takes many scans: page-idle asks for each page twice a scan, DAMON with each sample.
+    """
     driver, log = Driver(variant["driver"]), DirtyLog(variant["dirty_log"])
     if Pages(variant["pages"]) is Pages.SMALL:
-        return (
-            Aging(driver, Pages.SMALL, log, mib=16, scans=4)
-            if driver is Driver.RECLAIM
-            else Aging(driver, Pages.SMALL, log)
-        )
+        if driver is Driver.RECLAIM:
+            return Aging(driver, Pages.SMALL, log, mib=16, scans=4)
+        return Aging(driver, Pages.SMALL, log)
+    if driver in (Driver.RECLAIM, Driver.MGLRU):
+        return Aging(driver, Pages.HUGE, log, mib=32, ram_mib=192, grain=HUGE_PAGES)
+    scans = 4 if driver is Driver.DAMON else 17
     return Aging(
-        driver, Pages.HUGE, log, mib=32, ram_mib=192, scans=LEAST_SCANS, grain=HUGE_PAGES, least_aged=60
+        driver, Pages.HUGE, log, mib=128, ram_mib=288, scans=scans, grain=HUGE_PAGES, unit=HUGE_PAGES
     )
 
 
@@ -169,10 +182,13 @@ def run(this: Measuring, l2: L2, aging: Aging) -> None:
         start_dirty_log(this, l2)
     scan = SCANS[aging.driver]
     with _driver_on(this, l2, aging):
-        belief = Belief()
-        for number in range(1, aging.scans + 1):
-            with this.counting(l2, f"scan{number}"):
+        belief, seconds = Belief(), []
+        with this.counting(l2, "scans"):
+            for number in range(1, aging.scans + 1):
+                started = time.monotonic()
                 belief += scan(l2, aging, number)
+                seconds.append(f"{time.monotonic() - started:.2f}")
+    this.facts["scan_seconds"] = " ".join(seconds)
     if aging.dirty_log is DirtyLog.ON:
         prove_dirty_log(this, l2)
     _prove(this, aging)
@@ -187,11 +203,11 @@ def _load(this: Measuring, l2: L2, aging: Aging) -> None:
     ready = l2.answer(line, until="ready")
     frames = parse_frames(l2.command("where", until="where"))
     name, gva = l2.spec.name, int(ready["gva"], 16)
-    l2.l1.call("aging.watch", name=name, ram_mib=aging.ram_mib, frames=frames, gva=gva)
+    l2.l1.call("aging.watch", name=name, ram_mib=aging.ram_mib, frames=frames, gva=gva, unit=aging.unit)
     if huge:
         flags = str(l2.l1.call("aging.flagged", name=name, flag="thp"))
-        this.events["huge_page_parts"] = flags.count("1")
-        this.require("huge_page_parts", aging.region_pages // 2)
+        this.events["huge_pages"] = flags.count("1") * aging.unit // HUGE_PAGES
+        this.require("huge_pages", aging.region_pages // HUGE_PAGES // 2)
 
 
 def _touch(l2: L2, share: Share) -> None:
@@ -217,7 +233,6 @@ def _driver_on(this: Measuring, l2: L2, aging: Aging) -> Iterator[None]:
                 "aging.damon_start",
                 name=name,
                 most=DAMON_PAGES,
-                stride=aging.grain,
                 sample_us=DAMON_SAMPLE_US,
                 aggregation_us=aggregation_us,
             )
@@ -229,7 +244,7 @@ def scan_page_idle(l2: L2, aging: Aging, number: int) -> Belief:
     l2.l1.call("aging.mark", name=l2.spec.name)
     l2.l1.call("aging.move_vcpus", name=l2.spec.name, turn=number)
     _touch(l2, aging.share(number))
-    return judge_idle(aging.share(number), l2.l1.call("aging.idle", name=l2.spec.name)["idle"])
+    return judge_idle(aging.judged(number), l2.l1.call("aging.idle", name=l2.spec.name)["idle"])
 
 
 def scan_reclaim(l2: L2, aging: Aging, number: int) -> Belief:
@@ -238,7 +253,7 @@ def scan_reclaim(l2: L2, aging: Aging, number: int) -> Belief:
     _touch(l2, aging.share(number))
     arguments = {"name": l2.spec.name, "wanted": wanted, "most_calls": RECLAIM_CALLS}
     seen = l2.l1.call("aging.reclaim", RECLAIM_S, **arguments)
-    return judge_taken(aging.share(number), seen["before"], seen["after"], wanted)
+    return judge_taken(aging.judged(number), seen["before"], seen["after"], wanted)
 
 
 def scan_mglru(l2: L2, aging: Aging, number: int) -> Belief:
@@ -249,20 +264,18 @@ def scan_mglru(l2: L2, aging: Aging, number: int) -> Belief:
     _touch(l2, aging.share(number))
     call("aging.generation", name=name)
     call("aging.evict", name=name)
-    return judge_evicted(aging.share(number), call("aging.swapped", name=name))
+    return judge_evicted(aging.judged(number), call("aging.swapped", name=name))
 
 
 def scan_damon(l2: L2, aging: Aging, number: int) -> Belief:
     """Touch without a pause for one whole aggregation of DAMON's, and read what it saw."""
-    share = aging.share(number)
-    l2.command(f"start {share.words}", until="running")
+    l2.command(f"start {aging.share(number).words}", until="running")
     try:
-        l2.l1.call("aging.damon_read")  # the aggregation in which the touching began is not judged
-        seen = l2.l1.call("aging.damon_read")
+        # The aggregation in which the touching began is not judged.
+        l2.l1.call("aging.damon_watch", aggregations=2)
     finally:
         l2.answer("stop", until="stopped")
-    # DAMON watches every grain-th page, so that huge pages alternate as small ones do.
-    return judge_samples(Share(share.part), seen["accesses"], DAMON_SAMPLES)
+    return judge_samples(aging.judged(number), l2.l1.call("aging.damon_seen"), DAMON_SAMPLES)
 
 
 SCANS: Mapping[Driver, Callable[[L2, Aging, int], Belief]] = {
@@ -278,9 +291,9 @@ def _prove(this: Measuring, aging: Aging) -> None:
     this.events[EVENT] = this.events.get("age_hva", 0)
     this.events["scans"] = aging.scans
     this.require("scans", LEAST_SCANS)
-    this.require(EVENT, aging.least_aged)
+    this.require(EVENT, LEAST_AGED)
     if aging.driver is Driver.DAMON:
-        this.require("test_age_hva", aging.least_aged)
+        this.require("test_age_hva", LEAST_AGED)
 
 
 def _judge(this: Measuring, aging: Aging, belief: Belief) -> None:
