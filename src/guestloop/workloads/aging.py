@@ -145,7 +145,7 @@ def aging_of(variant: Mapping[str, str]) -> Aging:
     driver, log = Driver(variant["driver"]), DirtyLog(variant["dirty_log"])
     if Pages(variant["pages"]) is Pages.SMALL:
         if driver is Driver.RECLAIM:
-            return Aging(driver, Pages.SMALL, log, mib=16, scans=4)
+            return Aging(driver, Pages.SMALL, log, mib=16, scans=8)
         return Aging(driver, Pages.SMALL, log)
     if driver in (Driver.RECLAIM, Driver.MGLRU):
         return Aging(driver, Pages.HUGE, log, mib=32, ram_mib=192, grain=HUGE_PAGES)
