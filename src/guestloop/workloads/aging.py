@@ -133,7 +133,7 @@ class Aging:
 
     @property
     def wanted_pages(self) -> int:
-        """Pages that reclaim takes in a scan: few enough that a third of the untouched ones is left at the end.
+        """Pages that reclaim takes in a scan: so few that a third of the untouched ones is left at the end.
 
         With a sixth left, the last scan went over the list twice in one round of three.
         """
