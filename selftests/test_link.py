@@ -83,7 +83,7 @@ class SshServer:
         self.transports.append(transport)
         transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(self._keys.host.private)))
         client = paramiko.Ed25519Key.from_private_key_file(str(self._keys.client.private))
-        with suppress(paramiko.SSHException, EOFError):
+        with suppress(paramiko.SSHException, EOFError, ConnectionError):  # whoever refuses us hangs up
             transport.start_server(server=Door(client))
             if channel := transport.accept(10):
                 self._forward(channel)
