@@ -19,7 +19,6 @@ from guestloop.errors import GuestError
 MIB = 1 << 20
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PIECE_PAGES = 64
-MOVES_A_SAMPLE = 4
 PROOF_PAGES = 16  # compared with their stamps to prove the way from guest frame to host page
 
 
@@ -43,15 +42,6 @@ class Region:
         return pages.read_pagemap(self.pid, self.runs)[:: self.unit]
 
 
-@dataclass(frozen=True)
-class Watched:
-    """What DAMON watches: addresses in the QEMU of an L2, every ``sample_s`` seconds."""
-
-    name: str
-    addresses: list[int]
-    sample_s: float
-
-
 class Aging:
     """Methods that L0 calls. ``name`` is always that of an L2 whose region was told by ``watch``.
 
@@ -63,7 +53,7 @@ class Aging:
         self._guests = guests
         self._regions: dict[str, Region] = {}
         self._frames: dict[str, list[int]] = {}
-        self._watched = Watched("", [], 0.0)
+        self._damon: list[int] = []
 
     def lacks(self, needs: list[str]) -> str:
         """What of swap, memcg, page-idle, mglru, damon and thp L1 lacks; empty: nothing."""
@@ -149,7 +139,7 @@ class Aging:
     def generation(self, name: str) -> dict[str, Any]:
         """MGLRU: begin a new generation; pages by generation after it, and the seconds it took."""
         started = time.monotonic()
-        anon = mglru.age(f"/{self._guests.get(name).cgroup.name}")
+        anon = mglru.age(self._cgroup(name))
         return {
             "anon": {f"{number}": count for number, count in anon.items()},
             "seconds": time.monotonic() - started,
@@ -158,35 +148,37 @@ class Aging:
     def evict(self, name: str) -> float:
         """MGLRU: page out all but the two youngest generations; gives the seconds it took."""
         started = time.monotonic()
-        mglru.evict(f"/{self._guests.get(name).cgroup.name}")
+        mglru.evict(self._cgroup(name))
         return time.monotonic() - started
 
     def damon_start(self, name: str, most: int, sample_us: int, aggregation_us: int) -> int:
         """DAMON: watch the first ``most`` pages of the region, each for itself; gives their number."""
         region = self._regions[name]
-        self._watched = Watched(name, region.addresses[:most], sample_us / 1e6)
-        damon.start(region.pid, self._watched.addresses, sample_us, aggregation_us)
-        return len(self._watched.addresses)
+        self._damon = region.addresses[:most]
+        damon.start(region.pid, self._damon, sample_us, aggregation_us)
+        return len(self._damon)
 
-    def damon_watch(self, aggregations: int) -> str:
-        """DAMON: wait for the end of the aggregation that runs, so many times; gives its state.
+    def damon_watch(self, name: str, aggregations: int, move_every_s: float) -> None:
+        """DAMON: wait for the end of the aggregation that runs, so many times.
 
-        The vCPUs move between CPUs meanwhile, several times a sample: see placement.place.
+        The vCPUs move between CPUs meanwhile: see placement.place. Raises GuestError when DAMON is off.
         """
-        threads = self._guests.get(self._watched.name).vcpu_threads()
-        with moving(threads, self._watched.sample_s / MOVES_A_SAMPLE):
+        with moving(self._guests.get(name).vcpu_threads(), move_every_s):
             for _ in range(aggregations):
                 damon.finish_aggregation()
-        return damon.state()
 
     def damon_seen(self) -> list[int]:
         """DAMON: accesses to each watched page in the aggregation that ended last (-1: not told)."""
         seen = damon.read()
-        return [seen.get(address, -1) for address in self._watched.addresses]
+        return [seen.get(address, -1) for address in self._damon]
 
     def damon_stop(self) -> None:
         """DAMON: stop."""
         damon.stop()
+
+    def _cgroup(self, name: str) -> str:
+        """The path of an L2's cgroup, as MGLRU calls it."""
+        return f"/{self._guests.get(name).cgroup.name}"
 
     def _folios(self, name: str) -> list[int]:
         """Host frame that carries the idle flag of each page: of a huge page, its first (mm/page_idle.c)."""

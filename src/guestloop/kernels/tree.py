@@ -1,8 +1,8 @@
 """The work area of one base: its source tree, its object trees, and putting both right after a kill.
 
-::
+Below ``work`` in the cache::
 
-    <cache>/work/kernel-<base>/
+    kernel-<base>/
         source/            the base, unpacked once; a series is in it only while a kernel is built
         pristine/          the base's own version of every file the series in the tree touches
         applied.json       written after pristine/ is complete and before the first file is touched

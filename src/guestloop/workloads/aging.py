@@ -40,6 +40,7 @@ RECLAIM_CALLS, RECLAIM_S = 60, 60.0
 HUGE_PAGES = 512  # small ones in a huge one
 LEAST_AGED = 2000
 DAMON_PAGES, DAMON_SAMPLES, DAMON_SAMPLE_US = 400, 5, 200_000
+DAMON_MOVE_S = DAMON_SAMPLE_US / 1e6 / 4  # four times a sample
 # No lockstep: each vCPU goes over the pages as fast as it can.
 WINDOW = 4096
 
@@ -275,7 +276,7 @@ def scan_damon(l2: L2, aging: Aging, number: int) -> Belief:
     l2.command(f"start {aging.share(number).words}", until="running")
     try:
         # The aggregation in which the touching began is not judged.
-        l2.l1.call("aging.damon_watch", aggregations=2)
+        l2.l1.call("aging.damon_watch", name=l2.spec.name, aggregations=2, move_every_s=DAMON_MOVE_S)
     finally:
         l2.answer("stop", until="stopped")
     return judge_samples(aging.judged(number), l2.l1.call("aging.damon_seen"), DAMON_SAMPLES)
