@@ -68,8 +68,8 @@ def test_a_wait_has_an_end_and_says_what_was_last_seen(world: World) -> None:
     with pytest.raises((GuestError, TimeoutError_)) as raised:
         world.wait("completed", "cancelled", rounds=3, timeout_s=0.1)
     assert first_line(raised) == (
-        "waited 0.1 s for the migration to be completed or cancelled or in round 3; "
-        "last seen: status active, dirty round 1, 5 pages left"
+        "waited 0.1 s for the migration to be completed or cancelled or in round 3 "
+        "without any progress; last seen: status active, dirty round 1, 5 pages left"
     )
     assert "last words of b" in str(raised.value)
 

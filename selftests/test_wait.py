@@ -51,3 +51,15 @@ def test_deadline() -> None:
     deadline = Deadline(60)
     assert 59 < deadline.left <= 60 and not deadline.passed
     assert Deadline(0).passed and Deadline(-1).left == 0
+
+
+def test_progress_keeps_a_wait_alive_and_its_lack_ends_it() -> None:
+    """A hundred dirty rounds on a slow machine take as long as they take."""
+    started = time.monotonic()
+
+    def done() -> bool | None:
+        return True if time.monotonic() - started > 0.3 else None
+
+    assert wait_for("100 rounds", done, 0.1, progress=lambda: int((time.monotonic() - started) * 50))
+    with pytest.raises(TimeoutError_, match=r"waited 0.1 s for 100 rounds without any progress; last seen:"):
+        wait_for("100 rounds", lambda: None, 0.1, interval=0.01, progress=lambda: 7)

@@ -33,7 +33,7 @@ class GuestTest(Test):  # type: ignore[misc]
     was not proven or what broke) or skipped.
     """
 
-    timeout = 300
+    timeout = 1800  # a backstop: what a round waits for has bounds of its own
 
     def setUp(self) -> None:
         self._stack = ExitStack()

@@ -174,8 +174,9 @@ class Migration:
     def wait(self, states: Sequence[str], rounds: int, timeout_s: float) -> dict[str, Any]:
         """Wait until the source reports one of these states, or so many dirty rounds (0: never mind).
 
-        Gives what ``query-migrate`` said. Raises GuestError when the migration ends otherwise or a QEMU is
-        gone, TimeoutError_ with the last status.
+        ``timeout_s`` bounds the time without progress (a new status, a new dirty round, more pages sent),
+        not the whole. Returns what ``query-migrate`` said. Raises GuestError when the migration ends
+        otherwise, stops making progress, or a QEMU is gone.
         """
 
         def probe() -> dict[str, Any] | None:
@@ -190,7 +191,14 @@ class Migration:
 
         what = f"the migration to be {' or '.join(states)}" + (f" or in round {rounds}" if rounds else "")
         try:
-            return wait_for(what, probe, timeout_s, interval=POLL_S, last_seen=lambda: _summary(self._seen))
+            return wait_for(
+                what,
+                probe,
+                timeout_s,
+                interval=POLL_S,
+                last_seen=lambda: _summary(self._seen),
+                progress=lambda: _progress(self._seen),
+            )
         except TimeoutError_ as error:
             raise self._broken(str(error)) from error
 
@@ -282,6 +290,12 @@ def phase_of(status: str, rounds: int) -> str:
 
 def _rounds(answer: dict[str, Any]) -> int:
     return int(answer.get("ram", {}).get("dirty-sync-count", 0))
+
+
+def _progress(answer: dict[str, Any]) -> tuple[object, ...]:
+    """What changes as long as a migration goes on."""
+    ram = answer.get("ram", {})
+    return answer.get("status"), _rounds(answer), ram.get("transferred", 0)
 
 
 def _summary(answer: dict[str, Any]) -> str:
