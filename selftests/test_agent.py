@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from guestloop import proc
 from guestloop.agent import modules, trace
 from guestloop.agent.counters import read_counters, read_vmstat
 from guestloop.agent.memory import MIB, Cgroup, Mapping, find_ram, have_memory_cgroups, have_swap, pick_ram
 from guestloop.agent.modules import Kvm, parameters, parse_build_id, same_value
 from guestloop.agent.trace import LOG_DEFINITION, PROBE, Trace
-from guestloop.errors import GuestError
-from guestloop.qmp import Qmp
+from guestloop.ground import proc
+from guestloop.ground.errors import GuestError
+from guestloop.ground.qmp import Qmp
 
 DATA = Path(__file__).parent / "data"
 REQUEST = 256

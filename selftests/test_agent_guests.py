@@ -18,8 +18,8 @@ from test_proc import wait_until_gone
 
 from guestloop.agent import guests
 from guestloop.agent.guests import Guests
-from guestloop.agent.rpc import Methods, Server
-from guestloop.errors import GuestError, LabError, TimeoutError_
+from guestloop.ground.errors import GuestError, LabError, TimeoutError_
+from guestloop.ground.rpc import Methods, Server
 
 # --- calls -----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import pytest
 
 from guestloop.agent import damon, mglru, pages
 from guestloop.agent.aging import Region, prove_addresses
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 DATA = Path(__file__).parent / "data"
 

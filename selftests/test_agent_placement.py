@@ -11,8 +11,8 @@ import pytest
 from guestloop.agent.aging import Aging
 from guestloop.agent.guests import Guests
 from guestloop.agent.placement import moving
-from guestloop.errors import GuestError
-from guestloop.wait import wait_for
+from guestloop.ground.errors import GuestError
+from guestloop.ground.wait import wait_for
 
 MOVER = "moving-vcpus"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 from guestloop.workloads.beliefs import (
     Belief,
     Share,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.host import Accelerator
+from guestloop.machines.host import Accelerator
 from guestloop.vm.argv import L1Spec, L2Spec, l1_argv, l2_argv
 
 GOLDEN = Path(__file__).parent / "data" / "argv"

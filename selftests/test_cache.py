@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.cache import MANIFEST, Cache, content_key, default_root, file_digest
-from guestloop.errors import CacheError
+from guestloop.cache.store import MANIFEST, Cache, content_key, default_root, file_digest
+from guestloop.ground.errors import CacheError
 
 INPUTS = {"source": "abc", "options": {"x": 1, "y": 2}}
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from guestloop.cells import all_cells
 from guestloop.config import REPOSITORY, find_kernel_files
-from guestloop.errors import Exit
-from guestloop.host import read_host
+from guestloop.ground.errors import Exit
+from guestloop.machines.host import read_host
+from guestloop.workloads.selection import all_cells
 
 RECORDED = REPOSITORY / "selftests/data/results"
 SHADOW = "rounds/asyncpf/shadow/read-shared"

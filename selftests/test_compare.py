@@ -15,11 +15,11 @@ from guestloop.compare import Change, Overall, Sample, Status, Verdict, compare,
 from guestloop.compare.distributions import binomial_two_sided, t_quantile, t_two_sided
 from guestloop.compare.judge import GROSS
 from guestloop.compare.verdict import judge_overall
-from guestloop.config import Mmu, Reach
 from guestloop.counters import FLUSH_REQUESTS
-from guestloop.errors import Exit, LabError
-from guestloop.plan import Plan, PlannedKernel
-from guestloop.records import Cell, Correctness, Outcome, Phase, Round, parse_round
+from guestloop.ground.errors import Exit, LabError
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.plan import Plan, PlannedKernel, Reach
+from guestloop.results.records import Correctness, Outcome, Phase, Round, parse_round
 
 SHADOW = Cell("asyncpf", Mmu.SHADOW, {"load": "read-shared"})
 TDP = Cell("asyncpf", Mmu.TDP, {"load": "read-shared"})

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.cells import all_cells, cell_of, select
-from guestloop.config import BaseKind, Mmu, find_kernel_files, load_kernel, load_profiles, parse_kernel
-from guestloop.errors import ConfigError
+from guestloop.config import BaseKind, find_kernel_files, load_kernel, load_profiles, parse_kernel
+from guestloop.ground.errors import ConfigError
+from guestloop.results.cells import Mmu
 from guestloop.workloads.catalog import AXES
+from guestloop.workloads.selection import all_cells, cell_of, select
 
 GOOD = """\
 description: a kernel

@@ -18,7 +18,7 @@ from guestloop.counters import (
     render_stacks,
     subtract,
 )
-from guestloop.errors import LabError
+from guestloop.ground.errors import LabError
 
 DATA = Path(__file__).parent / "data"
 TLB_FLUSH = 768

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from guestloop.cache import Cache
-from guestloop.emulator import build_emulator, source
-from guestloop.emulator.build import PROGRAM, RECIPE
-from guestloop.errors import CacheError, ConfigError, GuestloopError, LabError, ProcessError
+from guestloop.ground.errors import CacheError, ConfigError, GuestloopError, LabError, ProcessError
 from guestloop.kernels.series import read_patch
+from guestloop.machines.emulator import build_emulator, source
+from guestloop.machines.emulator.build import PROGRAM, RECIPE
 
 CONFIGURE = """#!/bin/sh
 echo "configured with $PYTHON: $*"

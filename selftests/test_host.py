@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.errors import LabError
-from guestloop.host import Accelerator, Vendor, choose_accelerator, guest_vendor, read_host
+from guestloop.ground.errors import LabError
+from guestloop.machines.host import Accelerator, Vendor, choose_accelerator, guest_vendor, read_host
 
 
 def tree(root: Path, flags: str = "fpu", module: str = "", nested: str = "", device: bool = False) -> Path:

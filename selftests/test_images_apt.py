@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.errors import ConfigError, LabError
+from guestloop.ground.errors import ConfigError, LabError
 from guestloop.images.apt import Source, find_release
 
 OS_RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12"\nID=debian\nVERSION_CODENAME=bookworm\n'

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from guestloop.cache import Cache, content_key
-from guestloop.errors import CacheError, LabError, ProcessError
+from guestloop.ground.errors import CacheError, LabError, ProcessError
 from guestloop.images import l1, l2, rootfs
 from guestloop.images.apt import Release, Source
 from guestloop.images.compiler import describe_program

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.config import REPOSITORY, Mmu, Reach, load_kernel
-from guestloop.errors import ConfigError, LabError
+from guestloop.config import REPOSITORY, load_kernel
+from guestloop.ground.errors import ConfigError, LabError
 from guestloop.job.measure import Slot, _with_parameters, find_tests, order
 from guestloop.job.plugin import parameters
 from guestloop.job.prepare import labels, load_pair
 from guestloop.job.run import new_directory
-from guestloop.plan import PLAN_FILE, Plan, PlannedKernel, read_plan, write_plan
-from guestloop.records import Cell
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.plan import PLAN_FILE, Plan, PlannedKernel, Reach, read_plan, write_plan
 
 CELLS = tuple(Cell("asyncpf", mmu, {"load": "read-shared"}) for mmu in Mmu)
 TEST_FILE = """\
@@ -87,7 +87,7 @@ def test_avocado_discovers_every_test_class() -> None:
 
 
 def test_every_cell_has_a_test() -> None:
-    from guestloop.cells import all_cells
+    from guestloop.workloads.selection import all_cells
 
     wanted = {(cell.test, next(iter(cell.variant.values()))) for cell in all_cells()}
     assert wanted == set(find_tests())

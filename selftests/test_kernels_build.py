@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from guestloop import proc
 from guestloop.cache import Cache, content_key
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
-from guestloop.errors import CacheError, ConfigError, LabError, ProcessError
+from guestloop.ground import proc
+from guestloop.ground.errors import CacheError, ConfigError, LabError, ProcessError
 from guestloop.kernels import build, build_kernel, find_kernel, source
 from guestloop.kernels.series import read_patch
 from guestloop.kernels.tree import MAKING, WorkTree, drop_suspects, making

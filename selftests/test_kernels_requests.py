@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.errors import LabError
+from guestloop.ground.errors import LabError
 from guestloop.kernels.requests import flush_request, parse_flush_request
 
 TINY = Path(__file__).with_name("data") / "kernels" / "tiny"

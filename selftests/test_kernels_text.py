@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from guestloop.config import REPOSITORY
-from guestloop.errors import ConfigError
+from guestloop.ground.errors import ConfigError
+from guestloop.ground.log import Step
 from guestloop.kernels import kconfig, series
 from guestloop.kernels.artifacts import load_order
 from guestloop.kernels.build import Progress, telling
-from guestloop.log import Step
 
 DATA = Path(__file__).with_name("data") / "kernels"
 BASE_CONFIG = REPOSITORY / "kernels/config/base.config"

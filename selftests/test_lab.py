@@ -15,19 +15,19 @@ from typing import Any
 
 import pytest
 
-from guestloop.config import Mmu
-from guestloop.errors import GuestError, LabError
-from guestloop.host import Accelerator, Vendor
+from guestloop.ground.errors import GuestError, LabError
+from guestloop.ground.wait import wait_for
 from guestloop.job import session
 from guestloop.lab import client, server
 from guestloop.lab.client import L1, Connection, connect
 from guestloop.lab.server import Lab, Slot
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec, parse_lab_spec
+from guestloop.machines.host import Accelerator, Vendor
+from guestloop.results.cells import Mmu
 from guestloop.vm.argv import L2Spec, l2_argv
 from guestloop.vm.console import Console
+from guestloop.vm.l1 import L1Parts
 from guestloop.vm.link import Keys
-from guestloop.vm.machine import L1Parts
-from guestloop.wait import wait_for
 
 
 def parts(name: str) -> L1Parts:

@@ -14,12 +14,12 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from guestloop.agent.rpc import Methods, Server
 from guestloop.cache import Cache
-from guestloop.errors import GuestError, TimeoutError_
+from guestloop.ground.errors import GuestError, TimeoutError_
+from guestloop.ground.rpc import Methods, Server
+from guestloop.ground.wait import wait_for
 from guestloop.images.keys import L1Keys, obtain_keys
 from guestloop.vm.link import AGENT_PORT, Keys, Link
-from guestloop.wait import wait_for
 
 
 class Agent:

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from guestloop import log
-from guestloop.wait import wait_for
+from guestloop.ground import log
+from guestloop.ground.wait import wait_for
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from guestloop.config import Mmu
 from guestloop.counters import FLUSH_REQUESTS
-from guestloop.errors import GuestError, LabError
+from guestloop.ground.errors import GuestError, LabError
 from guestloop.lab.client import L1, L2
-from guestloop.records import Cell, Correctness, Outcome, parse_round, read_rounds, write_round
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.records import Correctness, Outcome, parse_round, read_rounds, write_round
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads import asyncpf
 from guestloop.workloads.measuring import Measuring, Reading

@@ -16,7 +16,7 @@ from guestloop.agent import migration
 from guestloop.agent.guests import Guests
 from guestloop.agent.migration import Migration, phase_of
 from guestloop.agent.trace import Trace
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 SOON_S = 10.0  # reached only when a test fails
 MIB = 1 << 20

@@ -14,7 +14,7 @@ import test_migration_agent
 from test_migration_agent import World, told
 
 from guestloop.agent import faults, migration
-from guestloop.errors import GuestError, LabError, TimeoutError_
+from guestloop.ground.errors import GuestError, LabError, TimeoutError_
 
 world = test_migration_agent.world
 

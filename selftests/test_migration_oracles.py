@@ -12,10 +12,10 @@ import pytest
 from test_migration_pure import AREAS, EXPLAINED, changed, msr_writes
 from test_migration_stamps import LAYOUT, content_of
 
-from guestloop.config import Mmu
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 from guestloop.lab.client import L2
-from guestloop.records import Cell, Correctness, Outcome
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.records import Correctness, Outcome
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.explained import Area
 from guestloop.workloads.migration.ledger import Entry

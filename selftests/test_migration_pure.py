@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from test_measuring import REQUEST, events, histogram
 
-from guestloop.config import Mmu
 from guestloop.counters import FLUSH_REQUESTS
-from guestloop.errors import GuestError, LabError
-from guestloop.records import Cell, Phase
+from guestloop.ground.errors import GuestError, LabError
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.records import Phase
 from guestloop.workloads.migration import trip_of, turns
 from guestloop.workloads.migration.explained import Area, areas_of, cause_of
 from guestloop.workloads.migration.ledger import (

@@ -19,7 +19,7 @@ from guestloop.agent import faults, ram
 from guestloop.agent.faults import Fault
 from guestloop.agent.guests import Guest
 from guestloop.agent.ram import PAGE, PIECE, TOLD_PAGES
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 SOON_S = 5.0
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from guestloop import proc
 from guestloop.cache import Cache
+from guestloop.ground import proc
 from guestloop.vm import payload
 from guestloop.vm.argv import L1_PAYLOAD
 from guestloop.vm.link import AGENT_PORT
@@ -42,7 +42,7 @@ def test_what_is_in_it(parts: Parts, tmp_path: Path) -> None:
     assert content["modules/kvm-amd.ko"] == b"content of kvm-amd.ko"
     assert content["l2/vmlinux"] == b"content of vmlinux"
     assert content["l2/initramfs.cpio"] == b"content of initramfs"
-    assert content["lib/guestloop/proc.py"] == Path(payload.PACKAGE / "proc.py").read_bytes()
+    assert content["lib/guestloop/ground/proc.py"] == Path(payload.PACKAGE / "ground/proc.py").read_bytes()
     assert {"lib/guestloop/agent/__main__.py", "lib/qemu/qmp/__init__.py"} <= content.keys()
     assert start.mode == 0o755 and content["start"].startswith(b"#!/bin/sh\n")
     assert f"guestloop.agent {AGENT_PORT} {L1_PAYLOAD}\n".encode() in content["start"]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from guestloop import proc
-from guestloop.errors import LabError, ProcessError, TimeoutError_
-from guestloop.wait import wait_for
+from guestloop.ground import proc
+from guestloop.ground.errors import LabError, ProcessError, TimeoutError_
+from guestloop.ground.wait import wait_for
 
 GUARD = Path(proc.__file__).with_name("guard.py")
 
@@ -148,7 +148,7 @@ def test_what_a_dead_helper_left_behind_is_killed() -> None:
 
 PARENT = """
 import os, signal, sys
-from guestloop import proc
+from guestloop.ground import proc
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with proc.spawn(["sh", "-c", "trap '' TERM HUP INT; sleep 60 & wait"], quick=True) as process:
     print(process.pid, flush=True)

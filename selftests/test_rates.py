@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from guestloop.compare.rates import rates_of
-from guestloop.config import Mmu
-from guestloop.records import Cell, Outcome, Round
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.records import Outcome, Round
 
 CELL = Cell("asyncpf", Mmu.TDP, {"load": "read-shared"})
 

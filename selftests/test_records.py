@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.records import write_json
+from guestloop.results.files import write_json
 
 DIES_WHILE_IT_WRITES = """
 import os, signal, sys
 from pathlib import Path
-from guestloop import records
+from guestloop.results import files
 os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
-records.write_json(Path(sys.argv[1]), {"a": 1})
+files.write_json(Path(sys.argv[1]), {"a": 1})
 """
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from guestloop.compare import Status, Verdict, compare
-from guestloop.config import Mmu, Reach
 from guestloop.counters import FLUSH_REQUESTS
-from guestloop.errors import LabError
-from guestloop.plan import Plan, PlannedKernel
-from guestloop.records import Cell, Correctness, Outcome, Phase, Round
+from guestloop.ground.errors import LabError
 from guestloop.report import VERDICT_FILE, describe, render_text, write_verdict
 from guestloop.report.verdict_json import validate
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.plan import Plan, PlannedKernel, Reach
+from guestloop.results.records import Correctness, Outcome, Phase, Round
 
 GOLDEN = Path(__file__).parent / "data" / "report.txt"
 A, B = "unpatched", "patched"

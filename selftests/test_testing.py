@@ -13,10 +13,10 @@ from avocado.core import exceptions as avocado
 from avocado.core.tree import TreeNode
 
 from guestloop import testing
-from guestloop.config import Mmu
-from guestloop.errors import GuestError, LabError
+from guestloop.ground.errors import GuestError, LabError
 from guestloop.lab.spec import OUT_VARIABLE
-from guestloop.records import Correctness, Outcome, Round, read_rounds
+from guestloop.results.cells import Mmu
+from guestloop.results.records import Correctness, Outcome, Round, read_rounds
 from guestloop.testing import GuestTest
 from guestloop.workloads.measuring import Lacking, Measuring
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from guestloop.errors import GuestError, LabError, TimeoutError_
-from guestloop.wait import Deadline, wait_for
+from guestloop.ground.errors import GuestError, LabError, TimeoutError_
+from guestloop.ground.wait import Deadline, wait_for
 
 
 def test_gives_what_the_probe_found() -> None:

@@ -6,12 +6,12 @@ import pytest
 
 from guestloop.cache import Cache
 from guestloop.config import load_kernel
-from guestloop.emulator import build_emulator
-from guestloop.host import Accelerator
 from guestloop.images import build_l1, build_l2
 from guestloop.kernels import Kernel, build_kernel
+from guestloop.machines.emulator import build_emulator
+from guestloop.machines.host import Accelerator
+from guestloop.vm.l1 import L1Parts
 from guestloop.vm.link import Keys
-from guestloop.vm.machine import L1Parts
 from guestloop.vm.payload import build_payload
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 from guestloop.kernels import Kernel
 from guestloop.vm.argv import L2Spec, l2_argv
-from guestloop.vm.machine import L1Parts, Machine
+from guestloop.vm.l1 import L1Parts, Machine
 from guestloop.workloads.measuring import CRASH
 
 pytestmark = pytest.mark.guest

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 from guestloop.kernels import Kernel
-from guestloop.vm.machine import L1Parts, Machine
+from guestloop.vm.l1 import L1Parts, Machine
 
 pytestmark = pytest.mark.guest
 

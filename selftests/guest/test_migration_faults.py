@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from guestloop.cells import make_cell
-from guestloop.config import Mmu
-from guestloop.errors import GuestloopError
-from guestloop.host import Vendor
+from guestloop.ground.errors import GuestloopError
 from guestloop.job.session import running_lab
 from guestloop.kernels import Kernel
 from guestloop.lab.client import L1, connect
 from guestloop.lab.spec import LabSpec
-from guestloop.records import Correctness, Outcome
-from guestloop.vm.machine import L1Parts
+from guestloop.machines.host import Vendor
+from guestloop.results.cells import Mmu
+from guestloop.results.records import Correctness, Outcome
+from guestloop.vm.l1 import L1Parts
 from guestloop.workloads import migration
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import Way
+from guestloop.workloads.selection import make_cell
 
 pytestmark = pytest.mark.guest
 

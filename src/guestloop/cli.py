@@ -11,9 +11,9 @@ from pathlib import Path
 from types import FrameType
 
 from guestloop.cache import DISK_FULL
-from guestloop.errors import Exit, GuestloopError
+from guestloop.ground.errors import Exit, GuestloopError
 from guestloop.job.run import Options, conclude, list_cells, run
-from guestloop.plan import PLAN_FILE
+from guestloop.results.plan import PLAN_FILE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,15 +14,15 @@ from pathlib import Path
 from avocado import Test
 from avocado.core.exceptions import TestBaseException
 
-from guestloop.cells import cell_of
-from guestloop.config import Mmu
-from guestloop.errors import GuestloopError, LabError
+from guestloop.ground.errors import GuestloopError, LabError
 from guestloop.lab.client import L1, L2, connect
 from guestloop.lab.spec import OUT_VARIABLE
-from guestloop.records import Correctness, Outcome, Round, write_round
+from guestloop.results.cells import Mmu
+from guestloop.results.records import Correctness, Outcome, Round, write_round
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.catalog import AXES
 from guestloop.workloads.measuring import Lacking, Measuring
+from guestloop.workloads.selection import cell_of
 
 
 class GuestTest(Test):  # type: ignore[misc]

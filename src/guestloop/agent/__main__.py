@@ -12,8 +12,8 @@ from guestloop.agent.aging import Aging
 from guestloop.agent.guests import Guests
 from guestloop.agent.migration import Migration
 from guestloop.agent.modules import Kvm, build_id
-from guestloop.agent.rpc import Methods, Server
 from guestloop.agent.trace import Trace
+from guestloop.ground.rpc import Methods, Server
 
 
 def hello() -> dict[str, Any]:

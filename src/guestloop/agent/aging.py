@@ -14,7 +14,7 @@ from guestloop.agent.guests import Guests
 from guestloop.agent.memory import find_ram, have_memory_cgroups, have_swap
 from guestloop.agent.pages import PAGE, Run
 from guestloop.agent.placement import moving, place
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 MIB = 1 << 20
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")

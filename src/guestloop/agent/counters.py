@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from guestloop.errors import GuestError
-from guestloop.qmp import Qmp
+from guestloop.ground.errors import GuestError
+from guestloop.ground.qmp import Qmp
 
 Names = dict[str, set[str]]
 """Names of the counters that only ever grow, by target."""

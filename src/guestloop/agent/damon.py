@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guestloop.agent.pages import PAGE
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 ADMIN = Path("/sys/kernel/mm/damon/admin/kdamonds")
 LARGEST = (1 << 64) - 1

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from guestloop.agent.guests import Guest
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 SYS_PIDFD_GETFD = 438
 CONNECTED = "03"  # /proc/net/unix: SS_CONNECTED of include/uapi/linux/net.h

@@ -15,12 +15,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from guestloop import proc
 from guestloop.agent.counters import read_counters
 from guestloop.agent.memory import Cgroup, page_out_all, press_out
-from guestloop.errors import GuestError, GuestloopError, TimeoutError_
-from guestloop.qmp import Qmp
-from guestloop.wait import Deadline
+from guestloop.ground import proc
+from guestloop.ground.errors import GuestError, GuestloopError, TimeoutError_
+from guestloop.ground.qmp import Qmp
+from guestloop.ground.wait import Deadline
 
 CONSOLE_LINES = 40
 ENDING_S = 2.0

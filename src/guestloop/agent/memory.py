@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop.errors import GuestError
-from guestloop.wait import Deadline
+from guestloop.ground.errors import GuestError
+from guestloop.ground.wait import Deadline
 
 MADV_PAGEOUT = 21
 SYS_PROCESS_MADVISE = 440

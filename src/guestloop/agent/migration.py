@@ -18,8 +18,8 @@ from guestloop.agent import faults, ram
 from guestloop.agent.counters import Names, counter_names, read_counters, read_vmstat
 from guestloop.agent.guests import Guest, Guests
 from guestloop.agent.trace import Trace
-from guestloop.errors import GuestError, GuestloopError, TimeoutError_
-from guestloop.wait import wait_for
+from guestloop.ground.errors import GuestError, GuestloopError, TimeoutError_
+from guestloop.ground.wait import wait_for
 
 POLL_S = 0.01
 ENDED = ("completed", "failed", "cancelled")

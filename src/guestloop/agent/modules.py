@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from guestloop import proc
 from guestloop.agent.trace import Trace
-from guestloop.errors import GuestError
+from guestloop.ground import proc
+from guestloop.ground.errors import GuestError
 
 SYS_MODULE = Path("/sys/module")
 RCU_EXPEDITED = Path("/sys/kernel/rcu_expedited")  # kernel/ksysfs.c

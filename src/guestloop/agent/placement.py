@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 
 def place(threads: Sequence[int], turn: int) -> list[int]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 PAGE = 4096
 PIECE = 1 << 20

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 TRACEFS = Path("/sys/kernel/tracing")
 PROBE = "guestloop/request"

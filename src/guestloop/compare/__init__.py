@@ -6,7 +6,7 @@ decides nothing.
 
 from __future__ import annotations
 
-from guestloop.compare.cells import CellVerdict, PathFigure, Status
+from guestloop.compare.cell_verdict import CellVerdict, PathFigure, Status
 from guestloop.compare.judge import Change, Judgement, Sample, judge
 from guestloop.compare.rates import Rate
 from guestloop.compare.verdict import Overall, Verdict, compare

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guestloop.records import Round
+from guestloop.results.records import Round
 
 
 @dataclass(frozen=True)

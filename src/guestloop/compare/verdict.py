@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guestloop.compare.cells import CellVerdict, Status, is_same_kernel, judge_cell, render_change
-from guestloop.errors import Exit, LabError
-from guestloop.plan import Plan
-from guestloop.records import Correctness, Round
+from guestloop.compare.cell_verdict import CellVerdict, Status, is_same_kernel, judge_cell, render_change
+from guestloop.ground.errors import Exit, LabError
+from guestloop.results.plan import Plan
+from guestloop.results.records import Correctness, Round
 
 LONGEST_REASON = 200
 """Characters of a cell's reason in the answer: ten lost pages fill a screen, and its row has them all."""

@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from guestloop.counters.snapshot import diff
-from guestloop.errors import LabError
+from guestloop.ground.errors import LabError
 
 _Stack = tuple[tuple[str, ...], tuple[tuple[str, int], ...]]
 

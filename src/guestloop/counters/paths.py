@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from guestloop.counters.histogram import Histogram
-from guestloop.errors import LabError
+from guestloop.ground.errors import LabError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from guestloop.errors import LabError
+from guestloop.ground.errors import LabError
 
 Name = TypeVar("Name", bound=Hashable)
 

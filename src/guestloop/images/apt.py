@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from guestloop import proc
-from guestloop.errors import ConfigError, LabError
+from guestloop.ground import proc
+from guestloop.ground.errors import ConfigError, LabError
 
 ROOT = Path("/")
 CHANNELS = ("", "-updates", "-security")

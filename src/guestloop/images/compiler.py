@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from guestloop import proc
 from guestloop.cache import file_digest
+from guestloop.ground import proc
 
 FLAGS = ("-std=gnu11", "-O2", "-static", "-pthread", "-s", "-Wall", "-Wextra", "-Werror")
 INSTALL_HINT = "gcc and libc6-dev are needed; scripts/run installs them when it runs as root"

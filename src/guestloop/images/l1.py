@@ -12,14 +12,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop import proc
 from guestloop.cache import Cache, file_digest
 from guestloop.config import REPOSITORY
+from guestloop.ground import proc
+from guestloop.ground.log import step
 from guestloop.images.apt import find_release
 from guestloop.images.compiler import compile_program, describe_program
 from guestloop.images.keys import PRIVATE_MODE, L1Keys, obtain_keys
 from guestloop.images.rootfs import build_root, read_list, require_root
-from guestloop.log import step
 
 RECIPE = REPOSITORY / "guest-images" / "l1"
 EXPECT_S = 20.0

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from guestloop.cache import Cache, file_digest
 from guestloop.config import REPOSITORY
+from guestloop.ground.log import step
 from guestloop.images import cpio
 from guestloop.images.compiler import compile_program, describe_program
-from guestloop.log import step
 
 RECIPE = REPOSITORY / "guest-images" / "l2"
 EXPECT_S = 2.0

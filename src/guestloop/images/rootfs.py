@@ -11,11 +11,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from guestloop import proc
 from guestloop.cache import Cache, file_digest
-from guestloop.errors import LabError
+from guestloop.ground import proc
+from guestloop.ground.errors import LabError
+from guestloop.ground.log import Step, step
 from guestloop.images.apt import Release, fetch_options
-from guestloop.log import Step, step
 
 EXPECT_S = 40.0
 TIMEOUT_S = 900.0

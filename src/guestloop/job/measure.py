@@ -17,11 +17,11 @@ from avocado.core.suite import TestSuite
 from avocado.core.tree import TreeNode
 from avocado.core.varianter import dump_variant
 
-from guestloop.cells import cell_of
-from guestloop.config import REPOSITORY, Mmu
-from guestloop.errors import LabError
-from guestloop.plan import Plan
-from guestloop.records import Cell
+from guestloop.config import REPOSITORY
+from guestloop.ground.errors import LabError
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.plan import Plan
+from guestloop.workloads.selection import cell_of
 
 PROGRESS_KEY = "guestloop.progress"
 # Avocado kills a job's tests this long after asking them to end; its default of 1 s is too short

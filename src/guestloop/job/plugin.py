@@ -15,17 +15,17 @@ from avocado.core.exceptions import JobError
 from avocado.core.plugin_interfaces import JobPost, JobPre
 
 from guestloop.cache import Cache
-from guestloop.cells import all_cells, cell_of
 from guestloop.config import REPOSITORY
-from guestloop.errors import GuestloopError
-from guestloop.host import choose_accelerator, read_host
+from guestloop.ground.errors import GuestloopError
+from guestloop.ground.log import say
 from guestloop.job.prepare import load_pair, prepare
 from guestloop.job.run import accelerator_reason, conclude, host_facts
 from guestloop.job.session import running_lab
 from guestloop.lab.spec import SOCKET_VARIABLE
-from guestloop.log import say
-from guestloop.plan import Plan, write_plan
-from guestloop.records import Cell
+from guestloop.machines.host import choose_accelerator, read_host
+from guestloop.results.cells import Cell
+from guestloop.results.plan import Plan, write_plan
+from guestloop.workloads.selection import all_cells, cell_of
 
 
 class LabForJob(JobPre, JobPost):  # type: ignore[misc]

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop import proc
 from guestloop.cache import Cache
 from guestloop.config import KernelSpec, load_kernel
-from guestloop.emulator import PROGRAM, build_emulator
-from guestloop.errors import ConfigError
-from guestloop.host import Accelerator, Host, guest_vendor
+from guestloop.ground import proc
+from guestloop.ground.errors import ConfigError
 from guestloop.images import build_l1, build_l2
 from guestloop.kernels import build_kernel
 from guestloop.lab.spec import LabSpec
-from guestloop.plan import PlannedKernel
+from guestloop.machines.emulator import PROGRAM, build_emulator
+from guestloop.machines.host import Accelerator, Host, guest_vendor
+from guestloop.results.plan import PlannedKernel
+from guestloop.vm.l1 import L1Parts
 from guestloop.vm.link import Keys
-from guestloop.vm.machine import L1Parts
 from guestloop.vm.payload import build_payload
 
 

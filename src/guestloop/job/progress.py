@@ -10,10 +10,10 @@ from typing import Any
 
 from avocado.core.plugin_interfaces import ResultEvents
 
+from guestloop.ground.log import duration, say
 from guestloop.job.measure import PROGRESS_KEY, Slot
 from guestloop.lab.spec import OUT_VARIABLE
-from guestloop.log import duration, say
-from guestloop.records import Correctness, Outcome, Round, parse_round, round_path
+from guestloop.results.records import Correctness, Outcome, Round, parse_round, round_path
 
 EXPECTED_ROUND_S = 20.0
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guestloop.cache import Cache
-from guestloop.cells import Selection, select
 from guestloop.compare import Verdict, compare
 from guestloop.config import Profile, load_profiles, suggest
-from guestloop.errors import ConfigError, Exit
-from guestloop.host import Accelerator, Host, choose_accelerator, read_host
+from guestloop.ground.errors import ConfigError, Exit
+from guestloop.ground.log import say
 from guestloop.job.measure import measure
 from guestloop.job.prepare import Prepared, load_pair, prepare
 from guestloop.job.session import running_lab
-from guestloop.log import say
-from guestloop.plan import PLAN_FILE, Plan, read_plan, write_plan
-from guestloop.records import read_rounds
+from guestloop.machines.host import Accelerator, Host, choose_accelerator, read_host
 from guestloop.report import render_text, write_verdict
+from guestloop.results.plan import PLAN_FILE, Plan, read_plan, write_plan
+from guestloop.results.records import read_rounds
 from guestloop.workloads.catalog import AXES
+from guestloop.workloads.selection import Selection, select
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from guestloop import proc
+from guestloop.ground import proc
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec
 
 LAB_END_S = 30.0

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guestloop import proc
 from guestloop.config import KernelSpec
-from guestloop.errors import LabError
+from guestloop.ground import proc
+from guestloop.ground.errors import LabError
 
 DESCRIPTION = "kernel.json"
 SUBJECTS = ("kvm", "kvm-amd", "kvm-intel")

@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop import proc
 from guestloop.cache import NO_SPACE, Cache, content_key
 from guestloop.config import KernelSpec
-from guestloop.errors import CacheError, ProcessError
+from guestloop.ground import proc
+from guestloop.ground.errors import CacheError, ProcessError
+from guestloop.ground.log import Step, step
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.requests import flush_request
@@ -27,7 +28,6 @@ from guestloop.kernels.series import Patch, read_patch
 from guestloop.kernels.source import Source, find_source
 from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
 from guestloop.kernels.tree import WorkTree, making
-from guestloop.log import Step, step
 
 KIND = "kernel"
 # Part of every key: raise it when this package builds or packs the same input in another way.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from guestloop.errors import LabError
+from guestloop.ground.errors import LabError
 
 HEADER = Path("include/linux/kvm_host.h")
 _FLAG = re.compile(r"^#define\s+(KVM_REQUEST_\w+)\s+BIT\((\d+)\)", re.M)

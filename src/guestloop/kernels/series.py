@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from guestloop import proc
 from guestloop.cache import NO_SPACE
-from guestloop.errors import ConfigError, ProcessError
+from guestloop.ground import proc
+from guestloop.ground.errors import ConfigError, ProcessError
 
 REBASE_HINT = "is the series made for this base? Rebase it, or change 'base' in the kernel's file"
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop import proc
 from guestloop.cache import Cache, content_key, file_digest
 from guestloop.config import BaseKind, KernelSpec
-from guestloop.errors import ConfigError, LabError
+from guestloop.ground import proc
+from guestloop.ground.errors import ConfigError, LabError
 
 DIGESTS = "file-digests.json"
 

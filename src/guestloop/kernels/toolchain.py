@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop import proc
 from guestloop.cache import Cache
+from guestloop.ground import proc
 
 BUILD_HINT = "a kernel build needs gcc make flex bison bc patch libelf-dev libssl-dev xz-utils"
 CCACHE_SIZE = "2G"

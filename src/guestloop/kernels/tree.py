@@ -21,10 +21,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from guestloop.ground.log import step
 from guestloop.kernels import series
 from guestloop.kernels.series import Patch
 from guestloop.kernels.source import Source
-from guestloop.log import step
 
 MAKING = ".guestloop-making"
 UNPACK_EXPECT_S = 20.0

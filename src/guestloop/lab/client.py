@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from guestloop.config import Mmu
-from guestloop.errors import GuestError, LabError
+from guestloop.ground.errors import GuestError, LabError
+from guestloop.ground.wait import wait_for
 from guestloop.lab.spec import SOCKET_VARIABLE
+from guestloop.results.cells import Mmu
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
-from guestloop.wait import wait_for
 
 logger = logging.getLogger("guestloop.lab")  # ends up in the test's debug.log
 

@@ -12,9 +12,9 @@ import sys
 import threading
 from typing import Any
 
-from guestloop.errors import GuestError, GuestloopError
+from guestloop.ground.errors import GuestError, GuestloopError
 from guestloop.lab.spec import LabSpec, parse_lab_spec
-from guestloop.vm.machine import Machine
+from guestloop.vm.l1 import Machine
 
 MAX_FAILED_BOOTS = 2
 

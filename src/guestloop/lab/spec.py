@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from guestloop.host import Accelerator, Vendor
+from guestloop.machines.host import Accelerator, Vendor
+from guestloop.vm.l1 import L1Parts
 from guestloop.vm.link import Keys
-from guestloop.vm.machine import L1Parts
 
 # How a test process finds the lab of its run and where results go.
 SOCKET_VARIABLE = "GUESTLOOP_LAB"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from guestloop.compare import CellVerdict, Judgement, Overall, Status, Verdict
-from guestloop.plan import Plan, PlannedKernel
-from guestloop.records import Correctness, Outcome
 from guestloop.report.verdict_json import VERDICT_FILE
+from guestloop.results.plan import Plan, PlannedKernel
+from guestloop.results.records import Correctness, Outcome
 
 COLUMNS = 110
 NAME_WIDTH = 38

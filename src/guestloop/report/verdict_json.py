@@ -14,9 +14,10 @@ from jsonschema import Draft202012Validator
 
 from guestloop.compare import CellVerdict, Judgement, PathFigure, Rate, Verdict
 from guestloop.config import REPOSITORY
-from guestloop.errors import LabError
-from guestloop.plan import Plan, PlannedKernel
-from guestloop.records import Round, write_json
+from guestloop.ground.errors import LabError
+from guestloop.results.files import write_json
+from guestloop.results.plan import Plan, PlannedKernel
+from guestloop.results.records import Round
 
 SCHEMA_VERSION = 1
 VERDICT_FILE = "verdict.json"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from guestloop.host import Accelerator
+from guestloop.machines.host import Accelerator
 
 Argv = list[str]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import paramiko
 
-from guestloop.errors import GuestError, TimeoutError_
-from guestloop.wait import Deadline, wait_for
+from guestloop.ground.errors import GuestError, TimeoutError_
+from guestloop.ground.wait import Deadline, wait_for
 
 # Failed attempts while L1 boots are expected; paramiko logs each with a traceback at ERROR.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from guestloop.cache import Cache, file_digest
-from guestloop.errors import LabError
+from guestloop.ground.errors import LabError
 from guestloop.vm.argv import L1_PAYLOAD
 from guestloop.vm.link import AGENT_PORT
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# The ground that the agent stands on; a selftest checks that it imports nothing else.
-AGENT_MODULES = ("__init__.py", "errors.py", "wait.py", "proc.py", "guard.py", "qmp.py")
+# The agent and what it stands on; a selftest checks that it imports nothing else.
+CARRIED = ("ground", "agent")
 
 START = f"""#!/bin/sh
 cd {L1_PAYLOAD}
@@ -43,10 +43,10 @@ def build_payload(cache: Cache, modules: Mapping[str, Path], l2_kernel: Path, l2
 def _files(modules: Mapping[str, Path], l2_kernel: Path, l2_initramfs: Path) -> Iterator[tuple[str, Path]]:
     for module in modules.values():
         yield f"modules/{module.name}", module
-    for name in AGENT_MODULES:
-        yield f"lib/guestloop/{name}", PACKAGE / name
-    for path in sorted((PACKAGE / "agent").glob("*.py")):
-        yield f"lib/guestloop/agent/{path.name}", path
+    yield "lib/guestloop/__init__.py", PACKAGE / "__init__.py"
+    for package in CARRIED:
+        for path in sorted((PACKAGE / package).rglob("*.py")):
+            yield f"lib/guestloop/{path.relative_to(PACKAGE)}", path
     for path in sorted(_find_qmp().glob("*.py")):
         yield f"lib/qemu/qmp/{path.name}", path
     yield "l2/vmlinux", l2_kernel

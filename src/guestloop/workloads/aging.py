@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from guestloop.errors import GuestloopError
+from guestloop.ground.errors import GuestloopError
 from guestloop.lab.client import L1, L2
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.beliefs import (

@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from guestloop.errors import GuestloopError
+from guestloop.ground.errors import GuestloopError
+from guestloop.ground.wait import Deadline
 from guestloop.lab.client import L1, L2
 from guestloop.vm.argv import L2Spec
-from guestloop.wait import Deadline
 from guestloop.workloads.measuring import SWAPPED_IN, Lacking, Measuring
 from guestloop.workloads.memory import check_contents, dirty_round
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 YES, NO = "1", "0"  # of the agent's answers about pages; anything else is unknown
 

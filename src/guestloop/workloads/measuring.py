@@ -15,9 +15,10 @@ from pathlib import Path
 
 from guestloop import counters
 from guestloop.counters import Histogram
-from guestloop.errors import GuestloopError
+from guestloop.ground.errors import GuestloopError
 from guestloop.lab.client import L1, L2
-from guestloop.records import Cell, Correctness, Outcome, Phase, Round
+from guestloop.results.cells import Cell
+from guestloop.results.records import Correctness, Outcome, Phase, Round
 
 # What the tracepoints of KVM are called in a result (arch/x86/include/asm/trace/kvm.h, trace/events/kvm.h).
 EVENT_NAMES = {

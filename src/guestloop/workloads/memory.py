@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from guestloop.ground.wait import wait_for
 from guestloop.lab.client import L2
-from guestloop.wait import wait_for
 from guestloop.workloads.measuring import Measuring
 
 CHECK_S = 120.0

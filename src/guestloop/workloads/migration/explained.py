@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from guestloop import counters
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 ENABLED = 1
 PAGE = 4096

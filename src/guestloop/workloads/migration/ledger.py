@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from guestloop.errors import GuestError
+from guestloop.ground.errors import GuestError
 from guestloop.lab.client import L2
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.explained import Area, areas_of, cause_of

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from guestloop.errors import GuestloopError
+from guestloop.ground.errors import GuestloopError
 from guestloop.lab.client import L1, L2
 from guestloop.vm.argv import Incoming, L2Spec
 from guestloop.workloads.measuring import Lacking, Measuring

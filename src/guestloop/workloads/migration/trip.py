@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from guestloop.records import Cell
+from guestloop.results.cells import Cell
 from guestloop.vm.argv import Backing, Incoming, L2Spec
 from guestloop.workloads.migration.hop import LOG_EVENT, PAGE_EVENT, RING_EVENT
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from guestloop import counters
-from guestloop.records import Phase
+from guestloop.results.records import Phase
 from guestloop.workloads.measuring import Reading
 
 ROUND = "round-"

@@ -6,19 +6,15 @@ round files and nothing else, so a verdict can be recomputed without a guest.
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any
 
-from guestloop.config import Mmu
-from guestloop.errors import LabError
+from guestloop.results.cells import Cell, parse_cell
+from guestloop.results.files import read_json, write_json
 
-T = TypeVar("T")
 Counts = Mapping[str, int]
 
 
@@ -36,27 +32,6 @@ class Outcome(StrEnum):
     MEASURED = "measured"
     INVALID = "invalid"
     SKIPPED = "skipped"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One test x one MMU mode x one variant, measured on both kernels.
-
-    ``variant`` has a value for every axis of the test. ``usual`` names axes that are left out of the
-    cell's name because they have their usual value, so that a new axis renames no cell that exists.
-    """
-
-    test: str
-    mmu: Mmu
-    variant: Mapping[str, str]
-    usual: tuple[str, ...] = ()
-
-    @property
-    def id(self) -> str:
-        """``asyncpf/shadow/read-shared``, further axes as in ``read-shared,vcpus=2``."""
-        first, *others = self.variant.items()
-        further = [f"{axis}={value}" for axis, value in others if axis not in self.usual]
-        return "/".join([self.test, self.mmu, ",".join([first[1], *further])])
 
 
 @dataclass(frozen=True)
@@ -113,67 +88,10 @@ def write_round(out: Path, record: Round) -> Path:
     return path
 
 
-def write_json(path: Path, data: object, *, replace: bool = False) -> None:
-    """Write a JSON file whole or not at all, also if killed. Raises FileExistsError unless ``replace``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(data, indent=1) + "\n"
-    if replace or not _write_nameless(path, text):
-        _write_beside(path, text, replace=replace)
-
-
-def _write_nameless(path: Path, text: str) -> bool:
-    """Write a new file that has no name until it is whole; False where the file system cannot (NFS)."""
-    try:
-        handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
-    except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):
-            return False
-        raise
-    with os.fdopen(handle, "w") as file:
-        _write_through(file, text)
-        # Any src_dir_fd makes this linkat() with AT_SYMLINK_FOLLOW, as open(2) has it for O_TMPFILE.
-        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle)
-    return True
-
-
-def _write_beside(path: Path, text: str, *, replace: bool) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w") as file:
-            _write_through(file, text)
-        if replace:
-            partial.replace(path)
-        else:
-            os.link(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write_through(file: TextIO, text: str) -> None:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def read_json(path: Path, parse: Callable[[Any], T]) -> T:
-    """A stored result. Raises LabError naming a file that is damaged or of another version."""
-    try:
-        return parse(json.loads(path.read_text()))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        message = f"{path}: cannot be read as a result: {type(error).__name__}: {error}"
-        raise LabError(message, hint="is it damaged, or of another version of guestloop?") from error
-
-
 def read_rounds(out: Path) -> list[Round]:
     """All stored rounds, by cell, then number, then kernel. Raises LabError for one that is damaged."""
     rounds = [read_json(path, parse_round) for path in (out / "rounds").rglob("*.json")]
     return sorted(rounds, key=lambda item: (item.cell.id, item.round, item.kernel))
-
-
-def parse_cell(data: Mapping[str, Any]) -> Cell:
-    """The inverse of ``asdict`` for a cell."""
-    usual = tuple(data.get("usual", ()))
-    return Cell(data["test"], Mmu(data["mmu"]), dict(data["variant"]), usual)
 
 
 def parse_round(data: Mapping[str, Any]) -> Round:

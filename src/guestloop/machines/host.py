@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from guestloop.errors import LabError
+from guestloop.ground.errors import LabError
 
 
 class Accelerator(StrEnum):

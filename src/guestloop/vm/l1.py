@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guestloop import proc
-from guestloop.errors import GuestError, GuestloopError
-from guestloop.host import Accelerator
-from guestloop.qmp import Qmp
+from guestloop.ground import proc
+from guestloop.ground.errors import GuestError, GuestloopError
+from guestloop.ground.qmp import Qmp
+from guestloop.ground.wait import wait_for
+from guestloop.machines.host import Accelerator
 from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv
 from guestloop.vm.console import Console
 from guestloop.vm.link import Keys, Link
-from guestloop.wait import wait_for
 
 BOOT_DEADLINE_S = 120.0
 SWAP_MIB = 1024

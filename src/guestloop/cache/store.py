@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from guestloop.errors import CacheError, ProcessError
-from guestloop.log import say
+from guestloop.ground.errors import CacheError, ProcessError
+from guestloop.ground.log import say
 
 MANIFEST = "inputs.json"
 PARTIAL = ".partial"

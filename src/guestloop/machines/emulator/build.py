@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop import proc
 from guestloop.cache import Cache, file_digest
 from guestloop.config import REPOSITORY
-from guestloop.emulator.source import DebianSource, find_source
+from guestloop.ground import proc
+from guestloop.ground.log import Step, step
 from guestloop.kernels.series import apply, read_patch
 from guestloop.kernels.toolchain import Toolchain, find_toolchain
-from guestloop.log import Step, step
+from guestloop.machines.emulator.source import DebianSource, find_source
 
-RECIPE = REPOSITORY / "guest-images" / "emulator"
+RECIPE = REPOSITORY / "emulators" / "qemu-7.2"
 KIND = "emulator"
 PROGRAM = "qemu-system-x86_64"
 # Part of the key: raise it when this module builds the same input in another way.

@@ -7,8 +7,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from guestloop.config import Mmu, Reach
-from guestloop.records import Cell, parse_cell, read_json, write_json
+from guestloop.results.cells import Cell, Mmu, parse_cell
+from guestloop.results.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Where a series can act; cells outside are ``cannot-differ``.
+
+    ``mmu`` empty: everywhere.
+    """
+
+    mmu: tuple[Mmu, ...] = ()
+    because: str = ""
+
+    def covers(self, mmu: Mmu) -> bool:
+        return not self.mmu or mmu in self.mmu
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from guestloop.errors import TimeoutError_
+from guestloop.ground.errors import TimeoutError_
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop import proc
+from guestloop.ground import proc
+from guestloop.ground.log import Step
 from guestloop.images.apt import fetch_options, find_release
 from guestloop.kernels.source import query_installed
-from guestloop.log import Step
 
 PACKAGE = "qemu-system-x86"
 TIMEOUT_S = 900.0

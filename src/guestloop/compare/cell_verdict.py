@@ -10,8 +10,9 @@ from enum import StrEnum
 from guestloop.compare.judge import GROSS, JUDGED, Change, Judgement, Sample, judge
 from guestloop.compare.rates import Rate, rates_of
 from guestloop.counters import FLUSH_REQUESTS, inconsistency
-from guestloop.plan import Plan, PlannedKernel
-from guestloop.records import Cell, Correctness, Outcome, Round
+from guestloop.results.cells import Cell
+from guestloop.results.plan import Plan, PlannedKernel
+from guestloop.results.records import Correctness, Outcome, Round
 
 
 class Status(StrEnum):

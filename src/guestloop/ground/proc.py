@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from guestloop.errors import LabError, ProcessError, TimeoutError_
+from guestloop.ground.errors import LabError, ProcessError, TimeoutError_
 
 logger = logging.getLogger("guestloop.proc")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from guestloop.config import Mmu, Profile, suggest
-from guestloop.errors import ConfigError
-from guestloop.records import Cell
+from guestloop.config import Profile, suggest
+from guestloop.ground.errors import ConfigError
+from guestloop.results.cells import Cell, Mmu
 from guestloop.workloads.catalog import AXES
 
 MOST_LEFT_OUT_LINES = 12

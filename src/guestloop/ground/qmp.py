@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
-from guestloop.errors import GuestError, TimeoutError_
-from guestloop.wait import Deadline
+from guestloop.ground.errors import GuestError, TimeoutError_
+from guestloop.ground.wait import Deadline
 
 T = TypeVar("T")
 

@@ -1,0 +1,27 @@
+"""Frozen specs of kernels and profiles, read from YAML."""
+
+from guestloop.config.kernels import (
+    BaseKind,
+    BaseSpec,
+    KernelSpec,
+    find_kernel_files,
+    kernel_directories,
+    load_kernel,
+    parse_kernel,
+)
+from guestloop.config.profiles import Profile, load_profiles
+from guestloop.config.reading import REPOSITORY, suggest
+
+__all__ = [
+    "REPOSITORY",
+    "BaseKind",
+    "BaseSpec",
+    "KernelSpec",
+    "Profile",
+    "find_kernel_files",
+    "kernel_directories",
+    "load_kernel",
+    "load_profiles",
+    "parse_kernel",
+    "suggest",
+]

@@ -1,0 +1,119 @@
+"""The kernels that can be named: one YAML file each, the user's own and those in kernels/."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from guestloop.config.reading import REPOSITORY, Section, load_yaml, parse_enum, suggest
+from guestloop.ground.errors import ConfigError
+from guestloop.results.cells import Mmu
+from guestloop.results.plan import Reach
+
+
+class BaseKind(StrEnum):
+    """Where the source of a kernel comes from."""
+
+    DEBIAN_SOURCE = "debian-source"
+    TARBALL = "tarball"
+    GIT = "git"
+
+
+@dataclass(frozen=True)
+class BaseSpec:
+    """Source of a kernel: a Debian source package, a tarball, or a local git tree and ref."""
+
+    kind: BaseKind
+    location: str
+    ref: str = ""
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """One YAML file in kernels/: base, configuration fragments and a series of patches."""
+
+    name: str
+    path: Path
+    description: str
+    base: BaseSpec
+    config: tuple[Path, ...]
+    series: tuple[Path, ...]
+    reach: Reach = field(default_factory=Reach)
+
+
+def kernel_directories() -> tuple[Path, ...]:
+    """Where kernels are looked for: the user's own directory first, then the repository's."""
+    own = os.environ.get("XDG_CONFIG_HOME")
+    user = (Path(own) if own else Path.home() / ".config") / "guestloop" / "kernels"
+    shipped = REPOSITORY / "kernels"
+    return (user, shipped, shipped / "mutants")
+
+
+def find_kernel_files() -> dict[str, Path]:
+    """Every kernel that can be named, by name; a user's own file hides a shipped one."""
+    found: dict[str, Path] = {}
+    for directory in kernel_directories():
+        for path in sorted(directory.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load_kernel(name: str) -> KernelSpec:
+    """The kernel of this name, or of this path when it ends in ``.yaml``.
+
+    Raises ConfigError for an unknown name, an unknown key, or a file that is not there.
+    """
+    if name.endswith(".yaml"):
+        return parse_kernel(Path(name))
+    files = find_kernel_files()
+    if name not in files:
+        raise ConfigError(f"unknown kernel {name!r}", hint=suggest(name, files, "kernels"))
+    return parse_kernel(files[name])
+
+
+def parse_kernel(path: Path) -> KernelSpec:
+    """Read one kernel file; relative paths in it are relative to its own directory."""
+    where = str(path)
+    top = Section(where, load_yaml(path), ("description", "base", "config", "series", "reach"))
+    return KernelSpec(
+        name=path.stem,
+        path=path,
+        description=top.text("description"),
+        base=_parse_base(where, path.parent, top.data.get("base")),
+        config=_existing(where, path.parent, "config", top.texts("config")),
+        series=_existing(where, path.parent, "series", top.texts("series")),
+        reach=_parse_reach(where, top.data.get("reach", {})),
+    )
+
+
+def _parse_base(where: str, directory: Path, data: object) -> BaseSpec:
+    section = Section(f"{where}: base", data, [*BaseKind, "ref"])
+    kinds = [kind for kind in BaseKind if kind in section.data]
+    if len(kinds) != 1:
+        allowed = ", ".join(BaseKind)
+        raise ConfigError(f"{where}: base: exactly one of {allowed} was wanted, seen: {dict(section.data)!r}")
+    kind, location = kinds[0], section.text(kinds[0])
+    if (kind is BaseKind.GIT) != ("ref" in section.data):
+        raise ConfigError(f"{where}: base: 'ref' goes with 'git', and 'git' needs it")
+    if kind is not BaseKind.DEBIAN_SOURCE:
+        location = str((directory / Path(location).expanduser()).resolve())
+    return BaseSpec(kind, location, section.text("ref", ""))
+
+
+def _existing(where: str, directory: Path, key: str, names: tuple[str, ...]) -> tuple[Path, ...]:
+    paths = tuple((directory / name).resolve() for name in names)
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(f"{where}: {key}: no such file: {path}")
+    return paths
+
+
+def _parse_reach(where: str, data: object) -> Reach:
+    section = Section(f"{where}: reach", data, ("mmu", "because"))
+    mmu = tuple(parse_enum(f"{where}: reach: mmu", seen, Mmu) for seen in section.texts("mmu"))
+    because = section.text("because", "")
+    if mmu and not because:
+        raise ConfigError(f"{where}: reach: 'because' is wanted: why can the series act only there?")
+    return Reach(mmu, because)

@@ -1,0 +1,1 @@
+"""What every other package stands on; carried into L1 too, so the standard library and qemu.qmp only."""

@@ -1,0 +1,1 @@
+"""The machines that can run an L1: what this host offers, and the emulator that stands in for hardware."""

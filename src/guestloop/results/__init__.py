@@ -1,0 +1,1 @@
+"""What a run leaves behind: its plan, the record of each round, and the enums that they need."""

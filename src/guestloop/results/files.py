@@ -1,0 +1,65 @@
+"""Result files: written whole or not at all, also when the writer is killed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from guestloop.ground.errors import LabError
+
+T = TypeVar("T")
+
+
+def write_json(path: Path, data: object, *, replace: bool = False) -> None:
+    """Write a JSON file whole or not at all, also if killed. Raises FileExistsError unless ``replace``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(data, indent=1) + "\n"
+    if replace or not _write_nameless(path, text):
+        _write_beside(path, text, replace=replace)
+
+
+def _write_nameless(path: Path, text: str) -> bool:
+    """Write a new file that has no name until it is whole; False where the file system cannot (NFS)."""
+    try:
+        handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):
+            return False
+        raise
+    with os.fdopen(handle, "w") as file:
+        _write_through(file, text)
+        # Any src_dir_fd makes this linkat() with AT_SYMLINK_FOLLOW, as open(2) has it for O_TMPFILE.
+        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle)
+    return True
+
+
+def _write_beside(path: Path, text: str, *, replace: bool) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w") as file:
+            _write_through(file, text)
+        if replace:
+            partial.replace(path)
+        else:
+            os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_through(file: TextIO, text: str) -> None:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def read_json(path: Path, parse: Callable[[Any], T]) -> T:
+    """A stored result. Raises LabError naming a file that is damaged or of another version."""
+    try:
+        return parse(json.loads(path.read_text()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        message = f"{path}: cannot be read as a result: {type(error).__name__}: {error}"
+        raise LabError(message, hint="is it damaged, or of another version of guestloop?") from error
