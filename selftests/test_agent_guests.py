@@ -18,7 +18,7 @@ from test_proc import wait_until_gone
 
 from guestloop.agent import guests
 from guestloop.agent.guests import Guests
-from guestloop.ground.errors import GuestError, LabError, TimeoutError_
+from guestloop.ground.errors import GuestError, LabError, TimedOut
 from guestloop.ground.rpc import Methods, Server
 
 # --- calls -----------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_death_before_the_greeting(lab: Lab) -> None:
 
 
 def test_a_silent_guest_is_ended_at_the_deadline(lab: Lab) -> None:
-    with pytest.raises(TimeoutError_, match=r"L2 a: waited 0\.3 s for 'hello'; last line: nothing"):
+    with pytest.raises(TimedOut, match=r"L2 a: waited 0\.3 s for 'hello'; last line: nothing"):
         lab.start("silent", timeout_s=0.3)
     wait_until_gone(NoCgroup.made[0].pids[0])
     assert lab.guests.stop_all() == []
@@ -302,7 +302,7 @@ def test_a_guest_that_never_stops_talking_is_not_waited_for(
         return "still here"
 
     monkeypatch.setattr(lab.guests.get("a"), "_lines", SimpleNamespace(get=chatter, put=print))
-    with pytest.raises(TimeoutError_, match=r"waited 0\.1 s for 'ready'; last line: still here"):
+    with pytest.raises(TimedOut, match=r"waited 0\.1 s for 'ready'; last line: still here"):
         lab.guests.listen("a", "ready", 0.1)
 
 

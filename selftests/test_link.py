@@ -15,7 +15,7 @@ import paramiko
 import pytest
 
 from guestloop.cache import Cache
-from guestloop.ground.errors import GuestError, TimeoutError_
+from guestloop.ground.errors import GuestError, TimedOut
 from guestloop.ground.rpc import Methods, Server
 from guestloop.ground.wait import wait_for
 from guestloop.images.keys import L1Keys, obtain_keys
@@ -166,7 +166,7 @@ def test_what_the_agent_raises_is_raised_here_with_its_traceback(link: Link) -> 
 
 
 def test_timeout_of_a_call(link: Link) -> None:
-    with pytest.raises(TimeoutError_, match=r"L1 patched: agent\.hang: no answer in 0\.2 s"):
+    with pytest.raises(TimedOut, match=r"L1 patched: agent\.hang: no answer in 0\.2 s"):
         link.call("agent.hang", {}, 0.2)
     assert link.call("agent.double", {"word": "a"}, 5) == "aa", "a late answer must not be taken for this one"
 
@@ -201,7 +201,7 @@ def test_nobody_there(keys: Keys) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(
-        TimeoutError_, match=r"waited 0\.2 s for SSH to L1 patched; last seen: .*Unable to connect"
+        TimedOut, match=r"waited 0\.2 s for SSH to L1 patched; last seen: .*Unable to connect"
     ):
         Link("patched", port, keys, 0.2)
 

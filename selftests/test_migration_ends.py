@@ -14,7 +14,7 @@ import test_migration_agent
 from test_migration_agent import World, told
 
 from guestloop.agent import faults, migration
-from guestloop.ground.errors import GuestError, LabError, TimeoutError_
+from guestloop.ground.errors import GuestError, LabError, TimedOut
 
 world = test_migration_agent.world
 
@@ -65,7 +65,7 @@ def test_a_load_that_cannot_be_held_may_end_before_its_rounds(world: World) -> N
 def test_a_wait_has_an_end_and_says_what_was_last_seen(world: World) -> None:
     world.begin(told("active", 1, 5))
     world.wait(rounds=1)
-    with pytest.raises((GuestError, TimeoutError_)) as raised:
+    with pytest.raises((GuestError, TimedOut)) as raised:
         world.wait("completed", "cancelled", rounds=3, timeout_s=0.1)
     assert first_line(raised) == (
         "waited 0.1 s for the migration to be completed or cancelled or in round 3 "

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from guestloop.ground import proc
-from guestloop.ground.errors import LabError, ProcessError, TimeoutError_
+from guestloop.ground.errors import LabError, ProcessError, TimedOut
 from guestloop.ground.wait import wait_for
 
 GUARD = Path(proc.__file__).with_name("guard.py")
@@ -86,7 +86,7 @@ def test_input_that_nobody_reads_is_no_error() -> None:
 def test_timeout_kills_the_whole_group() -> None:
     lines: list[str] = []
     started = time.monotonic()
-    with pytest.raises(TimeoutError_, match=r"still running after 0\.3 s; killed"):
+    with pytest.raises(TimedOut, match=r"still running after 0\.3 s; killed"):
         proc.run(["sh", "-c", "sleep 60 & echo $$; wait"], timeout_s=0.3, on_line=lines.append)
     assert time.monotonic() - started < 5
     wait_until_gone(int(lines[0]))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from guestloop.ground.errors import GuestError, LabError, TimeoutError_
+from guestloop.ground.errors import GuestError, LabError, TimedOut
 from guestloop.ground.wait import Deadline, wait_for
 
 
@@ -22,7 +22,7 @@ def test_says_what_for_how_long_and_what_was_seen_last() -> None:
         seen.append(len(seen))
 
     started = time.monotonic()
-    with pytest.raises(TimeoutError_) as raised:
+    with pytest.raises(TimedOut) as raised:
         wait_for("rain", probe, 0.1, interval=0.01, last_seen=lambda: f"cloud {seen[-1]}", hint="move")
     assert str(raised.value) == f"waited 0.1 s for rain; last seen: cloud {seen[-1]}"
     assert raised.value.hint == "move" and isinstance(raised.value, LabError)
@@ -32,7 +32,7 @@ def test_says_what_for_how_long_and_what_was_seen_last() -> None:
 
 def test_looks_once_more_when_time_is_up() -> None:
     """A probe that is slow, or a machine that is, must not lose what was there in time."""
-    with pytest.raises(TimeoutError_):
+    with pytest.raises(TimedOut):
         wait_for("nothing", lambda: None, 0.0)
     assert wait_for("something", lambda: "there", 0.0) == "there"
     late = time.monotonic() + 0.05
@@ -61,5 +61,5 @@ def test_progress_keeps_a_wait_alive_and_its_lack_ends_it() -> None:
         return True if time.monotonic() - started > 0.3 else None
 
     assert wait_for("100 rounds", done, 0.1, progress=lambda: int((time.monotonic() - started) * 50))
-    with pytest.raises(TimeoutError_, match=r"waited 0.1 s for 100 rounds without any progress; last seen:"):
+    with pytest.raises(TimedOut, match=r"waited 0.1 s for 100 rounds without any progress; last seen:"):
         wait_for("100 rounds", lambda: None, 0.1, interval=0.01, progress=lambda: 7)

@@ -11,6 +11,9 @@
 
 /* So long a worker spins for the others before it lets another crew have the vCPU. */
 #define SPINS 200
+/* After so many turns it is no longer a matter of microseconds. */
+#define PATIENT_TURNS 2000
+#define PATIENT_PAUSE_NS 5000000
 #define PACED_PAGES 8
 
 static pthread_t threads[MAX_CREWS * MAX_VCPUS];
@@ -49,6 +52,20 @@ void team_prepare(struct team *team, const struct load *load, struct region *reg
 	}
 }
 
+/*
+ * A worker that waits for one whose page never comes must not keep the CPU busy: whoever watches the guest
+ * from outside could not tell it from one that is at work.
+ */
+static void let_others_run(unsigned turns)
+{
+	struct timespec pause = { .tv_nsec = PATIENT_PAUSE_NS };
+
+	if (turns < PATIENT_TURNS)
+		sched_yield();
+	else
+		nanosleep(&pause, NULL);
+}
+
 /* Wait until no worker of the crew is `window` pages behind; false when the load is being stopped. */
 static bool keep_step(struct worker *worker, const struct worker *crew)
 {
@@ -62,7 +79,7 @@ static bool keep_step(struct worker *worker, const struct worker *crew)
 			if (mine < atomic_load_explicit(&crew[other].visits, memory_order_relaxed) + team->window)
 				break;
 			if (spins % SPINS == 0)
-				sched_yield();
+				let_others_run(spins / SPINS);
 			__builtin_ia32_pause();
 		}
 	return true;

@@ -14,7 +14,7 @@
 #include "session.h"
 
 #define PORT_NAME "guestloop"
-#define PORT_TRIES 500
+#define PORT_TRIES 6000 /* a minute: this guest may be starved of CPU time */
 #define PORT_PAUSE_US 10000
 
 /* Ports appear once the host side has answered the driver, a moment after boot. */

@@ -14,14 +14,14 @@ from pathlib import Path
 from avocado import Test
 from avocado.core.exceptions import TestBaseException
 
-from guestloop.ground.errors import GuestloopError, LabError
-from guestloop.lab.client import L1, L2, connect
+from guestloop.ground.errors import GuestloopError, LabError, Lacking
+from guestloop.lab.client import L1, connect
 from guestloop.lab.spec import OUT_VARIABLE
 from guestloop.results.cells import Mmu
+from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome, Round, write_round
-from guestloop.vm.argv import L2Spec
 from guestloop.workloads.catalog import AXES
-from guestloop.workloads.measuring import Lacking, Measuring
+from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.selection import cell_of
 
 
@@ -61,13 +61,15 @@ class GuestTest(Test):  # type: ignore[misc]
         try:
             self._prepare_l1()
             yield this
-        except Lacking as lack:
-            this.skip(str(lack))
         except GuestloopError as error:
-            this.fault(error)
-            self.log.error("%s\n%s", error.render(), getattr(error, "traceback", ""))
-        self._look_for_warnings()
+            self._fault(error)
+        self._end_round()
         self._conclude()
+
+    def _fault(self, error: GuestloopError) -> None:
+        self.this.fault(error)
+        if not isinstance(error, Lacking):
+            self.log.error("%s\n%s", error.render(), error.traceback)
 
     def _prepare_l1(self) -> None:
         connection = connect()
@@ -77,22 +79,27 @@ class GuestTest(Test):  # type: ignore[misc]
         self.this.use(self.l1)
         self.l1.set_mmu(self.this.cell.mmu)
 
-    def start_guest(self, spec: L2Spec) -> L2:
-        """Start an L2 that ends with the test, whichever way the test ends."""
-        return self._stack.enter_context(self.l1.guest(spec))
+    def _end_round(self) -> None:
+        """Guests end inside the round that started them, and only then L1's kernel is asked what it saw.
 
-    def _look_for_warnings(self) -> None:
-        """A complaint of the L1 kernel during a round is a finding about the kernel under test."""
+        A complaint of that kernel, or its end, is a finding about the kernel under test.
+        """
         if self.this.l1 is None:
             return
         try:
-            warnings = self.this.l1.new_warnings()
+            warnings = self.this.l1.conclude()
         except GuestloopError as error:
-            self.this.fault(error)
+            if not self._is_known(error):
+                self._fault(error)
             return
         if warnings:
             self.this.keep("l1-warnings.txt", "\n".join(warnings) + "\n")
-            self.this.judge(False, f"the L1 kernel complained: {warnings[0]}")
+            text = f"the L1 kernel complained: {warnings[0]}"
+            self.this.judge(False, FindingKind.WARNING, text)
+
+    def _is_known(self, error: GuestloopError) -> bool:
+        """An L1 that ended during the round has been found already."""
+        return any(finding.kind.value == error.kind.value for finding in self.this.findings)
 
     def _conclude(self) -> None:
         record = self._write()
@@ -114,7 +121,8 @@ class GuestTest(Test):  # type: ignore[misc]
         """Runs in another thread after a timeout, when the body's ``with`` never unwinds."""
         try:
             if self._written is None and hasattr(self, "this"):
-                self.this.invalidate("the test did not reach its end (timeout, or an error in the test)")
+                text = "the test did not reach its end (timeout, or an error in the test)"
+                self.this.find(FindingKind.INTERRUPTED, text)
                 self._write()
         finally:
             try:

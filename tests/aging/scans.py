@@ -7,9 +7,7 @@ class _Scans(GuestTest):
 
     def scan(self) -> None:
         with self.round() as this:
-            how = aging.aging_of(self.this.cell.variant)
-            with aging.prepared(self.l1, how):
-                aging.run(this, self.start_guest(how.guest("aging")), how)
+            aging.measure(this, self.l1)
 
 
 class ClassicReclaim(_Scans):

@@ -10,7 +10,7 @@ class SlowSweep(GuestTest):
 
     def test(self) -> None:
         with self.round() as this:
-            migration.run(this, self.l1, migration.trip_of(this.cell))
+            migration.measure(this, self.l1)
 
 
 class HotPages(GuestTest):
@@ -21,7 +21,7 @@ class HotPages(GuestTest):
 
     def test(self) -> None:
         with self.round() as this:
-            migration.run(this, self.l1, migration.trip_of(this.cell))
+            migration.measure(this, self.l1)
 
 
 class WriteOnce(GuestTest):
@@ -32,7 +32,7 @@ class WriteOnce(GuestTest):
 
     def test(self) -> None:
         with self.round() as this:
-            migration.run(this, self.l1, migration.trip_of(this.cell))
+            migration.measure(this, self.l1)
 
 
 class ReadModifyWrite(GuestTest):
@@ -43,7 +43,7 @@ class ReadModifyWrite(GuestTest):
 
     def test(self) -> None:
         with self.round() as this:
-            migration.run(this, self.l1, migration.trip_of(this.cell))
+            migration.measure(this, self.l1)
 
 
 class DifferentOnEachVcpu(GuestTest):
@@ -54,7 +54,7 @@ class DifferentOnEachVcpu(GuestTest):
 
     def test(self) -> None:
         with self.round() as this:
-            migration.run(this, self.l1, migration.trip_of(this.cell))
+            migration.measure(this, self.l1)
 
 
 class UntilInterrupted(GuestTest):
@@ -65,4 +65,4 @@ class UntilInterrupted(GuestTest):
 
     def test(self) -> None:
         with self.round() as this:
-            migration.run(this, self.l1, migration.trip_of(this.cell))
+            migration.measure(this, self.l1)

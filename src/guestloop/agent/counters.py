@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from guestloop.agent.guest import Guest
 from guestloop.ground.errors import GuestError
-from guestloop.ground.qmp import Qmp
 
 Names = dict[str, set[str]]
 """Names of the counters that only ever grow, by target."""
 
 
-def read_counters(qmp: Qmp, names: Names | None = None) -> dict[str, int]:
+def read_counters(guest: Guest, names: Names | None = None) -> dict[str, int]:
     """Every cumulative counter of KVM: of the VM as it is, of the vCPUs summed over them.
 
-    A name that both have is the VM's. Values of the moment (``pages_4k``) and histograms are left
-    out. ``names`` are those of ``counter_names``, for who reads often. Raises GuestError when QEMU gives
-    none: not measurable is not zero.
+    A name that both have is the VM's. Instantaneous gauges (``pages_4k``) and histograms are left
+    out. ``names`` are those of ``counter_names``, for callers that read often. Raises GuestError when QEMU
+    returns none: not measurable is not zero.
     """
-    cumulative = names or counter_names(qmp)
-    vcpus = _sums(qmp.execute("query-stats", target="vcpu"), cumulative["vcpu"])
+    cumulative = names or counter_names(guest)
+    vcpus = _sums(guest.execute("query-stats", target="vcpu"), cumulative["vcpu"])
     # The flush requests are the VM's and are compared with the histogram that is read next.
-    vm = _sums(qmp.execute("query-stats", target="vm"), cumulative["vm"])
+    vm = _sums(guest.execute("query-stats", target="vm"), cumulative["vm"])
     if "remote_tlb_flush_requests" not in vm or not vcpus:
-        raise GuestError(f"{qmp.name}: query-stats has no KVM statistics; seen: {sorted(vm)[:5]}")
+        raise GuestError(f"{guest.name}: query-stats has no KVM statistics; seen: {sorted(vm)[:5]}")
     return vcpus | vm
 
 
-def counter_names(qmp: Qmp) -> Names:
-    """What KVM counts, as this QEMU tells; the same for every VM."""
+def counter_names(guest: Guest) -> Names:
+    """What KVM counts, as this QEMU reports; the same for every VM."""
     names: Names = {"vm": set(), "vcpu": set()}
-    for schema in qmp.execute("query-stats-schemas", provider="kvm"):
+    for schema in guest.execute("query-stats-schemas", provider="kvm"):
         grown = {stat["name"] for stat in schema["stats"] if stat["type"] == "cumulative"}
         names[schema["target"]] |= grown
     return names
@@ -44,10 +44,3 @@ def _sums(answer: list[dict[str, Any]], names: set[str]) -> dict[str, int]:
             if stat["name"] in names:
                 totals[stat["name"]] = totals.get(stat["name"], 0) + int(stat["value"])
     return totals
-
-
-def read_vmstat() -> dict[str, int]:
-    """L1's /proc/vmstat: swap and reclaim counters, in pages."""
-    with open("/proc/vmstat") as file:  # noqa: PTH123 - one read of a proc file
-        pairs = (line.split() for line in file)
-        return {name: int(value) for name, value in pairs}

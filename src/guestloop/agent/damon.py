@@ -12,10 +12,49 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guestloop.agent.pages import PAGE
+from guestloop.agent.placement import moving
+from guestloop.agent.regions import Atlas
 from guestloop.ground.errors import GuestError
 
 ADMIN = Path("/sys/kernel/mm/damon/admin/kdamonds")
 LARGEST = (1 << 64) - 1
+
+
+class Damon:
+    """Service: DAMON on the pages of a region."""
+
+    def __init__(self, atlas: Atlas) -> None:
+        self._atlas = atlas
+        self._addresses: list[int] = []
+
+    def lacks(self) -> str:
+        """Why this L1 cannot do it; empty when it can."""
+        return "" if ADMIN.exists() else "L1's kernel has no CONFIG_DAMON_SYSFS"
+
+    def start(self, name: str, most: int, sample_us: int, aggregation_us: int) -> int:
+        """Watch the first ``most`` pages of the region, each for itself; returns their number."""
+        region = self._atlas[name]
+        self._addresses = region.addresses[:most]
+        start(region.pid, self._addresses, sample_us, aggregation_us)
+        return len(self._addresses)
+
+    def watch(self, name: str, aggregations: int, move_every_s: float) -> None:
+        """Wait for the end of the aggregation that runs, so many times.
+
+        The vCPUs move between CPUs meanwhile: see placement.place. Raises GuestError when DAMON is off.
+        """
+        with moving(self._atlas[name].guest.vcpu_threads(), move_every_s):
+            for _ in range(aggregations):
+                finish_aggregation()
+
+    def seen(self) -> list[int]:
+        """Accesses to each watched page in the aggregation that ended last (-1: not reported)."""
+        seen = read()
+        return [seen.get(address, -1) for address in self._addresses]
+
+    def stop(self) -> None:
+        """Stop watching and forget all; nothing to do is fine."""
+        stop()
 
 
 def start(

@@ -9,7 +9,7 @@ from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 
-from guestloop.agent.guests import Guest
+from guestloop.agent.guest import Guest
 from guestloop.ground.errors import GuestError
 
 SYS_PIDFD_GETFD = 438

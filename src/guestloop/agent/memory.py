@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import errno
-import itertools
 import os
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
+from guestloop.agent.cgroup import Cgroup, have_memory_cgroups
 from guestloop.ground.errors import GuestError
 from guestloop.ground.wait import Deadline
 
@@ -22,7 +22,8 @@ ENOUGH_LEFT = MIB // 4
 # QEMU goes on running and touching its own pages while its cgroup is under pressure.
 PRESSED_ENOUGH = 4 * MIB
 SWAPS = Path("/proc/swaps")
-CGROUPS = Path("/sys/fs/cgroup")
+VMSTAT = Path("/proc/vmstat")
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 class _Iovec(ctypes.Structure):
@@ -44,10 +45,65 @@ class Mapping:
         return self.end - self.start
 
 
-def swap_on(device: Path) -> int:
-    """Use a block device that holds a swap header; gives the swap space in KiB.
+class Memory:
+    """Service: L1's memory and its swap space."""
 
-    Raises GuestError when the kernel refuses or no swap space appears. A kernel without swapping gives 0.
+    def swap_on(self, serial: str) -> int:
+        """Use the disk with this serial as swap space; returns the swap space in KiB.
+
+        Read-ahead from swap is switched off: each page is then a fault of its own.
+        """
+        Path("/proc/sys/vm/page-cluster").write_text("0")
+        for disk in Path("/sys/block").iterdir():
+            file = disk / "serial"
+            if file.exists() and file.read_text().strip() == serial:
+                return use_swap(Path("/dev") / disk.name)
+        raise GuestError(f"no disk has the serial {serial!r}")
+
+    def read_vmstat(self) -> dict[str, int]:
+        """L1's /proc/vmstat, see read_vmstat."""
+        return read_vmstat()
+
+    def lacks(self, needs: list[Need]) -> str:
+        """What of these L1 does not have, as reasons; empty when it has all."""
+        return "; ".join(need.reason for need in needs if not need.is_there())
+
+    def huge_pages(self, on: bool) -> str:
+        """Let QEMU have transparent huge pages, as it asks for, or not; returns what reads back."""
+        THP.write_text("madvise" if on else "never")
+        return THP.read_text().strip()
+
+
+class Need(StrEnum):
+    """What a workload may need of L1's kernel beyond KVM."""
+
+    SWAP = "swap"
+    MEMCG = "memcg"
+    THP = "thp"
+
+    def is_there(self) -> bool:
+        return {Need.SWAP: have_swap, Need.MEMCG: have_memory_cgroups, Need.THP: THP.exists}[self]()
+
+    @property
+    def reason(self) -> str:
+        """What to report when it is not there."""
+        return {
+            Need.SWAP: "L1 has no swap space",
+            Need.MEMCG: "L1's kernel has no memory cgroups (CONFIG_MEMCG)",
+            Need.THP: "L1's kernel has no CONFIG_TRANSPARENT_HUGEPAGE",
+        }[self]
+
+
+def read_vmstat() -> dict[str, int]:
+    """L1's /proc/vmstat: swap and reclaim counters, in pages."""
+    pairs = (line.split() for line in VMSTAT.read_text().splitlines())
+    return {name: int(value) for name, value in pairs}
+
+
+def use_swap(device: Path) -> int:
+    """Use a block device that holds a swap header; returns the swap space in KiB.
+
+    Raises GuestError when the kernel refuses or no swap space appears. A kernel without swapping returns 0.
     """
     if not SWAPS.exists():
         return 0
@@ -92,78 +148,31 @@ def have_swap(swaps: Path = SWAPS) -> bool:
     return swaps.exists() and len(swaps.read_text().splitlines()) > 1
 
 
-def have_memory_cgroups(root: Path = CGROUPS) -> bool:
-    """Can this L1 limit and reclaim a group's memory?"""
-    controllers = root / "cgroup.controllers"
-    return controllers.exists() and "memory" in controllers.read_text().split()
+@dataclass(frozen=True)
+class PageOut:
+    """What paging out left behind, and how long it took."""
+
+    left_bytes: int
+    seconds: float
 
 
-class Cgroup:
-    """A memory cgroup (v2) of one guest, so that reclaim can be aimed at it alone.
-
-    In an L1 without memory cgroups guests run all the same, but nothing can be asked of this.
-    Each has a name of its own: one that was removed lives on while any of its pages do, and MGLRU's debugfs
-    file goes on to list it by its name (mm/vmscan.c: lru_gen_seq_show).
-    """
-
-    _numbers = itertools.count(1)
-
-    def __init__(self, name: str, root: Path = CGROUPS) -> None:
-        self.name = f"l2-{name}.{next(self._numbers)}"
-        self._path = root / self.name
-        self._real = have_memory_cgroups(root)
-        if self._real:
-            (root / "cgroup.subtree_control").write_text("+memory")
-            self._path.mkdir()
-
-    def add(self, pid: int) -> None:
-        """Put a process in; what it has allocated before stays charged elsewhere."""
-        if self._real:
-            (self._path / "cgroup.procs").write_text(f"{pid}")
-
-    def stat(self, wanted: str) -> int:
-        """A value of memory.stat, in bytes. Raises GuestError when the kernel does not tell it."""
-        for line in (self._path / "memory.stat").read_text().splitlines():
-            name, value = line.split()
-            if name == wanted:
-                return int(value)
-        raise GuestError(f"this L1's memory.stat has no {wanted!r}: is swap accounting configured?")
-
-    def swap_cached(self) -> int:
-        """Bytes that are in swap and still in memory."""
-        return self.stat("swapcached")
-
-    def reclaim(self, amount: int) -> None:
-        """Ask for ``amount`` bytes back; getting less is no error."""
-        try:
-            (self._path / "memory.reclaim").write_text(f"{amount}")
-        except OSError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-
-    def remove(self) -> None:
-        """Drop it, once its processes have ended."""
-        if self._real:
-            self._path.rmdir()
-
-
-def press_out(cgroup: Cgroup, timeout_s: float) -> dict[str, float]:
+def press_out(cgroup: Cgroup, timeout_s: float) -> PageOut:
     """Have the cgroup reclaim until next to nothing of its anonymous memory is left, QEMU's own included.
 
-    Unlike MADV_PAGEOUT this ages the pages first. Gives the bytes left, and the seconds it took.
+    Unlike MADV_PAGEOUT this ages the pages first. Returns the bytes left.
     """
     started, deadline = time.monotonic(), Deadline(timeout_s)
     while (left := cgroup.stat("anon") + cgroup.swap_cached()) > PRESSED_ENOUGH and not deadline.passed:
         cgroup.reclaim(left)
-    return {"left_bytes": left, "seconds": time.monotonic() - started}
+    return PageOut(left, time.monotonic() - started)
 
 
-def page_out_all(pid: int, size: int, cgroup: Cgroup, timeout_s: float) -> dict[str, float]:
+def page_out_all(pid: int, size: int, cgroup: Cgroup, timeout_s: float) -> PageOut:
     """Page a guest's RAM out, every page of it; best while its vCPUs are at rest.
 
     MADV_PAGEOUT writes pages to swap but leaves them in the swap cache, where the next access finds
-    them without any I/O; the cgroup is made to drop them as their writing ends. Gives the bytes that
-    were left in the swap cache, and the seconds it took.
+    them without any I/O; the cgroup is made to drop them as their writing ends. Returns the bytes that
+    were left in the swap cache.
     """
     started, deadline = time.monotonic(), Deadline(timeout_s)
     ram = find_ram(pid, size)
@@ -175,4 +184,4 @@ def page_out_all(pid: int, size: int, cgroup: Cgroup, timeout_s: float) -> dict[
         os.close(pidfd)
     while (left := cgroup.swap_cached()) > ENOUGH_LEFT and not deadline.passed:
         cgroup.reclaim(left)
-    return {"left_bytes": left, "seconds": time.monotonic() - started}
+    return PageOut(left, time.monotonic() - started)

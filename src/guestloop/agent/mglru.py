@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop.agent.guests import Roster
+
 ENABLED = Path("/sys/kernel/mm/lru_gen/enabled")
 CONTROL = Path("/sys/kernel/debug/lru_gen")
 SWAPPINESS = 200  # anonymous pages only, as far as this kernel lets us
@@ -26,7 +28,7 @@ class Generations:
 
 
 def parse_generations(text: str, cgroup: str) -> Generations | None:
-    """What the file tells about a cgroup (its path, ``/l2-name``); None when it is not there."""
+    """What the file says about a cgroup (its path, ``/l2-name``); None when it is not there."""
     memcg, inside, anon = 0, False, dict[int, int]()
     for line in text.splitlines():
         words = line.split()
@@ -46,23 +48,38 @@ def read_generations(cgroup: str) -> Generations:
     return found
 
 
-def switch(on: bool) -> str:
-    """Turn MGLRU on (with page-table walks) or off; gives what reads back."""
-    ENABLED.write_text("7" if on else "0")
-    return ENABLED.read_text().strip()
+class Mglru:
+    """Service: the multi-gen LRU, aged and evicted by hand."""
 
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
 
-def age(cgroup: str) -> dict[int, int]:
-    """Begin a new generation: used pages move to what was the youngest. Gives pages by generation."""
-    now = read_generations(cgroup)
-    _command(f"+ {now.memcg} 0 {now.youngest} {SWAPPINESS} 1")
-    return dict(read_generations(cgroup).anon)
+    def lacks(self) -> str:
+        """Why this L1 cannot do it; empty when it can."""
+        return "" if CONTROL.exists() else "L1's kernel has no CONFIG_LRU_GEN (or no debugfs)"
 
+    def switch(self, on: bool) -> str:
+        """Turn MGLRU on (with page-table walks) or off; returns what reads back, empty without MGLRU."""
+        if not ENABLED.exists():
+            return ""
+        ENABLED.write_text("7" if on else "0")
+        return ENABLED.read_text().strip()
 
-def evict(cgroup: str) -> None:
-    """Page out all but the two youngest generations (a kernel evicts no younger ones)."""
-    now = read_generations(cgroup)
-    _command(f"- {now.memcg} 0 {now.youngest - 2} {SWAPPINESS} {EVERYTHING}")
+    def age(self, name: str) -> dict[int, int]:
+        """Begin a new generation: used pages move to what was the youngest. Returns pages by generation."""
+        cgroup = self._cgroup(name)
+        now = read_generations(cgroup)
+        _command(f"+ {now.memcg} 0 {now.youngest} {SWAPPINESS} 1")
+        return dict(read_generations(cgroup).anon)
+
+    def evict(self, name: str) -> None:
+        """Page out all but the two youngest generations (a kernel evicts no younger ones)."""
+        now = read_generations(self._cgroup(name))
+        _command(f"- {now.memcg} 0 {now.youngest - 2} {SWAPPINESS} {EVERYTHING}")
+
+    def _cgroup(self, name: str) -> str:
+        """The path of an L2's cgroup, as MGLRU calls it."""
+        return f"/{self._roster[name].cgroup.name}"
 
 
 def _command(line: str) -> None:

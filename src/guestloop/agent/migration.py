@@ -9,16 +9,27 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from guestloop.agent import faults, ram
-from guestloop.agent.counters import Names, counter_names, read_counters, read_vmstat
-from guestloop.agent.guests import Guest, Guests
+from guestloop.agent.counters import Names, counter_names, read_counters
+from guestloop.agent.guest import Guest, end_kind
+from guestloop.agent.guests import Roster
+from guestloop.agent.memory import read_vmstat
 from guestloop.agent.trace import Trace
-from guestloop.ground.errors import GuestError, GuestloopError, TimeoutError_
+from guestloop.ground.errors import (
+    GuestCrashed,
+    GuestError,
+    GuestFailed,
+    GuestKilled,
+    GuestloopError,
+    MigrationFailed,
+    TimedOut,
+)
 from guestloop.ground.wait import wait_for
 
 POLL_S = 0.01
@@ -42,16 +53,33 @@ HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 SOCKET = Path("/run/guestloop/migration.sock")
 
 
-class Migration:
-    """One migration at a time, between two guests that are named when it is prepared."""
+@dataclass(frozen=True)
+class Mark:
+    """A reading where the phase ``label`` begins, ``at_s`` on L1's monotonic clock.
 
-    def __init__(self, guests: Guests, trace: Trace) -> None:
-        self._guests, self._trace = guests, trace
+    ``source`` and ``destination`` are KVM's counters of each guest; ``vmstat`` and ``histograms`` are of all
+    of L1; ``migration`` is what query-migrate answered, empty where nobody asked.
+    """
+
+    label: str
+    at_s: float
+    source: dict[str, int]
+    destination: dict[str, int]
+    vmstat: dict[str, int]
+    histograms: dict[str, str]
+    migration: dict[str, Any]
+
+
+class Migration:
+    """Service: one migration at a time, between two guests that are named when it is prepared."""
+
+    def __init__(self, roster: Roster, trace: Trace) -> None:
+        self._roster, self._trace = roster, trace
         self._source: Guest | None = None
         self._destination: Guest | None = None
         self._names: Names | None = None
         self._watcher: threading.Thread | None = None
-        self._marks: list[dict[str, Any]] = []
+        self._marks: list[Mark] = []
         self._marking = threading.Lock()
         self._seen: dict[str, Any] = {}
         self._lost: GuestloopError | None = None
@@ -65,23 +93,23 @@ class Migration:
         """Name the two guests; capabilities and parameters go to both; the destination listens."""
         if self._watcher:
             self._watcher.join(WATCHER_END_S)
-        self._source, self._destination = self._guests.get(source), self._guests.get(destination)
-        self._names = self._names or counter_names(self._source.qmp)
+        self._source, self._destination = self._roster[source], self._roster[destination]
+        self._names = self._names or counter_names(self._source)
         self._marks, self._seen, self._last, self._lost = [], {}, {}, None
         wanted = [{"capability": name, "state": True} for name in capabilities]
         for guest in (self._source, self._destination):
-            guest.qmp.execute("migrate-set-capabilities", capabilities=wanted)
-            guest.qmp.execute("migrate-set-parameters", **parameters)
-        self._destination.qmp.execute("migrate-incoming", uri=f"unix:{SOCKET}")
+            guest.execute("migrate-set-capabilities", capabilities=wanted)
+            guest.execute("migrate-set-parameters", **parameters)
+        self._destination.execute("migrate-incoming", uri=f"unix:{SOCKET}")
 
     def pause(self, name: str, label: str) -> None:
         """A mark while the guest is at rest, after which it goes on."""
-        guest = self._guests.get(name)
-        guest.qmp.execute("stop")
+        guest = self._roster[name]
+        guest.execute("stop")
         try:
             self.mark(label)
         finally:
-            guest.qmp.execute("cont")
+            guest.execute("cont")
 
     def begin(self, round_s: float = 0.0, least_bytes_per_s: int = 0) -> None:
         """Start migrating, and watching it.
@@ -92,7 +120,7 @@ class Migration:
         source, _ = self._both()
         self._round_s, self._least = round_s, least_bytes_per_s
         self.mark("logging-on")
-        source.qmp.execute("migrate", uri=f"unix:{SOCKET}")
+        source.execute("migrate", uri=f"unix:{SOCKET}")
         self._watcher = threading.Thread(target=self._watch, args=(source,), daemon=True)
         self._watcher.start()
 
@@ -101,12 +129,12 @@ class Migration:
         pause = threading.Event()
         try:
             while known[0] not in ENDED:
-                answer = source.qmp.execute("query-migrate")
+                answer = source.execute("query-migrate")
                 status, rounds = answer.get("status", "setup"), _rounds(answer)
                 if (status, rounds) != known:
                     self._pace(source, answer)
                     phase = phase_of(status, rounds)
-                    self.mark(phase, answer)
+                    self._mark(phase, answer)
                     self._break(phase)
                     known = status, rounds
                 # only now: whoever waits for this finds the mark taken
@@ -117,9 +145,9 @@ class Migration:
         except OSError as error:  # of the tracing files, or of a process that has just gone
             self._lost = GuestError(f"the watcher of the migration: {error}")
 
-    def break_at(self, phase: str, fault: str) -> None:
+    def break_at(self, phase: str, fault: faults.Fault) -> None:
         """Break the next migration on purpose when this phase of it begins, see faults.Fault."""
-        self._planned = phase, faults.Fault(fault)
+        self._planned = phase, fault
 
     def _break(self, phase: str) -> None:
         if self._planned and self._planned[0] == phase:
@@ -130,58 +158,51 @@ class Migration:
         left = int(answer.get("ram", {}).get("remaining", 0))
         if self._round_s and answer["status"] == "active" and _rounds(answer) > 1:
             bandwidth = max(int(left / self._round_s), self._least)
-            source.qmp.execute("migrate-set-parameters", max_bandwidth=bandwidth)
+            source.execute("migrate-set-parameters", max_bandwidth=bandwidth)
 
     def release(self, downtime_ms: int, bytes_per_s: int) -> None:
         """Let the migration end as soon as it can."""
         source, _ = self._both()
         self._round_s = 0.0
-        source.qmp.execute("migrate-set-parameters", downtime_limit=downtime_ms, max_bandwidth=bytes_per_s)
+        source.execute("migrate-set-parameters", downtime_limit=downtime_ms, max_bandwidth=bytes_per_s)
 
-    def mark(self, label: str, migration: dict[str, Any] | None = None) -> None:
-        """Read the counters of both guests, and of L1; the histograms last, see Reading.take.
+    def mark(self, label: str) -> None:
+        """Read the counters of both guests, and of L1; the histograms last, see workloads/reading.py."""
+        self._mark(label, {})
 
-        One at a time: the watcher marks too, and marks must be in the order of their readings.
-        """
+    def _mark(self, label: str, migration: dict[str, Any]) -> None:
+        """One at a time: the watcher marks too, and marks must be in the order of their readings."""
         with self._marking:
-            self._marks.append(self._reading(label) | {"migration": migration or {}})
-
-    def _reading(self, label: str) -> dict[str, Any]:
-        at_s, vmstat = time.monotonic(), read_vmstat()
-        source, destination = self._both()
-        there, here = self._read(destination), self._read(source)
-        return {
-            "label": label,
-            "at_s": at_s,
-            "counters": [here, there],
-            "vmstat": vmstat,
-            "histograms": self._trace.read(),
-        }
+            at_s, vmstat = time.monotonic(), read_vmstat()
+            source, destination = self._both()
+            there, here = self._read(destination), self._read(source)
+            self._marks.append(Mark(label, at_s, here, there, vmstat, self._trace.read(), migration))
 
     def _read(self, guest: Guest) -> dict[str, int]:
         """A guest's counters; of one that has ended, as a destination does when it is given up, the last."""
         try:
-            self._last[guest.name] = read_counters(guest.qmp, self._names)
+            self._last[guest.name] = read_counters(guest, self._names)
         except GuestloopError:
             if guest is self._source or guest.name not in self._last:
                 raise
         return self._last[guest.name]
 
-    def take_marks(self) -> list[dict[str, Any]]:
-        """All marks so far, with ``counters`` of source and destination."""
+    def take_marks(self) -> list[Mark]:
+        """All marks so far."""
         return self._marks
 
-    def wait(self, states: Sequence[str], rounds: int, timeout_s: float) -> dict[str, Any]:
+    def wait(self, states: Sequence[str], rounds: int, stalled_s: float) -> dict[str, Any]:
         """Wait until the source reports one of these states, or so many dirty rounds (0: never mind).
 
-        ``timeout_s`` bounds the time without progress (a new status, a new dirty round, more pages sent),
+        ``stalled_s`` bounds the time without progress (a new status, a new dirty round, more pages sent),
         not the whole. Returns what ``query-migrate`` said. Raises GuestError when the migration ends
         otherwise, stops making progress, or a QEMU is gone.
         """
 
         def probe() -> dict[str, Any] | None:
             if self._lost:
-                raise self._broken(f"the source's QEMU does not answer: {self._lost}".splitlines()[0])
+                what = f"the source's QEMU does not answer: {self._lost.first_line}"
+                raise self._broken(what, type(self._lost))
             status = self._seen.get("status", "setup")
             if status in states or (rounds and status == "active" and _rounds(self._seen) >= rounds):
                 return self._seen
@@ -194,16 +215,19 @@ class Migration:
             return wait_for(
                 what,
                 probe,
-                timeout_s,
+                stalled_s,
                 interval=POLL_S,
                 last_seen=lambda: _summary(self._seen),
                 progress=lambda: _progress(self._seen),
             )
-        except TimeoutError_ as error:
-            raise self._broken(str(error)) from error
+        except TimedOut as error:
+            raise self._broken(str(error), TimedOut) from error
 
-    def _broken(self, what: str) -> GuestError:
-        """What became of both QEMUs, and the ends of their consoles and outputs."""
+    def _broken(self, what: str, kind: type[GuestloopError] = MigrationFailed) -> GuestloopError:
+        """What became of both QEMUs, and the ends of their consoles and outputs.
+
+        Of ``kind``, unless a QEMU has ended or its guest panicked, which then is the reason.
+        """
         source, destination = self._both()
         roles = {"source": source, "destination": destination}
         (source if self._lost else destination).give_time_to_end()
@@ -215,7 +239,8 @@ class Migration:
         ]
         first = "; ".join([what, *panics, *ends])
         tails = [f"{role} {guest.name}:\n{guest.tail()}" for role, guest in roles.items()]
-        return GuestError("\n".join([first, _summary(self._seen), *tails]))
+        message = "\n".join([first, _summary(self._seen), *tails])
+        return _worst_end(roles.values(), kind)(message)
 
     def evidence(self) -> dict[str, Any]:
         """All that the QEMUs of both guests still tell about themselves."""
@@ -229,27 +254,25 @@ class Migration:
             for guest in self._both()
         }
 
-    def compare(self) -> dict[str, Any]:
+    def compare(self) -> ram.Compared:
         """Compare the RAM files of source and destination, see ram.compare."""
         source, destination = self._both()
         if not source.ram or not destination.ram:
             raise GuestError("the RAM of source or destination is not in a file")
-        started = time.monotonic()
-        found = ram.compare(source.ram, destination.ram)
-        return found | {"seconds": time.monotonic() - started}
+        return ram.compare(source.ram, destination.ram)
 
     def progress(self, name: str) -> list[tuple[float, str]]:
         """The progress that a guest told through its port, with L1's time (monotonic, s)."""
-        return self._guests.get(name).progress
+        return self._roster[name].progress
 
     def pin(self, name: str) -> None:
         """Give a guest's first vCPU the last CPU of L1; everything else of all guests goes to the others."""
         cpus = sorted(os.sched_getaffinity(0))
-        for guest in self._guests.all():
+        for guest in self._roster.running.values():
             for task in Path(f"/proc/{guest.process.pid}/task").iterdir():
                 with suppress(ProcessLookupError):  # a thread that has just ended
                     os.sched_setaffinity(int(task.name), cpus[:-1] or cpus)
-        os.sched_setaffinity(self._guests.get(name).vcpu_threads()[0], cpus[-1:])
+        os.sched_setaffinity(self._roster[name].vcpu_threads()[0], cpus[-1:])
 
     def huge_pages(self, pages: int) -> int:
         """Have so many huge pages of 2 MiB in the pool; gives how many there are."""
@@ -270,9 +293,15 @@ class Migration:
         return self._source, self._destination
 
 
+def _worst_end(guests: Iterable[Guest], otherwise: type[GuestloopError]) -> type[GuestloopError]:
+    """A guest that crashed is a finding, one that was killed explains the rest."""
+    kinds = [end_kind(guest.panicked(), guest.process.poll()) for guest in guests]
+    return next((kind for kind in (GuestCrashed, GuestKilled, GuestFailed) if kind in kinds), otherwise)
+
+
 def _try(guest: Guest, command: str, **arguments: object) -> Any:
     try:
-        return guest.qmp.execute(command, EVIDENCE_S, **arguments)
+        return guest.execute(command, EVIDENCE_S, **arguments)
     except GuestloopError as error:
         return str(error).splitlines()[0]
 

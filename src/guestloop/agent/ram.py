@@ -6,15 +6,15 @@ import mmap
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from guestloop.ground.errors import GuestError
 
 PAGE = 4096
 PIECE = 1 << 20
-# Of so many pages at most both contents are told; all are counted.
-TOLD_PAGES = 64
+# Of so many pages at most both contents are reported; all are counted.
+REPORTED_PAGES = 64
 
 
 @contextmanager
@@ -40,12 +40,22 @@ def differing_pages(first: memoryview, second: memoryview) -> Iterator[int]:
                     yield (at + start) // PAGE
 
 
-def compare(first: Path, second: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Compared:
     """How many pages were compared, which differ, and both contents (base64) of the first of these."""
+
+    compared: int
+    differing: list[int]
+    contents: list[tuple[str, str]]
+
+
+def compare(first: Path, second: Path) -> Compared:
+    """Compare two RAM files page by page."""
     with mapped(first) as ours, mapped(second) as theirs:
         pages = list(differing_pages(ours, theirs))
-        contents = [
-            [b64encode(side[page * PAGE : (page + 1) * PAGE]).decode() for side in (ours, theirs)]
-            for page in pages[:TOLD_PAGES]
-        ]
-        return {"compared": len(ours) // PAGE, "differing": pages, "contents": contents}
+        contents = [(_encoded(ours, page), _encoded(theirs, page)) for page in pages[:REPORTED_PAGES]]
+        return Compared(len(ours) // PAGE, pages, contents)
+
+
+def _encoded(ram: memoryview, page: int) -> str:
+    return b64encode(ram[page * PAGE : (page + 1) * PAGE]).decode()

@@ -51,6 +51,17 @@ def write_control(path: Path, text: str) -> None:
         os.close(descriptor)
 
 
+class Tracing:
+    """Service: what is counted."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def read(self) -> dict[str, str]:
+        """See Trace.read."""
+        return self._trace.read()
+
+
 class Trace:
     """Histograms that count from the loading of KVM to its unloading.
 

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from guestloop.ground.errors import LabError, ProcessError, TimeoutError_
+from guestloop.ground.errors import LabError, ProcessError, TimedOut
+from guestloop.ground.wait import Deadline
 
 logger = logging.getLogger("guestloop.proc")
 
@@ -99,39 +100,42 @@ def run(
 
     ``env`` is added to the environment. ``stdin`` is given as bytes or as a file to read. ``log``
     gets the whole output, ``on_line`` each line as it comes. Raises ProcessError when the status
-    is not 0 and ``check`` holds, TimeoutError_ after ``timeout_s``, LabError when the program
+    is not 0 and ``check`` holds, TimedOut after ``timeout_s``, LabError when the program
     is missing. The process group is killed on the way out of any exception, Ctrl-C included.
     """
     args = tuple(os.fspath(arg) for arg in argv)
     logger.debug("run: %s", paste(args))
-    with spawn(args, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE, quick=True) as process:
-        timed_out = threading.Event()
-        timer = _kill_after(process, timeout_s, timed_out)
-        try:
-            output = _drain(process, log, on_line)
-            status = process.wait()
-        finally:
-            if timer:
-                timer.cancel()
+    with (
+        spawn(args, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE, quick=True) as process,
+        _killed_after(process, timeout_s) as timed_out,
+    ):
+        output = _drain(process, log, on_line)
+        status = process.wait()
     if timed_out.is_set():
-        raise TimeoutError_(f"{paste(args)}: still running after {timeout_s:g} s; killed", hint=hint)
+        raise TimedOut(f"{paste(args)}: still running after {timeout_s:g} s; killed", hint=hint)
     if status != 0 and check:
         raise ProcessError(args, status, output, hint=hint)
     return Finished(args, status, output)
 
 
-def _kill_after(process: Popen, timeout_s: float | None, flag: threading.Event) -> threading.Timer | None:
-    if timeout_s is None:
-        return None
+@contextmanager
+def _killed_after(process: Popen, timeout_s: float | None) -> Iterator[threading.Event]:
+    """Kill the process when the body lasts longer; the event says that it was."""
+    expired, done = threading.Event(), threading.Event()
 
-    def expire() -> None:
-        flag.set()
-        kill_group(process, signal.SIGKILL)
+    def watch(deadline: Deadline) -> None:
+        while not done.wait(deadline.left):
+            if deadline.passed:  # the pace may have changed since
+                expired.set()
+                kill_group(process, signal.SIGKILL)
+                return
 
-    timer = threading.Timer(timeout_s, expire)
-    timer.daemon = True
-    timer.start()
-    return timer
+    if timeout_s is not None:
+        threading.Thread(target=watch, args=(Deadline(timeout_s),), daemon=True).start()
+    try:
+        yield expired
+    finally:
+        done.set()
 
 
 def _drain(process: Popen, log: Path | None, on_line: Callable[[str], None] | None) -> str:

@@ -8,15 +8,16 @@ socket file to collide with, to outgrow the 108 bytes of a path, or to leave beh
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
-from guestloop.ground.errors import GuestError, TimeoutError_
+from guestloop.ground.errors import Disconnected, Refused, TimedOut
 from guestloop.ground.wait import Deadline
 
 T = TypeVar("T")
@@ -30,8 +31,15 @@ class _Loop:
         threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True).start()
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), self._loop)
-        return future.result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        deadline = Deadline(timeout_s)
+        while True:
+            try:
+                return future.result(deadline.left)
+            except concurrent.futures.TimeoutError:
+                if future.done() or deadline.passed:  # the work's own time-out, or ours
+                    future.cancel()
+                    raise
 
 
 _loop: _Loop | None = None
@@ -49,7 +57,7 @@ def _shared_loop() -> _Loop:
 class Qmp:
     """One QMP session over a connected socket.
 
-    Raises GuestError when QEMU refuses a command or is gone, TimeoutError_ when it does not answer.
+    Raises Refused when QEMU refuses a command, Disconnected when it is gone, TimedOut without an answer.
     """
 
     def __init__(self, name: str, connected: socket.socket, timeout_s: float = 30.0) -> None:
@@ -66,19 +74,6 @@ class Qmp:
         """Run one command whose argument names are right as they are."""
         return self._run(command, self._client.execute(command, dict(arguments) or None), timeout_s)
 
-    def wait_event(
-        self, wanted: Callable[[Mapping[str, Any]], bool], what: str, timeout_s: float
-    ) -> Mapping[str, Any]:
-        """The next event for which ``wanted`` holds; others are dropped."""
-        deadline = Deadline(timeout_s)
-        last = "no event"
-        while not deadline.passed:
-            event: Mapping[str, Any] = self._run(what, self._client.events.get(), deadline.left)
-            if wanted(event):
-                return event
-            last = str(event.get("event"))
-        raise TimeoutError_(f"{self.name}: waited {timeout_s:g} s for {what}; last seen: {last}")
-
     def close(self) -> None:
         """Drop the session; QEMU goes on."""
         # the other end may be gone already, which is what was wanted
@@ -89,8 +84,8 @@ class Qmp:
         try:
             return _shared_loop().run(work, timeout_s)
         except ExecuteError as error:
-            raise GuestError(f"{self.name}: QMP {what} refused: {error}") from error
+            raise Refused(f"{self.name}: QMP {what} refused: {error}") from error
         except TimeoutError as error:
-            raise TimeoutError_(f"{self.name}: QMP {what}: no answer in {timeout_s:g} s") from error
+            raise TimedOut(f"{self.name}: QMP {what}: no answer in {timeout_s:g} s") from error
         except (QMPError, OSError, EOFError) as error:
-            raise GuestError(f"{self.name}: QMP {what}: connection lost ({error})") from error
+            raise Disconnected(f"{self.name}: QMP {what}: connection lost ({error})") from error

@@ -1,31 +1,66 @@
-"""Deadlines: the only place that sleeps."""
+"""Deadlines: the only place that sleeps.
+
+Seconds here are those of an idle machine of usual speed. On one that is slower, or busy with other work, the
+clock of this process is slowed down by its *pace*: a pace of 3 makes each deadline last three times as long.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from guestloop.ground.errors import TimeoutError_
+from guestloop.ground.errors import TimedOut
 
 T = TypeVar("T")
 
 
+class PacedClock:
+    """Monotonic seconds that pass more slowly the slower this machine is at the moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pace = 1.0
+        self._reached, self._since = 0.0, time.monotonic()
+
+    @property
+    def pace(self) -> float:
+        """How many seconds of the monotonic clock make one of this clock, at least 1."""
+        return self._pace
+
+    @pace.setter
+    def pace(self, pace: float) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._reached += (now - self._since) / self._pace
+            self._since, self._pace = now, max(1.0, pace)
+
+    def now(self) -> float:
+        """Seconds since this clock was made."""
+        with self._lock:
+            return self._reached + (time.monotonic() - self._since) / self._pace
+
+
+clock = PacedClock()
+"""The clock of this process. The lab measures the pace and reports it to the agents (lab/pace.py)."""
+
+
 class Deadline:
-    """A point in time by which something must have happened (monotonic clock, seconds)."""
+    """A point in time by which something must have happened, in seconds of ``clock``."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = clock.now() + seconds
 
     @property
     def left(self) -> float:
-        """Seconds left, never negative."""
-        return max(0.0, self._end - time.monotonic())
+        """Seconds of the monotonic clock that are left at the present pace, never negative."""
+        return max(0.0, (self._end - clock.now()) * clock.pace)
 
     @property
     def passed(self) -> bool:
-        return self.left == 0.0
+        return clock.now() >= self._end
 
 
 def wait_for(
@@ -40,7 +75,7 @@ def wait_for(
 ) -> T:
     """Call ``probe`` until it returns something other than None, and return that.
 
-    ``probe`` raises to give up early (a panic, a dead process). Raises TimeoutError_ after
+    ``probe`` raises to give up early (a panic, a dead process). Raises TimedOut after
     ``seconds``, with ``what`` was awaited and what ``last_seen`` says. With ``progress`` the deadline
     starts anew whenever that returns something else than before: a machine that is slow but at work is
     waited for, however long the whole takes.
@@ -56,5 +91,5 @@ def wait_for(
         if deadline.passed:
             waited = f"waited {round(seconds, 1):g} s for {what}"
             without = " without any progress" if progress else ""
-            raise TimeoutError_(f"{waited}{without}; last seen: {last_seen()}", hint=hint)
+            raise TimedOut(f"{waited}{without}; last seen: {last_seen()}", hint=hint)
         time.sleep(min(interval, deadline.left))

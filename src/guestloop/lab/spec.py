@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop.machines.host import Accelerator, Vendor
+from guestloop.ground.codec import decode, encode
+from guestloop.machines.host import Vendor
 from guestloop.vm.l1 import L1Parts
-from guestloop.vm.link import Keys
 
 # How a test process finds the lab of its run and where results go.
 SOCKET_VARIABLE = "GUESTLOOP_LAB"
 OUT_VARIABLE = "GUESTLOOP_OUT"
+# In the lab's directory: complaints of an L1's kernel after its last round, by kernel.
+LATE_FILE = "late-warnings.json"
 
 
 @dataclass(frozen=True)
@@ -32,31 +34,9 @@ class LabSpec:
 
     def dump(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), default=str)
+        return json.dumps(encode(self))
 
 
 def parse_lab_spec(text: str) -> LabSpec:
     """The inverse of ``LabSpec.dump``."""
-    data = json.loads(text)
-    return LabSpec(
-        socket=data["socket"],
-        directory=Path(data["directory"]),
-        vendor=Vendor(data["vendor"]),
-        parts={name: _parse_parts(part) for name, part in data["parts"].items()},
-        requests=data["requests"],
-    )
-
-
-def _parse_parts(data: Mapping[str, str | Mapping[str, str]]) -> L1Parts:
-    keys, plain = data["keys"], {key: str(value) for key, value in data.items() if key != "keys"}
-    assert isinstance(keys, Mapping)
-    return L1Parts(
-        name=plain["name"],
-        accelerator=Accelerator(plain["accelerator"]),
-        program=Path(plain["program"]),
-        kernel=Path(plain["kernel"]),
-        build_id=plain["build_id"],
-        root=Path(plain["root"]),
-        payload=Path(plain["payload"]),
-        keys=Keys(Path(keys["client"]), keys["host_public"]),
-    )
+    return decode(LabSpec, json.loads(text))

@@ -14,6 +14,7 @@ from typing import Any
 
 from guestloop.results.cells import Cell, parse_cell
 from guestloop.results.files import read_json, write_json
+from guestloop.results.findings import Finding, parse_finding
 
 Counts = Mapping[str, int]
 
@@ -74,6 +75,7 @@ class Round:
     seconds: float = 0.0
     facts: Mapping[str, str] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def round_path(out: Path, cell: Cell, kernel: str, number: int) -> Path:
@@ -101,6 +103,7 @@ def parse_round(data: Mapping[str, Any]) -> Round:
     fields["outcome"] = Outcome(data["outcome"])
     fields["correctness"] = Correctness(data["correctness"])
     fields["phases"] = {name: Phase(**phase) for name, phase in data["phases"].items()}
+    fields["findings"] = tuple(parse_finding(finding) for finding in data["findings"])
     for name in ("judged", "incidental", "evidence"):
         fields[name] = tuple(data[name])
     return Round(**fields)

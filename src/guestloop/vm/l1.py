@@ -7,15 +7,18 @@ import re
 import socket
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from guestloop.agent.services import Agent
 from guestloop.ground import proc
-from guestloop.ground.errors import GuestError, GuestloopError
+from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Rebooted, LabError
 from guestloop.ground.qmp import Qmp
-from guestloop.ground.wait import wait_for
+from guestloop.ground.rpc import client
+from guestloop.ground.wait import clock, wait_for
 from guestloop.machines.host import Accelerator
 from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv
 from guestloop.vm.console import Console
@@ -23,7 +26,9 @@ from guestloop.vm.link import Keys, Link
 
 BOOT_DEADLINE_S = 120.0
 SWAP_MIB = 1024
-ENDING_S, QUIT_S = 2.0, 5.0
+ENDING_S = 2.0
+QUIT_S = 5.0
+DRAIN_S = 60.0
 READY_MARKER = "guestloop-init: agent and sshd started"
 
 
@@ -50,13 +55,15 @@ class Machine:
         self.console = Console(directory / "console.log")
         self.output = directory / "qemu.log"
         self._stack = ExitStack()
+        self._rounds = 0
         started = time.monotonic()
         try:
             self._launch()
             self._link = self._connect()
-            self.hello: dict[str, Any] = self.call("agent.hello", timeout_s=30)
+            self.agent = client(Agent, self.call)
+            self.hello = self.agent.system.hello()
             self._check_kernel()
-            self.call("memory.swap_on", {"serial": SWAP_SERIAL})
+            self.agent.memory.swap_on(SWAP_SERIAL)
         except BaseException:
             self.close()
             raise
@@ -90,7 +97,7 @@ class Machine:
         try:
             self.qmp = Qmp(self.parts.name, ours)
         except GuestloopError as error:
-            raise GuestError(f"L1 {self.parts.name}: QEMU did not start\n{self._why()}") from error
+            raise L1Ended(f"L1 {self.parts.name}: QEMU did not start\n{self._why()}") from error
         self._stack.callback(self._quit)
 
     def _connect(self) -> Link:
@@ -109,26 +116,46 @@ class Machine:
         text = self.qmp.execute("human-monitor-command", command_line="info usernet")
         found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", text)
         if not found:
-            raise GuestError(f"L1 {self.parts.name}: no SSH forward in QEMU's 'info usernet':\n{text}")
+            raise LabError(f"L1 {self.parts.name}: no SSH forward in QEMU's 'info usernet':\n{text}")
         return int(found[1])
 
     def _check_kernel(self) -> None:
-        seen = self.hello["build_id"]
+        seen = self.hello.build_id
         if seen != self.parts.build_id:
-            raise GuestError(
+            raise LabError(
                 f"L1 {self.parts.name} runs another kernel than was built: build id {seen or 'none'}, "
                 f"wanted {self.parts.build_id}"
             )
 
-    def call(self, method: str, params: dict[str, Any] | None = None, timeout_s: float = 60.0) -> Any:
-        """Call the agent. A panic, or the death of QEMU when the link breaks, is told in its place."""
+    def call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
+        """Call the agent by the name of the method; ``agent`` does it by types.
+
+        Raises what the agent raised; a panic, or the end of QEMU, is raised in its place.
+        """
         try:
-            return self._link.call(method, params or {}, timeout_s, self._look)
+            return self._link.call(method, params, timeout_s, self._look)
         except GuestloopError:
             if self._link.lost:  # the connection ends a moment before the process can be seen to have
                 self._give_time_to_end(ENDING_S)
             self.check_alive()
             raise
+
+    def end_of_round(self) -> None:
+        """End the guests that are left, and have everything that L1's kernel has to say on the console.
+
+        A line is written to the kernel's log and waited for on the console: what was printed before it is
+        there then. Raises L1Panicked, L1Rebooted or L1Ended when it did not survive the end of its guests.
+        """
+        self._rounds += 1
+        marker = f"guestloop: end of round {self._rounds}"
+        self.agent.guests.stop_all()
+        self.agent.system.write_console(marker)
+
+        def drained() -> bool | None:
+            self.check_alive()
+            return True if self.console.has(marker) else None
+
+        wait_for(f"the console of L1 {self.parts.name} to show {marker!r}", drained, DRAIN_S)
 
     def _look(self) -> None:
         """A kernel that panicked may hang instead of ending QEMU; nobody would answer then."""
@@ -138,7 +165,7 @@ class Machine:
 
     def _give_time_to_end(self, seconds: float) -> None:
         with suppress(proc.STILL_RUNNING):
-            self.process.wait(seconds)
+            self.process.wait(seconds * clock.pace)
 
     def throttle_swap(self, reads_per_second: int) -> None:
         """Limit the reads of L1's swap disk (0: no limit), so that pages take their time to come back."""
@@ -149,14 +176,19 @@ class Machine:
         self.qmp.execute_as_spelt("block_set_io_throttle", arguments)  # older than the rule of hyphens
 
     def check_alive(self) -> None:
-        """Raise GuestError when QEMU has ended or the L1 kernel has panicked."""
-        panic = self.console.panic()
-        status = self.process.poll()
-        if panic:
-            raise GuestError(f"L1 {self.parts.name} panicked: {panic}\n{self._why()}")
+        """Raise L1Panicked, L1Rebooted or L1Ended when this L1 is not what it was.
+
+        QEMU is told not to reboot, so that a triple fault ends it with status 0.
+        """
+        name, status = self.parts.name, self.process.poll()
+        if panic := self.console.panic():
+            raise L1Panicked(f"L1 {name} panicked: {panic}\n{self._why()}")
+        if status == 0:
+            what = f"L1 {name} reset itself without being asked (QEMU: exit status 0)"
+            raise L1Rebooted(f"{what}\n{self._why()}")
         if status is not None:
             ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-            raise GuestError(f"L1 {self.parts.name}: QEMU ended ({ended})\n{self._why()}")
+            raise L1Ended(f"L1 {name}: QEMU ended ({ended})\n{self._why()}")
 
     def _why(self) -> str:
         output = self.output.read_text(errors="replace").splitlines() if self.output.exists() else []

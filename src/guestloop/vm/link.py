@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import base64
-import json
 import logging
-import queue
-import socket
-import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import paramiko
 
-from guestloop.ground.errors import GuestError, TimeoutError_
+from guestloop.ground.errors import LabError, LinkLost
+from guestloop.ground.rpc import Caller, nothing_to_see
 from guestloop.ground.wait import Deadline, wait_for
 
 # Failed attempts while L1 boots are expected; paramiko logs each with a traceback at ERROR.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 AGENT_PORT = 7070
-LOOK_S = 0.5
 RETRIED = (paramiko.SSHException, OSError, EOFError)
-
-Answer = dict[str, Any]
-Mailbox = queue.Queue[Answer | None]  # None: the link was lost
-
-
-def nothing_to_see() -> None:
-    """For calls during which nothing else is looked at."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +35,14 @@ class Link:
 
     def __init__(self, name: str, port: int, keys: Keys, seconds: float) -> None:
         self.name = name
-        self._pending: dict[int, Mailbox] = {}
-        self._lock = threading.Lock()
-        self._next = 0
-        self._closed = False
         deadline = Deadline(seconds)
         self._client = self._connect(port, keys, deadline)
         try:
-            self._channel = self._open_channel(deadline)
+            channel = self._open_channel(deadline)
         except BaseException:
             self._client.close()
             raise
-        threading.Thread(target=self._receive, name=f"link-{name}", daemon=True).start()
+        self._caller = Caller(f"L1 {name}", channel.sendall, channel.makefile("r"))
 
     def _connect(self, port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:
         last: Exception | None = None
@@ -84,7 +68,7 @@ class Link:
                 )
             except paramiko.BadHostKeyException as error:
                 client.close()
-                raise GuestError(
+                raise LabError(
                     f"L1 {self.name}: its SSH host key is not the one of its image",
                     hint="something else answers on this port, or the image and its keys are of two caches",
                 ) from error
@@ -113,75 +97,28 @@ class Link:
                 last = error  # sshd is up before the agent listens
                 return None
             except RETRIED as error:
-                raise GuestError(f"L1 {self.name}: the link was lost before the agent answered") from error
+                raise LinkLost(f"L1 {self.name}: the link was lost before the agent answered") from error
 
         return wait_for(f"the agent in L1 {self.name}", attempt, deadline.left, last_seen=lambda: repr(last))
 
-    def _receive(self) -> None:
-        with suppress(OSError, ValueError, socket.timeout):
-            for line in self._channel.makefile("r"):
-                answer = json.loads(line)
-                with self._lock:
-                    waiting = self._pending.pop(answer["id"], None)
-                if waiting:
-                    waiting.put(answer)
-        with self._lock:
-            self._closed = True
-            for waiting in self._pending.values():
-                waiting.put(None)
-            self._pending.clear()
-
     def call(
-        self, method: str, params: dict[str, Any], timeout_s: float, look: Callable[[], None] = nothing_to_see
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        timeout_s: float,
+        look: Callable[[], None] = nothing_to_see,
     ) -> Any:
-        """Call a method of the agent and give its result.
-
-        ``look`` is called now and then while the answer is awaited; what it raises ends the waiting.
-        Raises GuestError with the agent's traceback when it raised, GuestError when the link is
-        lost, TimeoutError_ after ``timeout_s``.
-        """
-        mailbox: Mailbox = queue.Queue()
-        with self._lock:
-            if self._closed:
-                raise GuestError(f"L1 {self.name}: the link to the agent is lost")
-            self._next += 1
-            identity = self._next
-            self._pending[identity] = mailbox
-            line = json.dumps({"id": identity, "method": method, "params": params})
-            try:
-                self._channel.sendall(line.encode() + b"\n")
-            except OSError as error:
-                raise GuestError(f"L1 {self.name}: the link to the agent is lost ({error})") from error
-        try:
-            answer = _take(mailbox, f"L1 {self.name}: {method}", timeout_s, look)
-        finally:
-            with self._lock:
-                self._pending.pop(identity, None)
-        if answer is None:
-            raise GuestError(f"L1 {self.name}: the link was lost during {method}")
-        if fault := answer.get("error"):
-            raise GuestError(f"L1 {self.name}: {method}: {fault['message']}", traceback=fault["traceback"])
-        return answer["result"]
+        """Call a method of the agent, see rpc.Caller.call."""
+        return self._caller.call(method, params, timeout_s, look)
 
     @property
     def lost(self) -> bool:
         """Whether the channel has ended; L1 may be about to end too."""
-        return self._closed
+        return self._caller.lost
 
     def close(self) -> None:
         """Drop the connection; L1 and its agent go on."""
         self._client.close()
-
-
-def _take(mailbox: Mailbox, what: str, timeout_s: float, look: Callable[[], None]) -> Answer | None:
-    deadline = Deadline(timeout_s)
-    while True:
-        try:
-            return mailbox.get(timeout=min(LOOK_S, deadline.left))
-        except queue.Empty:
-            if deadline.passed:
-                raise TimeoutError_(f"{what}: no answer in {timeout_s:g} s") from None
-        look()
 
 
 def _decode(blob: str) -> bytes:

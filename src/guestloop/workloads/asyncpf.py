@@ -7,17 +7,19 @@ overwrites an SPTE that is already there: the one place where the patch under te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
-from guestloop.ground.errors import GuestloopError
-from guestloop.ground.wait import Deadline
+from guestloop.agent.memory import Need
+from guestloop.ground.errors import GuestloopError, GuestStuck, Lacking
 from guestloop.lab.client import L1, L2
+from guestloop.results.findings import FindingKind
 from guestloop.vm.argv import L2Spec
-from guestloop.workloads.measuring import SWAPPED_IN, Lacking, Measuring
+from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, dirty_round
+from guestloop.workloads.reading import SWAPPED_IN
 
 EVENT = "page_ready"
 JUDGED = ("async_page_ready",)
@@ -25,8 +27,8 @@ JUDGED = ("async_page_ready",)
 # look at, which has nothing to do with the events. Cells of aging judge this path.
 INCIDENTAL = ("clear_flush_young",)
 LEAST_EVENTS = 500
-PAGE_OUT_S, START_S, LAP_S, LONGEST_LAP_S = 20.0, 60.0, 12.0, 72.0
-STALL_S = 4.0  # the payload tells its progress each second
+PAGE_OUT_S = 20.0
+DIRTY_ROUNDS = 2  # of a second each, in each lap
 # Reads of L1's swap disk per second: a page takes some milliseconds to come, whatever L0's disk is.
 THROTTLED_READS = 250
 
@@ -106,9 +108,9 @@ def storm_of(variant: Mapping[str, str]) -> Storm:
 def prepared(l1: L1, storm: Storm) -> Iterator[None]:
     """L1 as the storm needs it, and back again after it. Raises Lacking when it lacks something."""
     huge = storm.way is Way.THP
-    if lacks := l1.call("aging.lacks", needs=["memcg", "swap", *(["thp"] if huge else [])]):
+    if lacks := l1.agent.memory.lacks([Need.MEMCG, Need.SWAP, *([Need.THP] if huge else [])]):
         raise Lacking(lacks)
-    l1.call("aging.huge_pages", on=huge)
+    l1.agent.memory.huge_pages(huge)
     throttled = storm.way is Way.THROTTLED
     if throttled:
         l1.throttle_swap(THROTTLED_READS)
@@ -122,104 +124,57 @@ def prepared(l1: L1, storm: Storm) -> Iterator[None]:
 
 @dataclass
 class Tally:
-    """What the load said at the end of its laps, summed, and dirty rounds that completed meanwhile."""
+    """What the load reported at the end of its laps, summed, and dirty rounds that completed meanwhile."""
 
     reads: int = 0
     bad: int = 0
     dirty_rounds: int = 0
-    stuck: list[str] = field(default_factory=list)
 
     def add(self, stopped: Mapping[str, str]) -> None:
         self.reads += int(stopped["reads"])
         self.bad += int(stopped["bad"])
 
 
+def measure(this: Measuring, l1: L1) -> None:
+    """One round of the cell: fills in ``this``. The guest has ended when this returns."""
+    storm = storm_of(this.cell.variant)
+    with prepared(l1, storm), l1.guest(storm.guest("storm")) as l2:
+        run(this, l2, storm)
+
+
 def run(this: Measuring, l2: L2, storm: Storm) -> None:
-    """Stamp, storm, check: fills in the round."""
+    """Stamp, storm, check."""
     this.event, this.judged, this.incidental = EVENT, JUDGED, INCIDENTAL
     this.facts |= {"l2.kvmapf": l2.hello.get("kvmapf", "?"), "l2.start_s": f"{l2.start_seconds:.1f}"}
     if this.facts["l2.kvmapf"] != f"{int(storm.kvmapf)}":
-        this.invalidate(f"paravirtual async page faults: {l2.hello.get('kvmapf')} in L2, not as asked for")
+        text = f"paravirtual async page faults: {this.facts['l2.kvmapf']} in L2, not as asked for"
+        this.find(FindingKind.NOT_PROVEN, text)
     options = f"mib={storm.mib} window={storm.window} seed={this.number} thp={int(storm.way is Way.THP)}"
     l2.command(f"load name={storm.load} {options}", until="ready")
-    tally = Tally()
+    tally, stuck = Tally(), None
     with this.counting(l2, "storm"):
-        for _ in range(storm.cycles):
-            _page_out(l2, storm)
-            _lap(l2, storm, tally)
-            if tally.stuck:
-                break
-    if tally.stuck:
-        this.judge(False, tally.stuck[0])
+        try:
+            for _ in range(storm.cycles):
+                l2.page_out(PAGE_OUT_S, pressure=storm.way is Way.PRESSURE)
+                _lap(l2, storm, tally)
+        except GuestStuck as error:
+            stuck = error
+    if stuck:
+        this.fault(stuck)
         return
     _prove(this, storm, tally)
-    this.judge(tally.bad == 0, f"{tally.bad} reads during the storm saw wrong data")
+    this.judge(tally.bad == 0, FindingKind.CONTENTS, f"{tally.bad} reads during the storm saw wrong data")
     check_contents(this, l2)
 
 
-def _page_out(l2: L2, storm: Storm) -> None:
-    pressure = storm.way is Way.PRESSURE
-    l2.call("page_out", ram_mib=storm.ram_mib, timeout_s=PAGE_OUT_S, pressure=pressure)
-
-
 def _lap(l2: L2, storm: Storm, tally: Tally) -> None:
-    """Each vCPU goes once over its pages. Who does not come to the end is found by a deadline."""
-    if silence := _begin(l2):
-        tally.stuck.append(silence)
-        return
+    """Each vCPU goes once over its pages. One that never gets there is found by the agent (liveness)."""
+    l2.command("start laps=1", until="running")
     if storm.way is Way.DIRTY_LOG:
-        tally.dirty_rounds += _dirty_rounds(l2)
-    deadline = Deadline(LONGEST_LAP_S)
-    while True:
-        try:
-            tally.add(l2.listen_for("stopped", LAP_S))
-        except GuestloopError as error:
-            if not _is_silence(error) or deadline.passed:
-                raise
-            stall = find_stall(lambda: l2.listen_for("progress", STALL_S))
-            if not stall:
-                continue  # slow, but it goes on: not a fault of the kernel
-            tally.stuck.append(stall)
-        return
-
-
-def _is_silence(error: GuestloopError) -> bool:
-    """The agent gave up waiting for the payload (agent/guests.py: Guest); anything else broke."""
-    return "waited" in str(error)
-
-
-def _begin(l2: L2) -> str:
-    """Start a lap; why it does not start, when the guest that was just paged out does not answer any more."""
-    try:
-        l2.command("start laps=1", until="running", timeout_s=START_S)
-    except GuestloopError as error:
-        if not _is_silence(error):
-            raise
-        return f"L2 does not answer in {START_S:g} s: it waits for a page that never became ready"
-    return ""
-
-
-def _dirty_rounds(l2: L2) -> int:
-    """Rounds of the dirty log while the lap goes on; two, each of a second."""
-    return sum(dirty_round(l2) for _ in range(2))
-
-
-def find_stall(next_progress: Callable[[], Mapping[str, str]]) -> str:
-    """Why a load that missed its deadline stands still; empty when it is only slow.
-
-    ``next_progress`` gives what the payload says next about its progress, and raises when it is silent.
-    """
-    try:
-        seen = [int(next_progress()["reads"]) for _ in range(3)]
-    except GuestloopError as error:
-        if not _is_silence(error):
-            raise
-        return f"L2 says nothing more in {LAP_S:g} s: it waits for a page that never became ready"
-    if seen[0] < seen[-1]:
-        return ""
-    return (
-        f"vCPUs stand still after {seen[-1]} visits, {LAP_S:g} s: they wait for pages that never became ready"
-    )
+        for _ in range(DIRTY_ROUNDS):
+            dirty_round(l2)
+            tally.dirty_rounds += 1
+    tally.add(l2.finish_lap())
 
 
 def _prove(this: Measuring, storm: Storm, tally: Tally) -> None:

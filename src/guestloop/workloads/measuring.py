@@ -1,12 +1,7 @@
-"""A round in the making: what is counted while a workload runs, and what that proves.
-
-The counting interval is bounded by two readings while the guest's load is at rest, so that the
-counters and the call-path histogram are of the same events.
-"""
+"""A round in the making: what is counted while a workload runs, and what that proves."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,66 +9,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guestloop import counters
-from guestloop.counters import Histogram
-from guestloop.ground.errors import GuestloopError
+from guestloop.ground.errors import GuestloopError, Kind
 from guestloop.lab.client import L1, L2
 from guestloop.results.cells import Cell
+from guestloop.results.findings import Bearing, Finding, FindingKind
 from guestloop.results.records import Correctness, Outcome, Phase, Round
+from guestloop.workloads.reading import Reading, take_reading
 
-# What the tracepoints of KVM are called in a result (arch/x86/include/asm/trace/kvm.h, trace/events/kvm.h).
-EVENT_NAMES = {
-    "kvm_async_pf_ready": "page_ready",
-    "kvm_async_pf_not_present": "page_not_present",
-    "kvm_async_pf_completed": "page_completed",
-    "kvm_try_async_get_page": "async_get_page",
-    "kvm_age_hva": "age_hva",
-    "kvm_test_age_hva": "test_age_hva",
+FINDINGS = {
+    Kind.LACKING: FindingKind.LACKING,
+    Kind.TIMED_OUT: FindingKind.TIMED_OUT,
+    Kind.LINK_LOST: FindingKind.LINK_LOST,
+    Kind.NOT_BOOTED: FindingKind.NOT_BOOTED,
+    Kind.L1_ENDED: FindingKind.L1_ENDED,
+    Kind.L1_PANICKED: FindingKind.L1_PANICKED,
+    Kind.L1_REBOOTED: FindingKind.L1_REBOOTED,
+    Kind.REFUSED: FindingKind.REFUSED,
+    Kind.GUEST_CRASHED: FindingKind.GUEST_CRASHED,
+    Kind.GUEST_KILLED: FindingKind.GUEST_KILLED,
+    Kind.GUEST_FAILED: FindingKind.GUEST_FAILED,
+    Kind.GUEST_STUCK: FindingKind.STUCK,
+    Kind.MIGRATION_FAILED: FindingKind.MIGRATION_FAILED,
 }
-SWAPPED_IN = "pages_swapped_in"
-SWAPPED_OUT = "pages_swapped_out"
-VMSTAT_NAMES = {SWAPPED_IN: "pswpin", SWAPPED_OUT: "pswpout", "huge_pages_split": "thp_split_page"}
-# How a guest whose memory was damaged ends: by a panic, or by a reset that nobody asked for (QEMU then
-# exits with 0). One that was killed from outside ends by a signal.
-CRASH = re.compile(r"the guest panicked \(.*\)|QEMU: exit status 0")
-
-
-class Lacking(GuestloopError):
-    """This machine or kernel lacks something that the cell needs: it is skipped, with the reason."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Everything that is counted in an L1, read while the load of its L2 is at rest.
-
-    ``histograms`` and ``vmstat`` are of the whole L1, ``counters`` of one L2.
-    """
-
-    counters: Mapping[str, int]
-    vmstat: Mapping[str, int]
-    histograms: Mapping[str, str]
-
-    @classmethod
-    def take(cls, l2: L2) -> Reading:
-        """Read all three; the histograms last, right after the counters they are checked against."""
-        vmstat = l2.l1.call("memory.read_vmstat")
-        return cls(counters=l2.call("counters"), vmstat=vmstat, histograms=l2.l1.call("trace.read"))
-
-    def requests_since(self, before: Reading) -> Histogram:
-        """Requests to all vCPUs by call stack since an earlier reading."""
-        early, late = (counters.parse_histogram(item.histograms["request"]) for item in (before, self))
-        return counters.subtract(late, early)
-
-    def events_since(self, before: Reading) -> dict[str, int]:
-        """Events of KVM and pages swapped since an earlier reading."""
-        events = {
-            event: counters.parse_histogram(self.histograms[tracepoint]).hits
-            - counters.parse_histogram(before.histograms[tracepoint]).hits
-            for tracepoint, event in EVENT_NAMES.items()
-            if tracepoint in self.histograms
-        }
-        for event, stat in VMSTAT_NAMES.items():
-            events[event] = self.vmstat.get(stat, 0) - before.vmstat.get(stat, 0)
-        return events
+"""What an error means for the round in which it was raised; any other is of the lab."""
 
 
 @dataclass
@@ -90,11 +48,10 @@ class Measuring:
     incidental: tuple[str, ...] = ()
     phases: dict[str, Phase] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
-    correctness: Correctness = Correctness.NOT_RUN
-    reasons: list[str] = field(default_factory=list)
+    checked: bool = False
+    findings: list[Finding] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
-    outcome: Outcome = Outcome.MEASURED
     started: float = field(default_factory=time.monotonic)
 
     def use(self, l1: L1) -> None:
@@ -104,53 +61,51 @@ class Measuring:
     @contextmanager
     def counting(self, l2: L2, phase: str) -> Iterator[None]:
         """Count while the body runs: KVM's counters, flushes by path, events, and L1's swapping."""
-        started, before = time.monotonic(), Reading.take(l2)
+        started, before = time.monotonic(), take_reading(l2)
         yield
-        after, seconds = Reading.take(l2), time.monotonic() - started
-        requests = after.requests_since(before)
-        self.keep(f"{phase}.stacks.txt", counters.render_stacks(requests))
-        paths = counters.attribute(requests, l2.l1.request)
-        moved = counters.diff(before.counters, after.counters)
-        if reason := counters.inconsistency(paths, moved[counters.FLUSH_REQUESTS], dropped=requests.dropped):
-            self.invalidate(f"{phase}: {reason}")
-        self.phases[phase] = Phase(seconds, moved, paths)
+        after, seconds = take_reading(l2), time.monotonic() - started
+        self.phases[phase] = self.count(before, after, seconds, f"{phase}.")
         for event, count in after.events_since(before).items():
-            self.events[event] = self.events.get(event, 0) + count
+            self.add_event(event, count)
+
+    def count(self, before: Reading, after: Reading, seconds: float, prefix: str) -> Phase:
+        """What happened between two readings; the round is invalid when counter and call paths disagree.
+
+        ``prefix`` begins the name of the file with the call stacks.
+        """
+        assert self.l1
+        phase, requests = after.since(before, seconds, self.l1.request)
+        self.keep(f"{prefix}stacks.txt", counters.render_stacks(requests))
+        counted = phase.counters[counters.FLUSH_REQUESTS]
+        if reason := counters.inconsistency(phase.paths, counted, dropped=requests.dropped):
+            self.find(FindingKind.INCONSISTENT_COUNT, f"{prefix.rstrip('.') or 'migration'}: {reason}")
+        return phase
+
+    def add_event(self, event: str, count: int) -> None:
+        """Count an event of the round; events of the same name are added up."""
+        self.events[event] = self.events.get(event, 0) + count
 
     def require(self, event: str, least: int) -> None:
         """The round is invalid unless this event happened ``least`` times."""
         seen = self.events.get(event, 0)
         if seen < least:
-            self.invalidate(f"{event}: {seen} seen, at least {least} needed")
+            self.find(FindingKind.NOT_PROVEN, f"{event}: {seen} seen, at least {least} needed")
 
-    def judge(self, correct: bool, reason: str = "") -> None:
-        """Add one finding on the guest's memory: a single wrong one makes the round's correctness FAIL."""
+    def judge(self, correct: bool, wrong: FindingKind, text: str) -> None:
+        """Something was checked: it is right, or a finding of kind ``wrong``."""
+        self.checked = True
         if not correct:
-            self.correctness = Correctness.FAIL
-            self.reasons.append(reason)
-        elif self.correctness is Correctness.NOT_RUN:
-            self.correctness = Correctness.PASS
+            self.find(wrong, text)
 
-    def invalidate(self, reason: str) -> None:
-        """Mark the round as one that proves nothing."""
-        self.outcome = Outcome.INVALID
-        self.reasons.append(reason)
+    def find(self, kind: FindingKind, text: str) -> None:
+        """Add a finding; its kind says what it means for the round."""
+        self.findings.append(Finding(kind, text))
 
     def fault(self, error: GuestloopError) -> None:
-        """Invalid because something broke: the first line is the reason, all of it is kept as evidence.
-
-        A guest that crashed is a finding about its memory too.
-        """
-        reason = str(error).splitlines()[0]
-        self.invalidate(reason)
-        if CRASH.search(reason):
-            self.judge(False, "a guest does not crash on a kernel that keeps its memory")
-        self.keep("error.txt", f"{error.render()}\n{getattr(error, 'traceback', '')}\n")
-
-    def skip(self, reason: str) -> None:
-        """Mark the round as one that this machine or kernel cannot do."""
-        self.outcome = Outcome.SKIPPED
-        self.reasons.append(reason)
+        """The round ended by an error: its kind says what that means, all of it is kept as evidence."""
+        self.find(FINDINGS.get(error.kind, FindingKind.LAB), error.first_line)
+        if error.kind is not Kind.LACKING:
+            self.keep("error.txt", f"{error.render()}\n{error.traceback}\n")
 
     def keep(self, name: str, text: str) -> None:
         """Store a piece of evidence beside the results."""
@@ -161,16 +116,16 @@ class Measuring:
 
     def finish(self) -> Round:
         """The record of this round; counters and paths are summed over its phases."""
-        if self.outcome is Outcome.MEASURED and self.correctness is Correctness.NOT_RUN:
-            self.invalidate("the guest's memory was not checked")
+        if not self.checked and not self.findings:
+            self.find(FindingKind.NOT_PROVEN, "the guest's memory was not checked")
         return Round(
             cell=self.cell,
             kernel=self.kernel,
             round=self.number,
             boot=self.l1.boot if self.l1 else 0,
-            outcome=self.outcome,
-            reason="; ".join(self.reasons),
-            correctness=self.correctness,
+            outcome=self._outcome(),
+            reason="; ".join(finding.text for finding in self.findings),
+            correctness=self._correctness(),
             event=self.event,
             events=self.events,
             counters=_sum(phase.counters for phase in self.phases.values()),
@@ -181,7 +136,23 @@ class Measuring:
             seconds=time.monotonic() - self.started,
             facts=self.facts | (self.l1.facts if self.l1 else {}),
             evidence=tuple(self.evidence),
+            findings=tuple(self.findings),
         )
+
+    def _bearings(self) -> set[Bearing]:
+        return {finding.kind.bearing for finding in self.findings}
+
+    def _outcome(self) -> Outcome:
+        """A wrong round whose work was cut short proves no event either, which ``require`` found."""
+        if Bearing.SKIPPED in self._bearings():
+            return Outcome.SKIPPED
+        cut_short = Bearing.WRONG in self._bearings() and not self.events.get(self.event)
+        return Outcome.INVALID if Bearing.INVALID in self._bearings() or cut_short else Outcome.MEASURED
+
+    def _correctness(self) -> Correctness:
+        if Bearing.WRONG in self._bearings():
+            return Correctness.FAIL
+        return Correctness.PASS if self.checked else Correctness.NOT_RUN
 
 
 def _sum(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -6,32 +6,35 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from guestloop import counters
 from guestloop.lab.client import L2
+from guestloop.results.findings import FindingKind
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import oracles, turns
 from guestloop.workloads.migration.explained import Area
 from guestloop.workloads.migration.ledger import Entry, idle_vcpus, lost_visits, parse_ledger
 
-# Held: so little may be left to be sent with the guest stopped that its load keeps the migration going. (With
-# a limit of 0 QEMU would not look for dirty pages again: migration/ram.c, ram_save_pending.)
-HELD_DOWNTIME_MS, RELEASED_DOWNTIME_MS = 1, 60_000
+# A downtime limit so low that precopy cannot converge while the load runs. (With a limit of 0 QEMU would not
+# look for dirty pages again: migration/ram.c, ram_save_pending.)
+HELD_DOWNTIME_MS = 1
+RELEASED_DOWNTIME_MS = 60_000
 # Until the agent sets it for each round: hardly below what is reached, so that no round is over before that.
-HELD_BYTES_PER_S, UNLIMITED_BYTES_PER_S = 16 << 20, 4 << 30
+HELD_BYTES_PER_S = 16 << 20
+UNLIMITED_BYTES_PER_S = 4 << 30
+LEAST_BYTES_PER_S = 1 << 20
 # With a ring little is known to be dirty when a round begins.
-LEAST_BYTES_PER_S, LEAST_BYTES_PER_S_WITH_RING = 1 << 20, 8 << 20
+LEAST_BYTES_PER_S_WITH_RING = 8 << 20
 # Slow enough that the destination asks for pages before they come by themselves.
 POSTCOPY_BYTES_PER_S = 1 << 20
 # A migration may take as long as it makes progress; without any for so long it is stuck.
-STALLED_S, REPORTS_S = 60.0, 60.0
-# The whole of a wait, as a backstop for what waits for the agent.
-LONGEST_S = 1200.0
-REPORTS_BEFORE, REPORTS_AFTER = 3, 2
+STALLED_S = 60.0
+REPORTS_BEFORE = 3
+REPORTS_AFTER = 2
 MULTIFD_CHANNELS = 3
 NEEDED_ROUNDS = 3
 
 # What a flush is asked for: the log of a memory slot was read or cleared, a vCPU's ring was emptied.
-LOG_EVENT, RING_EVENT = "dirty_log_syncs", "dirty_ring_resets"
+LOG_EVENT = "dirty_log_syncs"
+RING_EVENT = "dirty_ring_resets"
 # Rounds that are not held go by as fast as they can, 8 or 90 of them, and the log that most of them read
 # has nothing new. So there the pages that were protected again are counted.
 PAGE_EVENT = "dirty_pages"
@@ -57,6 +60,7 @@ class Hop:
     ) -> None:
         self._this, self.source, self._layout, self._areas = this, source, layout, areas
         self.l1, self._prefix = source.l1, prefix
+        self._agent = source.l1.agent.migration
         self._destination: L2 | None = None
         self._stopped_at: Entry | None = None
         self._rounds: dict[str, float] = {}
@@ -77,20 +81,16 @@ class Hop:
         }
         if "multifd" in capabilities:
             parameters["multifd_channels"] = MULTIFD_CHANNELS
-        self.l1.call(
-            "migration.prepare",
-            source=self.source.spec.name,
-            destination=destination.spec.name,
-            capabilities=["events", *capabilities],
-            parameters=parameters,
+        self._agent.prepare(
+            self.source.spec.name, destination.spec.name, ["events", *capabilities], parameters
         )
         self.reports(self.source, 1)
-        self.l1.call("migration.pause", name=self.source.spec.name, label="before")
+        self._agent.pause(self.source.spec.name, "before")
         self.reports(self.source, REPORTS_BEFORE)
 
     def pin(self) -> None:
         """Give the source's first vCPU a CPU of L1 for itself."""
-        self.l1.call("migration.pin", name=self.source.spec.name)
+        self._agent.pin(self.source.spec.name)
 
     def dirty_rounds(self, round_s: float, rounds: int, *, may_end: bool) -> None:
         """Begin, and let the load keep the migration going for so many rounds.
@@ -99,14 +99,13 @@ class Hop:
         """
         self._round_s = round_s
         least = LEAST_BYTES_PER_S_WITH_RING if self.source.spec.dirty_ring else LEAST_BYTES_PER_S
-        self.l1.call("migration.begin", round_s=round_s, least_bytes_per_s=least)
+        self._agent.begin(round_s, least)
         self.wait(["pre-switchover"] if may_end else [], rounds=rounds)
-        self._this.events["connections"] = self.l1.call("migration.connections")
+        self._this.events["connections"] = self._agent.connections()
 
     def release(self) -> None:
         """Let it end: the next time it looks, all that is dirty may be sent with the guest stopped."""
-        limits = {"downtime_ms": RELEASED_DOWNTIME_MS, "bytes_per_s": UNLIMITED_BYTES_PER_S}
-        self.l1.call("migration.release", **limits)
+        self._agent.release(RELEASED_DOWNTIME_MS, UNLIMITED_BYTES_PER_S)
 
     def switch_over(self) -> None:
         """The source is stopped, the rest is sent, and both RAM files are compared before anything runs."""
@@ -115,8 +114,8 @@ class Hop:
         self.source.qmp("migrate-continue", state="pre-switchover")
         self.wait(["completed"])
         self._measure("end")
-        told = oracles.Told(self._layout, self._ledger(), self._rounds)
-        oracles.compare_ram(self._this, self.destination, self._areas, told, self._prefix)
+        known = oracles.Known(self._layout, self._ledger(), self._rounds)
+        oracles.compare_ram(self._this, self.destination, self._areas, known, self._prefix)
         self.destination.qmp("cont")
 
     def enter_postcopy(self) -> None:
@@ -124,21 +123,21 @@ class Hop:
         self.source.qmp("migrate-start-postcopy")
         status = self.wait(["completed"])
         self._note_source()
-        self.l1.call("migration.pause", name=self.destination.spec.name, label="end")
+        self._agent.pause(self.destination.spec.name, "end")
         self._measure()
         ram = status["ram"]
         entered = any(name.endswith("postcopy") for name in self._this.phases)
-        self._add("postcopy_entered", int(entered))
-        self._add("page_requests", ram.get("postcopy-requests", 0))
+        self._this.add_event("postcopy_entered", int(entered))
+        self._this.add_event("page_requests", ram.get("postcopy-requests", 0))
 
     def cancel(self) -> None:
         """Give up while the guest runs; it must go on as if nothing had been."""
-        self.l1.call("migration.mark", label="logging-off")
+        self._agent.mark("logging-off")
         self.source.qmp("migrate_cancel")
         status = self.wait(["cancelled"])
         self.reports(self.source, REPORTS_AFTER)
-        self.l1.call("migration.pause", name=self.source.spec.name, label="end")
-        self._add("cancelled", int(status["status"] == "cancelled"))
+        self._agent.pause(self.source.spec.name, "end")
+        self._this.add_event("cancelled", int(status["status"] == "cancelled"))
         self._measure()
         self._prefix = "retry."
 
@@ -148,29 +147,26 @@ class Hop:
         late = self._ledger(self.destination)
         early = self._stopped_at
         if early is None:
-            self._this.invalidate("the source reported no progress")
+            self._this.find(FindingKind.NOT_PROVEN, "the source reported no progress")
             return
         lost = lost_visits(early, late[0])
-        self._this.judge(not lost, f"the destination forgot what was done: {'; '.join(lost)}")
+        what = f"the destination forgot what was done: {'; '.join(lost)}"
+        self._this.judge(not lost, FindingKind.CONTENTS, what)
         if idle := idle_vcpus(early, late[-1]):
-            self._this.invalidate(f"vCPUs {idle} did nothing on the destination")
+            self._this.find(FindingKind.NOT_PROVEN, f"vCPUs {idle} did nothing on the destination")
 
     def wait(self, states: Sequence[str], rounds: int = 0) -> dict[str, Any]:
         """See agent/migration.py, Migration.wait."""
-        seen = self.l1.call(
-            "migration.wait", LONGEST_S, states=list(states), rounds=rounds, timeout_s=STALLED_S
-        )
-        return dict(seen)
+        return self._agent.wait(list(states), rounds, STALLED_S)
 
     def reports(self, guest: L2, count: int) -> None:
         """Wait for the payload to report progress so many times from now on."""
-        guest.command("hello", until="hello", timeout_s=REPORTS_S)  # what was reported before is behind us
+        guest.command("hello", until="hello")  # what was reported before is behind us
         for _ in range(count):
-            guest.call("listen", until="progress", timeout_s=REPORTS_S)
+            guest.listen_for("progress")
 
     def _ledger(self, guest: L2 | None = None) -> list[Entry]:
-        lines = self.l1.call("migration.progress", name=(guest or self.source).spec.name)
-        return parse_ledger([(at_s, line) for at_s, line in lines])
+        return parse_ledger(self._agent.progress((guest or self.source).spec.name))
 
     def _note_source(self) -> None:
         ledger = self._ledger()
@@ -179,30 +175,22 @@ class Hop:
     def _measure(self, label: str = "") -> None:
         """Turn the marks so far into phases and events."""
         if label:
-            self.l1.call("migration.mark", label=label)
-        marks = [turns.parse_mark(data) for data in self.l1.call("migration.take_marks")]
-        first, last = marks[0].reading, marks[-1].reading
-        requests = last.requests_since(first)
-        paths = counters.attribute(requests, self.l1.request)
-        moved = counters.diff(first.counters, last.counters)
-        self._this.keep(f"{self._prefix}stacks.txt", counters.render_stacks(requests))
+            self._agent.mark(label)
+        marks = [turns.turn_of(mark) for mark in self._agent.take_marks()]
+        first, last = marks[0], marks[-1]
         self._this.keep(f"{self._prefix}turns.json", json.dumps(turns.table(marks), indent=1))
-        if reason := counters.inconsistency(paths, moved[counters.FLUSH_REQUESTS], dropped=requests.dropped):
-            self._this.invalidate(f"{self._prefix or 'migration'}: {reason}")
+        self._this.count(first.reading, last.reading, last.at_s - first.at_s, self._prefix)
         for name, phase in turns.phases_of(marks, self.l1.request).items():
             self._this.phases[self._prefix + name] = phase
         self._count(marks)
 
     def _count(self, marks: Sequence[turns.Mark]) -> None:
         self._rounds = turns.rounds_of(marks)
-        self._add(PAGE_EVENT, turns.sent_again(marks))
-        self._add("dirty_rounds", max(mark.rounds for mark in marks))
-        self._add("multifd_bytes", marks[-2].multifd_bytes)
+        self._this.add_event(PAGE_EVENT, turns.sent_again(marks))
+        self._this.add_event("dirty_rounds", max(mark.rounds for mark in marks))
+        self._this.add_event("multifd_bytes", marks[-2].multifd_bytes)
         if self._round_s:  # else rounds go by faster than marks can be taken
             least = min(turns.redirtied(marks)[:NEEDED_ROUNDS], default=0)
             self._this.events["redirtied_least"] = min(self._this.events.get("redirtied_least", least), least)
         for tracepoint, event in EVENT_NAMES.items():
-            self._add(event, turns.hits_between(marks[0], marks[-1], tracepoint))
-
-    def _add(self, event: str, count: int) -> None:
-        self._this.events[event] = self._this.events.get(event, 0) + count
+            self._this.add_event(event, marks[-1].reading.hits_since(marks[0].reading, tracepoint))

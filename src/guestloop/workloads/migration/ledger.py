@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from guestloop.ground.errors import GuestError
+from guestloop.ground.words import parse_words
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Entry:
 
 def parse_entry(at_s: float, line: str) -> Entry:
     """A ``progress`` or ``stopped`` line. Raises GuestError when it tells of no vCPU."""
-    words = dict(word.split("=", 1) for word in line.split() if "=" in word)
+    words = parse_words(line)
     visits: list[int] = []
     while (name := f"v{len(visits)}") in words:
         visits.append(int(words[name]))

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from guestloop.ground.errors import GuestError
 from guestloop.lab.client import L2
+from guestloop.results.findings import FindingKind
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.explained import Area, areas_of, cause_of
 from guestloop.workloads.migration.ledger import Entry, round_at, when_visited
 from guestloop.workloads.migration.stamps import Layout, describe, own_words, page_of, visit_order
 
-__all__ = ["Layout", "check_stamps", "compare_ram", "read_areas"]
+__all__ = ["Layout", "compare_ram", "read_areas"]
 
-CHECK_S, COMPARE_S = 120.0, 60.0
-TOLD = 4
+REPORTED = 4
 PAGE = 4096
 
 
 def read_areas(guest: L2) -> list[Area]:
     """Where KVM writes into this guest's memory, as it told KVM when it booted."""
     threads = {cpu["thread-id"] for cpu in guest.qmp("query-cpus-fast")}
-    histogram = guest.l1.call("trace.read").get("kvm_msr")
+    histogram = guest.l1.agent.trace.read().get("kvm_msr")
     if histogram is None:
         raise GuestError("this L1 does not count the guest's writes of MSRs (tracepoint kvm:kvm_msr)")
     return areas_of(histogram, threads)
-
-
-def check_stamps(this: Measuring, guest: L2, when: str) -> None:
-    """The payload compares every word of every page with what its ledger says was written."""
-    lines = guest.command("check", until="checked", timeout_s=CHECK_S)
-    checked = dict(word.split("=", 1) for word in lines[-1].split()[1:])
-    pages, bad = int(checked["pages"]), int(checked["bad"])
-    this.events["pages_checked"] = pages
-    wrong = [line for line in lines if line.startswith("bad ")]
-    this.judge(bad == 0, f"{when}, {bad} of {pages} pages hold wrong data: {'; '.join(wrong[:TOLD])}")
-    if pages == 0:
-        this.invalidate("no page was checked")
 
 
 @dataclass(frozen=True)
@@ -51,7 +40,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Told:
+class Known:
     """What is known of the load from outside: the region, the reports on the source, and the dirty rounds."""
 
     layout: Layout
@@ -59,17 +48,18 @@ class Told:
     rounds: Mapping[str, float]
 
 
-def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], told: Told, prefix: str = "") -> None:
+def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], known: Known, prefix: str = "") -> None:
     """Every byte of both RAM files must be the same, unless KVM is known to have written it.
 
     ``prefix`` begins the name of the file with the lost pages: that of the hop.
     """
-    found = guest.l1.call("migration.compare", COMPARE_S)
-    this.facts["ram_compare_s"] = f"{found['seconds']:.2f}"
-    this.events["pages_compared"] = this.events.get("pages_compared", 0) + found["compared"]
+    started = time.monotonic()
+    found = guest.l1.agent.migration.compare()
+    this.facts["ram_compare_s"] = f"{time.monotonic() - started:.2f}"
+    this.add_event("pages_compared", found.compared)
     differences = [
         Difference(number, *(b64decode(content) for content in pair))
-        for number, pair in zip(found["differing"], found["contents"], strict=False)
+        for number, pair in zip(found.differing, found.contents, strict=False)
     ]
     causes = {
         item.number: cause_of(areas, item.number, item.source, item.destination) for item in differences
@@ -78,36 +68,42 @@ def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], told: Told, p
     this.facts["ram_explained"] = "; ".join(explained) or "nothing"
     # Pages of the load first: of those it can be told what is wrong.
     lost = [item for item in differences if not causes[item.number]]
-    lost.sort(key=lambda item: page_of(told.layout, item.source) is None)
-    # Pages beyond those whose contents were told cannot be explained by anything.
-    count = len(found["differing"]) - len(explained)
-    this.events["pages_lost"] = this.events.get("pages_lost", 0) + count
-    this.judge(count == 0, f"{count} pages were lost: {'; '.join(render_lost(lost[:TOLD], told))}")
+    lost.sort(key=lambda item: page_of(known.layout, item.source) is None)
+    # Pages beyond those whose contents were reported cannot be explained by anything.
+    count = len(found.differing) - len(explained)
+    this.add_event("pages_lost", count)
+    this.judge(
+        count == 0,
+        FindingKind.CONTENTS,
+        f"{count} pages were lost: {'; '.join(render_lost(lost[:REPORTED], known))}",
+    )
     if count:
-        this.keep(f"{prefix}lost-pages.txt", "\n".join(render_lost(lost, told)) + "\n")
+        this.keep(f"{prefix}lost-pages.txt", "\n".join(render_lost(lost, known)) + "\n")
 
 
-def render_lost(lost: Sequence[Difference], told: Told) -> list[str]:
+def render_lost(lost: Sequence[Difference], known: Known) -> list[str]:
     """Each lost page: address, both contents as stamps, and the dirty rounds of their writing."""
     return [
-        f"{item.number * PAGE:#x}: source {describe(told.layout, item.source)}, "
-        f"destination {describe(told.layout, item.destination)}{'; '.join(['', *rounds_of(item, told)])}"
+        f"{item.number * PAGE:#x}: source {describe(known.layout, item.source)}, "
+        f"destination {describe(known.layout, item.destination)}{'; '.join(['', *rounds_of(item, known)])}"
         for item in lost
     ]
 
 
-def rounds_of(item: Difference, told: Told) -> Iterator[str]:
+def rounds_of(item: Difference, known: Known) -> Iterator[str]:
     """When a vCPU wrote what the destination lacks, for loads that visit pages in their known order."""
-    page = page_of(told.layout, item.source)
+    page = page_of(known.layout, item.source)
     if page is None:
         return
-    order = visit_order(told.layout).index(page)
+    order = visit_order(known.layout).index(page)
     pairs = zip(
-        own_words(told.layout, page, item.source), own_words(told.layout, page, item.destination), strict=True
+        own_words(known.layout, page, item.source),
+        own_words(known.layout, page, item.destination),
+        strict=True,
     )
     for vcpu, (source, destination) in enumerate(pairs):
         if source == destination or not source.told:
             continue
-        at_s = when_visited(told.ledger, vcpu, (source.told - 1) * told.layout.pages + order + 1)
-        when = "after the last report" if at_s is None else f"in {round_at(told.rounds, at_s)}"
+        at_s = when_visited(known.ledger, vcpu, (source.told - 1) * known.layout.pages + order + 1)
+        when = "after the last report" if at_s is None else f"in {round_at(known.rounds, at_s)}"
         yield f"v{vcpu} wrote it {when}"

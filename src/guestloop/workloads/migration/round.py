@@ -6,17 +6,23 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from guestloop.ground.errors import GuestloopError
+from guestloop.ground.errors import GuestloopError, Lacking
 from guestloop.lab.client import L1, L2
-from guestloop.vm.argv import Incoming, L2Spec
-from guestloop.workloads.measuring import Lacking, Measuring
+from guestloop.results.findings import FindingKind
+from guestloop.vm.argv import L2Spec
+from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.memory import check_contents
 from guestloop.workloads.migration import oracles
+from guestloop.workloads.migration.cells import Pages, Trip, trip_of
 from guestloop.workloads.migration.hop import JUDGED, Hop
-from guestloop.workloads.migration.trip import Load, Pages, Trip, Way
 
-CHECK_S = 60.0
 HUGE_PAGE_MIB = 2
 NAMES = "abcd"  # of the guest at each stop of its trip
+
+
+def measure(this: Measuring, l1: L1) -> None:
+    """One round of the cell: fills in ``this``. All guests have ended when this returns."""
+    run(this, l1, trip_of(this.cell))
 
 
 def run(this: Measuring, l1: L1, trip: Trip) -> None:
@@ -33,7 +39,8 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
         for number in range(1, trip.hops + 1):
             hop = Hop(this, guest, layout, areas, f"hop{number}." if trip.hops > 1 else "")
             with evidence(this, l1):
-                guest = migrate(hop, trip, stack)
+                guest = trip.way.move(hop, trip, destination_of(trip, guest.spec.name), stack)
+                hop.conclude()
         finish_load(this, guest)
     prove(this, trip)
 
@@ -42,8 +49,8 @@ def start_load(this: Measuring, guest: L2, trip: Trip) -> oracles.Layout:
     """Have the payload stamp its pages, check them, and start the load."""
     thp = int(trip.pages is Pages.HUGE)
     words = f"name={trip.load} mib={trip.mib} seed={this.number} thp={thp}"
-    ready = guest.answer(f"load {words} window={trip.window} pace_us={trip.pace_us}", "ready", CHECK_S)
-    oracles.check_stamps(this, guest, "before the migration")
+    ready = guest.answer(f"load {words} window={trip.window} pace_us={trip.pace_us}", "ready")
+    check_contents(this, guest, "before the migration")
     guest.command("start report_ms=100", until="running")
     return oracles.Layout(int(ready["gva"], 16), int(ready["pages"]), trip.vcpus, this.number)
 
@@ -54,43 +61,7 @@ def destination_of(trip: Trip, source: str) -> L2Spec:
     Sources stay until the round ends. A destination that got their memory had to have all of the emulator's
     translations of the code in it dropped, and took twice as long for its first dirty round.
     """
-    return trip.guest(
-        NAMES[NAMES.index(source) + 1], Incoming.RUN if trip.way is Way.POSTCOPY else Incoming.REST
-    )
-
-
-def migrate(hop: Hop, trip: Trip, stack: ExitStack) -> L2:
-    """One hop by the cell's way; gives the guest where it now runs."""
-    spec = destination_of(trip, hop.source.spec.name)
-    if trip.way is Way.CANCEL:
-        with hop.l1.guest(spec) as destination:
-            _cancel(hop, trip, destination)
-    destination = stack.enter_context(hop.l1.guest(spec))
-    (_postcopy if trip.way is Way.POSTCOPY else _precopy)(hop, trip, destination)
-    hop.conclude()
-    return destination
-
-
-def _precopy(hop: Hop, trip: Trip, destination: L2) -> None:
-    if trip.load is Load.LINGER:
-        hop.pin()
-    more = ["multifd"] if trip.way is Way.MULTIFD else []
-    hop.prepare(destination, "pause-before-switchover", *more)
-    hop.dirty_rounds(trip.round_s, trip.held_rounds, may_end=not trip.round_s)
-    hop.release()
-    hop.switch_over()
-
-
-def _postcopy(hop: Hop, trip: Trip, destination: L2) -> None:
-    hop.prepare(destination, "postcopy-ram")
-    hop.dirty_rounds(trip.round_s, trip.held_rounds, may_end=not trip.round_s)
-    hop.enter_postcopy()
-
-
-def _cancel(hop: Hop, trip: Trip, destination: L2) -> None:
-    hop.prepare(destination, "pause-before-switchover")
-    hop.dirty_rounds(trip.round_s, trip.held_rounds, may_end=not trip.round_s)
-    hop.cancel()
+    return trip.guest(NAMES[NAMES.index(source) + 1], trip.way.incoming)
 
 
 @contextmanager
@@ -100,28 +71,29 @@ def evidence(this: Measuring, l1: L1) -> Iterator[None]:
         yield
     except GuestloopError:
         with suppress(GuestloopError):
-            this.keep("qemu.json", json.dumps(l1.call("migration.evidence"), indent=1))
+            this.keep("qemu.json", json.dumps(l1.agent.migration.evidence(), indent=1))
         raise
 
 
 @contextmanager
 def huge_pages(l1: L1, pages: int) -> Iterator[None]:
     """A pool of 2 MiB pages. Raises Lacking when L1's memory does not yield them."""
-    have = l1.call("migration.huge_pages", pages=pages)
+    have = l1.agent.migration.huge_pages(pages)
     try:
         if have < pages:
-            raise Lacking(f"L1 gives {have} huge pages of 2 MiB, {pages} are needed")
+            raise Lacking(f"L1 has memory for {have} huge pages of 2 MiB, {pages} are needed")
         yield
     finally:
-        l1.call("migration.huge_pages", pages=0)
+        l1.agent.migration.huge_pages(0)
 
 
 def finish_load(this: Measuring, guest: L2) -> None:
     """Stop the load and have the payload check every word of every page."""
-    stopped = guest.answer("stop", "stopped", CHECK_S)
+    stopped = guest.answer("stop", "stopped")
     this.events["visits"] = int(stopped["reads"])
-    this.judge(int(stopped["bad"]) == 0, f"the load itself saw {stopped['bad']} wrong pages")
-    oracles.check_stamps(this, guest, "after the migration")
+    what = f"the load itself saw {stopped['bad']} wrong pages"
+    this.judge(int(stopped["bad"]) == 0, FindingKind.CONTENTS, what)
+    check_contents(this, guest, "after the migration")
 
 
 def prove(this: Measuring, trip: Trip) -> None:
@@ -131,16 +103,4 @@ def prove(this: Measuring, trip: Trip) -> None:
     this.require("dirty_rounds", 3 * trip.hops)
     if trip.round_s:
         this.require("redirtied_least", 16)
-    this.require("pages_compared", 0 if trip.way is Way.POSTCOPY else trip.hops * trip.ram_mib * 256)
-    match trip.way:
-        case Way.MULTIFD:
-            this.require("multifd_bytes", 1)
-            this.require("connections", 3)
-        case Way.RING:
-            this.require("dirty_ring_exits", 1)
-            this.require("dirty_ring_pages", 1)
-        case Way.POSTCOPY:
-            this.require("postcopy_entered", 1)
-            this.require("page_requests", 5)
-        case Way.CANCEL:
-            this.require("cancelled", 1)
+    trip.way.prove(this, trip)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-from guestloop import counters
+from guestloop.agent.migration import Mark as AgentMark
 from guestloop.results.records import Phase
-from guestloop.workloads.measuring import Reading
+from guestloop.workloads.reading import Reading
 
 ROUND = "round-"
 
@@ -31,22 +30,17 @@ class Mark:
     reading: Reading
 
 
-def parse_mark(data: Mapping[str, Any]) -> Mark:
-    """A mark as the agent sends it."""
-    ram = data["migration"].get("ram", {})
-    source, destination = data["counters"]
+def turn_of(mark: AgentMark) -> Mark:
+    """A mark as the agent took it, with the counters of both guests added up."""
+    ram = mark.migration.get("ram", {})
     return Mark(
-        label=data["label"],
-        at_s=data["at_s"],
+        label=mark.label,
+        at_s=mark.at_s,
         rounds=ram.get("dirty-sync-count", 0),
         sent=ram.get("normal", 0) + ram.get("duplicate", 0),
         left=ram.get("remaining", 0) >> 12,
         multifd_bytes=ram.get("multifd-bytes", 0),
-        reading=Reading(
-            counters={name: source.get(name, 0) + destination.get(name, 0) for name in source | destination},
-            vmstat=data["vmstat"],
-            histograms=data["histograms"],
-        ),
+        reading=Reading(total(mark.source, mark.destination), mark.vmstat, mark.histograms),
     )
 
 
@@ -54,9 +48,7 @@ def phases_of(marks: Sequence[Mark], request: int) -> dict[str, Phase]:
     """What was counted in each phase; turns of the same name are one phase. The last mark only ends one."""
     phases: dict[str, Phase] = {}
     for early, late in pairwise(marks):
-        paths = counters.attribute(late.reading.requests_since(early.reading), request)
-        moved = counters.diff(early.reading.counters, late.reading.counters)
-        part = Phase(late.at_s - early.at_s, moved, paths)
+        part, _ = late.reading.since(early.reading, late.at_s - early.at_s, request)
         phases[early.label] = add(phases[early.label], part) if early.label in phases else part
     return phases
 
@@ -95,16 +87,6 @@ def sent_again(marks: Sequence[Mark]) -> int:
     """Pages sent after the first dirty round, in which every page is sent once."""
     sent = [mark.sent for mark in marks if mark.rounds > 1]
     return max(sent) - sent[0] if sent else 0
-
-
-def hits_between(early: Mark, late: Mark, tracepoint: str) -> int:
-    """How often a tracepoint was hit between two marks; 0 for one that this kernel does not have."""
-    if tracepoint not in late.reading.histograms:
-        return 0
-    before, after = (
-        counters.parse_histogram(mark.reading.histograms[tracepoint]).hits for mark in (early, late)
-    )
-    return after - before
 
 
 def table(marks: Sequence[Mark]) -> list[dict[str, float | str]]:

@@ -8,6 +8,8 @@ from enum import StrEnum
 from guestloop.results.cells import Cell
 from guestloop.vm.argv import Backing, Incoming, L2Spec
 from guestloop.workloads.migration.hop import LOG_EVENT, PAGE_EVENT, RING_EVENT
+from guestloop.workloads.migration.way import Way
+from guestloop.workloads.migration.ways import WAYS
 
 # Each is a chance that pages are write-protected and sent while the vCPU goes on writing to them.
 LINGERING_ROUNDS = 100
@@ -23,16 +25,10 @@ class Load(StrEnum):
     MIX = "mix"
     LINGER = "linger"
 
-
-class Way(StrEnum):
-    """How the guest is migrated."""
-
-    PRECOPY = "precopy"
-    RING = "dirty-ring"
-    MULTIFD = "multifd"
-    POSTCOPY = "postcopy"
-    CANCEL = "cancel-retry"
-    PING_PONG = "ping-pong"
+    @property
+    def pinned(self) -> bool:
+        """Does the first vCPU need a CPU of L1 for itself?"""
+        return self is Load.LINGER
 
 
 class Pages(StrEnum):
@@ -42,7 +38,7 @@ class Pages(StrEnum):
     HUGE = "2m"
 
 
-AXES = {"load": tuple(Load), "way": tuple(Way), "pages": tuple(Pages), "vcpus": ("2", "1", "4")}
+AXES = {"load": tuple(Load), "way": tuple(WAYS), "pages": tuple(Pages), "vcpus": ("2", "1", "4")}
 
 
 @dataclass(frozen=True)
@@ -64,15 +60,19 @@ class Trip:
     ram_mib: int = 64
     pace_us: int = 0
     window: int = 256
-    hops: int = 1
     ring_entries: int = 1024
     held_rounds: int = 4
     ram_directory: str = ""
 
     @property
+    def hops(self) -> int:
+        """How often the guest is migrated."""
+        return self.way.hops
+
+    @property
     def event(self) -> str:
         """What flushes are counted per."""
-        if self.way is Way.RING:
+        if self.way.ring:
             return RING_EVENT
         return LOG_EVENT if self.round_s else PAGE_EVENT
 
@@ -84,7 +84,7 @@ class Trip:
             vcpus=self.vcpus,
             backing=Backing.HUGE_FILE if self.pages is Pages.HUGE else Backing.FILE,
             incoming=incoming,
-            dirty_ring=self.ring_entries if self.way is Way.RING else 0,
+            dirty_ring=self.ring_entries if self.way.ring else 0,
             ram_directory="" if incoming is Incoming.NO else self.ram_directory,
         )
 
@@ -92,16 +92,14 @@ class Trip:
 def trip_of(cell: Cell) -> Trip:
     """The figures of a cell."""
     variant = cell.variant
-    trip = Trip(Load(variant["load"]), Way(variant["way"]), Pages(variant["pages"]), int(variant["vcpus"]))
-    if trip.load in (Load.SWEEP, Load.CHAIN, Load.MIX):
+    load, way = Load(variant["load"]), WAYS[variant["way"]]
+    trip = Trip(load, way, Pages(variant["pages"]), int(variant["vcpus"]))
+    if load in (Load.SWEEP, Load.CHAIN, Load.MIX):
         trip = replace(trip, pace_us=500)
-    if trip.load is Load.ONCE:  # must not be through with its pages before the dirty rounds are
+    if load is Load.ONCE:  # must not be through with its pages before the dirty rounds are
         trip = replace(trip, pace_us=2000)
-    if trip.load is Load.LINGER:
+    if load is Load.LINGER:
         trip = replace(trip, round_s=0.0, held_rounds=LINGERING_ROUNDS)
-    if trip.load is Load.HOT:
+    if load is Load.HOT:
         trip = replace(trip, mib=4)
-    if trip.way is Way.PING_PONG:  # three hops in the time of a round: a smaller and calmer guest
-        pace_us = max(trip.pace_us, 1000) if trip.pace_us else 0
-        trip = replace(trip, hops=3, mib=min(trip.mib, 8), ram_mib=56, pace_us=pace_us)
-    return trip
+    return way.fit(trip)

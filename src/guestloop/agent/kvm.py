@@ -37,7 +37,7 @@ def same_value(wanted: str, seen: str) -> bool:
 
 
 class Kvm:
-    """The KVM modules of L1, and the counting of what they do while they are loaded."""
+    """Service: the KVM modules of L1, and the counting of what they do while they are loaded."""
 
     def __init__(self, modules: Path, trace: Trace) -> None:
         self._directory, self._trace = modules, trace
@@ -55,7 +55,7 @@ class Kvm:
         wanted = parameters(vendor, mmu, extra)
         # A parameter of an earlier load that is not wanted now must go back to its default.
         if wanted != self._loaded or self._mismatch(wanted):
-            with hurried_grace_periods():
+            with expedited_grace_periods():
                 self.unload()
                 for module, values in wanted.items():
                     self._insert(module, values)
@@ -94,10 +94,10 @@ class Kvm:
 
 
 @contextmanager
-def hurried_grace_periods() -> Iterator[None]:
-    """RCU without patience in the body: to take triggers and modules away waits for it dozens of times.
+def expedited_grace_periods() -> Iterator[None]:
+    """Expedite RCU grace periods in the body: removing triggers and modules waits for dozens of them.
 
-    That is 2 s of 3. It is as it was before any guest starts.
+    That is 2 s of 3. The setting is restored before any guest starts.
     """
     if not RCU_EXPEDITED.exists():
         yield

@@ -1,0 +1,66 @@
+"""A memory cgroup for each guest, so that reclaim can be aimed at it alone."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from pathlib import Path
+
+from guestloop.ground.errors import GuestError
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def have_memory_cgroups(root: Path = CGROUPS) -> bool:
+    """Can this L1 limit and reclaim a group's memory?"""
+    controllers = root / "cgroup.controllers"
+    return controllers.exists() and "memory" in controllers.read_text().split()
+
+
+class Cgroup:
+    """A memory cgroup (v2) of one guest, so that reclaim can be aimed at it alone.
+
+    In an L1 without memory cgroups guests run all the same, but nothing can be asked of this.
+    Each has a name of its own: one that was removed lives on while any of its pages do, and MGLRU's debugfs
+    file goes on to list it by its name (mm/vmscan.c: lru_gen_seq_show).
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, name: str, root: Path = CGROUPS) -> None:
+        self.name = f"l2-{name}.{next(self._numbers)}"
+        self._path = root / self.name
+        self._real = have_memory_cgroups(root)
+        if self._real:
+            (root / "cgroup.subtree_control").write_text("+memory")
+            self._path.mkdir()
+
+    def add(self, pid: int) -> None:
+        """Put a process in; what it has allocated before stays charged elsewhere."""
+        if self._real:
+            (self._path / "cgroup.procs").write_text(f"{pid}")
+
+    def stat(self, wanted: str) -> int:
+        """A value of memory.stat, in bytes. Raises GuestError when the kernel does not tell it."""
+        for line in (self._path / "memory.stat").read_text().splitlines():
+            name, value = line.split()
+            if name == wanted:
+                return int(value)
+        raise GuestError(f"this L1's memory.stat has no {wanted!r}: is swap accounting configured?")
+
+    def swap_cached(self) -> int:
+        """Bytes that are in swap and still in memory."""
+        return self.stat("swapcached")
+
+    def reclaim(self, amount: int) -> None:
+        """Ask for ``amount`` bytes back; getting less is no error."""
+        try:
+            (self._path / "memory.reclaim").write_text(f"{amount}")
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+
+    def remove(self) -> None:
+        """Drop it, once its processes have ended."""
+        if self._real:
+            self._path.rmdir()

@@ -1,0 +1,111 @@
+"""Is a guest that owes an answer stuck, or is it only slow?
+
+Seconds on a clock cannot tell: under load on L0 everything takes longer. What is counted instead is CPU time:
+
+* **idle**: L1's CPUs had nothing to do, so that the answer could have been produced, and nothing that
+  serves the load moved: no page visited, no fault taken or fixed, no page made ready.
+* **spinning**: the guest's vCPUs ran, but not a page was visited.
+
+The figures of faults are KVM's own (arch/x86/kvm/x86.c: kvm_vcpu_stats_desc), read from debugfs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+IDLE_LIMIT_S = 20.0
+"""CPU time, summed over L1's CPUs, that L1 may be idle while a guest owes an answer and nothing moves."""
+
+SPIN_LAPS = 20
+"""A guest may use the CPU time of this many laps without visiting a page."""
+
+UNMEASURED_LAP_S = 3.0
+"""CPU time assumed for a lap before the first one of this boot has ended."""
+
+DEBUGFS = Path("/sys/kernel/debug/kvm")
+FAULTS = ("pf_taken", "pf_fixed", "pf_spurious")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """One look. ``idle_s`` is of L1's CPUs, ``vcpu_s`` the CPU time of the guest's vCPUs, both since boot.
+
+    ``visits`` is what the load reported last, ``faults`` are KVM's counters of FAULTS for this guest.
+    """
+
+    idle_s: float
+    vcpu_s: float
+    visits: int
+    faults: tuple[int, ...]
+
+
+class Vigil:
+    """Watches a guest from the moment it was asked; ``look`` returns why it is stuck, or nothing.
+
+    ``lap_s`` is the CPU time of a lap of this load on this machine.
+    """
+
+    def __init__(self, first: Vitals, lap_s: float = UNMEASURED_LAP_S) -> None:
+        self._lap_s = lap_s
+        self._last = first
+        self._idle_s = self._spun_s = 0.0
+
+    def look(self, now: Vitals, pace: float = 1.0) -> str:
+        """Take another look. ``pace`` is how much slower than usual L0 lets this L1 run (ground/wait.py).
+
+        L1 cannot see what L0 takes away, so its idle time counts for less on a busy L0.
+        """
+        last, self._last = self._last, now
+        moved = (now.visits, now.faults) != (last.visits, last.faults)
+        self._idle_s = 0.0 if moved else self._idle_s + (now.idle_s - last.idle_s) / pace
+        self._spun_s = 0.0 if now.visits != last.visits else self._spun_s + now.vcpu_s - last.vcpu_s
+        if self._idle_s >= IDLE_LIMIT_S:
+            return (
+                f"nothing moved while L1 was idle for {self._idle_s:.0f} s of CPU time: "
+                f"{now.visits} pages visited, {now.faults[0]} faults taken, {now.faults[1]} fixed"
+            )
+        if self._spun_s >= SPIN_LAPS * self._lap_s:
+            return (
+                f"its vCPUs ran for {self._spun_s:.0f} s without visiting a page, "
+                f"{SPIN_LAPS} times what a lap takes; {now.visits} pages visited"
+            )
+        return ""
+
+
+def read_vitals(pid: int, vcpu_threads: Sequence[int], visits: int) -> Vitals:
+    """Look at the guest of a QEMU process. A guest that has just ended reads as one that does nothing."""
+    return Vitals(
+        idle_s=read_idle_s(Path("/proc/stat").read_text()),
+        vcpu_s=sum(_cpu_s(Path(f"/proc/{pid}/task/{thread}/stat")) for thread in vcpu_threads),
+        visits=visits,
+        faults=read_faults(pid),
+    )
+
+
+def read_idle_s(stat: str) -> float:
+    """Idle time of all CPUs in the text of /proc/stat (waiting for a disk is not idle)."""
+    _cpu, _user, _nice, _system, idle, *_ = stat.split("\n", 1)[0].split()
+    return int(idle) / TICKS_PER_S
+
+
+def read_faults(pid: int, root: Path = DEBUGFS) -> tuple[int, ...]:
+    """KVM's counters of FAULTS for the VM of a process, summed over its vCPUs; zeros without debugfs."""
+    totals = [0] * len(FAULTS)
+    for directory in root.glob(f"{pid}-*"):
+        for at, name in enumerate(FAULTS):
+            with suppress(OSError):  # its VM has just gone
+                totals[at] += int((directory / name).read_text())
+    return tuple(totals)
+
+
+def _cpu_s(stat: Path) -> float:
+    with suppress(OSError):
+        # The name, in parentheses, may hold blanks; utime and stime are the 14th and 15th field.
+        fields = stat.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return 0.0

@@ -1,0 +1,53 @@
+"""Everything that L0 can ask of the agent: each namespace is the module of the same name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from guestloop.agent.damon import Damon
+from guestloop.agent.guests import Guests, Roster
+from guestloop.agent.kvm import Kvm
+from guestloop.agent.memory import Memory
+from guestloop.agent.mglru import Mglru
+from guestloop.agent.migration import Migration
+from guestloop.agent.page_idle import PageIdle
+from guestloop.agent.reclaim import Reclaim
+from guestloop.agent.regions import Atlas, Regions
+from guestloop.agent.system import System
+from guestloop.agent.trace import Trace, Tracing
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The services of an agent. On L0 an object of this class calls them (ground/rpc.py: client)."""
+
+    system: System
+    kvm: Kvm
+    memory: Memory
+    trace: Tracing
+    guests: Guests
+    regions: Regions
+    reclaim: Reclaim
+    page_idle: PageIdle
+    mglru: Mglru
+    damon: Damon
+    migration: Migration
+
+
+def make_agent(directory: Path) -> Agent:
+    """The services of this L1; ``directory`` is where its payload was unpacked."""
+    trace, roster, atlas = Trace(), Roster(), Atlas()
+    return Agent(
+        system=System(),
+        kvm=Kvm(directory / "modules", trace),
+        memory=Memory(),
+        trace=Tracing(trace),
+        guests=Guests(roster, directory / "l2"),
+        regions=Regions(roster, atlas),
+        reclaim=Reclaim(atlas),
+        page_idle=PageIdle(atlas),
+        mglru=Mglru(roster),
+        damon=Damon(atlas),
+        migration=Migration(roster, trace),
+    )

@@ -1,0 +1,53 @@
+"""L1 itself: what it is, how it may be waited for, and what its kernel has warned of."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from guestloop.agent.kvm import build_id
+from guestloop.ground.wait import clock
+
+WARN_ONCE = Path("/sys/kernel/debug/clear_warn_once")
+KMSG = Path("/dev/kmsg")
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Facts about L1 that L0 checks against what it booted."""
+
+    release: str
+    build_id: str
+    boot_id: str
+    cpus: int
+    uptime_s: float
+
+
+class System:
+    """Service: L1 as a machine."""
+
+    def hello(self) -> Hello:
+        """What this L1 is."""
+        return Hello(
+            release=os.uname().release,
+            build_id=build_id("vmlinux"),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            cpus=os.cpu_count() or 0,
+            uptime_s=float(Path("/proc/uptime").read_text().split()[0]),
+        )
+
+    def set_pace(self, pace: float) -> None:
+        """How much slower than usual L0 lets this L1 run at the moment: deadlines last as much longer."""
+        clock.pace = pace
+
+    def rearm_warnings(self) -> bool:
+        """Have each WARN_ONCE warn once more (kernel/panic.c: clear_warn_once_set); False without it."""
+        if not WARN_ONCE.exists():
+            return False
+        WARN_ONCE.write_text("1")
+        return True
+
+    def write_console(self, text: str) -> None:
+        """Write a line to L1's console, behind everything that its kernel has printed so far."""
+        KMSG.write_text(f"<0>{text}\n")

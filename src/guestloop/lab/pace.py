@@ -1,0 +1,98 @@
+"""How much slower than usual this machine runs its L1s at the moment.
+
+An L1 cannot see what L0 takes away from it. L0 can: /proc/PID/task/TID/schedstat says for each thread how
+long it ran and how long it was ready to run and did not (Documentation/scheduler/sched-stats.rst). Every
+deadline that waits for an L1, here and in its agent, is stretched by the ratio (ground/wait.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from guestloop.ground.errors import GuestloopError
+from guestloop.ground.wait import clock
+
+SAMPLE_S = 1.0
+USUAL_BOOT_CPU_S = 5.0
+"""CPU time that an L1 takes from power-on to its agent on a usual core under emulation (README)."""
+
+BUSY_S = 0.05  # of a sample: below it there is nothing to learn from
+FORGET = 0.8  # how much of an earlier, slower pace is kept from sample to sample
+TELL = 1.15  # agents hear of a change by this factor
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU time that the threads of a process got, and that they waited for, in seconds."""
+
+    ran_s: float
+    waited_s: float
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(self.ran_s - other.ran_s, self.waited_s - other.waited_s)
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.ran_s + other.ran_s, self.waited_s + other.waited_s)
+
+    @property
+    def slowdown(self) -> float:
+        """How many times longer the work took than on an idle machine; 1 when there was hardly any."""
+        return (self.ran_s + self.waited_s) / self.ran_s if self.ran_s >= BUSY_S else 1.0
+
+
+def read_usage(pid: int, root: Path = Path("/proc")) -> Usage:
+    """Sum over the threads of a process; one that is gone has used nothing."""
+    total = Usage(0.0, 0.0)
+    for task in root.glob(f"{pid}/task/*/schedstat"):
+        with suppress(OSError):
+            ran, waited, _slices = task.read_text().split()
+            total += Usage(int(ran) / 1e9, int(waited) / 1e9)
+    return total
+
+
+def boot_speed(usage: Usage) -> float:
+    """How much slower than usual this machine is by itself, from the CPU time of a boot; at least 1."""
+    return max(1.0, usage.ran_s / USUAL_BOOT_CPU_S)
+
+
+class Pace:
+    """Keeps the pace of this process up to date, and that of the agents.
+
+    ``pids`` returns the QEMUs that run L1s now; ``tell`` hands a new pace to their agents. ``speed`` is
+    boot_speed of the slowest boot so far.
+    """
+
+    def __init__(self, pids: Callable[[], Iterable[int]], tell: Callable[[float], None]) -> None:
+        self._pids, self._tell = pids, tell
+        self._last: dict[int, Usage] = {}
+        self._told = self._starved = self.speed = 1.0
+        self._done = threading.Event()
+
+    def start(self) -> None:
+        """Sample in a thread of its own until ``stop``."""
+        threading.Thread(target=self._keep, name="pace", daemon=True).start()
+
+    def stop(self) -> None:
+        self._done.set()
+
+    def _keep(self) -> None:
+        while not self._done.wait(SAMPLE_S):
+            self.sample({pid: read_usage(pid) for pid in self._pids()})
+
+    def sample(self, usage: dict[int, Usage]) -> None:
+        """Take one sample: what each L1's QEMU has used since it was started."""
+        spent = Usage(0.0, 0.0)
+        for pid, now in usage.items():
+            spent += now - self._last.get(pid, now)
+        self._last = usage
+        # A lull says nothing about the load that comes back a second later.
+        self._starved = max(spent.slowdown, 1.0 + (self._starved - 1.0) * FORGET)
+        clock.pace = pace = self.speed * self._starved
+        if not self._told / TELL < pace < self._told * TELL:
+            self._told = pace
+            with suppress(GuestloopError):  # an agent that is gone needs no pace
+                self._tell(pace)

@@ -1,0 +1,65 @@
+"""What a test can ask of the lab. In a test, an object of ``LabServices`` calls it (ground/rpc.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guestloop.agent.system import Hello
+from guestloop.ground.errors import LabError
+from guestloop.machines.host import Vendor
+
+if TYPE_CHECKING:  # tests import this module, and need nothing that boots an L1
+    from guestloop.lab.slot import Slot
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """An L1 to measure in: which boot of its kernel it is, where its console is, and what it says it is.
+
+    ``request`` is the number of KVM_REQ_TLB_FLUSH in its kernel.
+    """
+
+    boot: int
+    boot_seconds: float
+    console: Path
+    hello: Hello
+    vendor: Vendor
+    request: int
+
+
+class Lab:
+    """Service: the L1s of a run, each by the name of its kernel."""
+
+    def __init__(self, slots: Mapping[str, Slot]) -> None:
+        self._slots = slots
+
+    def acquire(self, kernel: str, fresh: bool = False) -> Acquired:
+        """A living L1 to measure in, see Slot.acquire."""
+        return self._slot(kernel).acquire(fresh)
+
+    def call(self, kernel: str, method: str, params: dict[str, Any], timeout_s: float) -> Any:
+        """Call the agent of an L1, see agent/services.py for its methods."""
+        return self._slot(kernel).call(method, params, timeout_s)
+
+    def conclude(self, kernel: str) -> list[str]:
+        """End a round in an L1, see Slot.conclude."""
+        return self._slot(kernel).conclude()
+
+    def throttle_swap(self, kernel: str, reads_per_second: int) -> None:
+        """Limit the reads of an L1's swap disk (0: no limit)."""
+        self._slot(kernel).machine.throttle_swap(reads_per_second)
+
+    def _slot(self, kernel: str) -> Slot:
+        if kernel not in self._slots:
+            raise LabError(f"this lab has no kernel {kernel!r}; it has {', '.join(self._slots)}")
+        return self._slots[kernel]
+
+
+@dataclass(frozen=True)
+class LabServices:
+    """The services of a lab."""
+
+    lab: Lab

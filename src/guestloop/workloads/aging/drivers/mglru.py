@@ -1,0 +1,55 @@
+"""The multi-gen LRU, by its debugfs file: new generations, and the eviction of old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from guestloop.agent.memory import Need
+from guestloop.agent.services import Agent
+from guestloop.ground.errors import GuestloopError
+from guestloop.lab.client import L2
+from guestloop.results.findings import FindingKind
+from guestloop.workloads.aging.beliefs import Belief, judge_evicted
+from guestloop.workloads.aging.driver import Driver, Scan, Sizes
+from guestloop.workloads.measuring import Measuring
+
+if TYPE_CHECKING:
+    from guestloop.workloads.aging.cells import Scene
+
+WALKS = 3  # mm/vmscan.c: LRU_GEN_CORE and LRU_GEN_MM_WALK
+
+
+class Mglru(Driver):
+    """Two generations with touching between them; what is evicted then was taken for idle."""
+
+    name = "mglru"
+    needs = (Need.SWAP,)
+    huge = Sizes(mib=32, ram_mib=192, scans=3)
+
+    def lacks(self, agent: Agent) -> str:
+        return agent.mglru.lacks()
+
+    @contextmanager
+    def running(self, this: Measuring, l2: L2, scene: Scene) -> Iterator[None]:  # noqa: ARG002
+        """MGLRU is on meanwhile; the round is invalid when it reads back something else."""
+        agent = l2.l1.agent
+        this.facts["mglru.enabled"] = enabled = agent.mglru.switch(True)
+        if int(enabled, 16) & WALKS != WALKS:
+            text = f"MGLRU is not on with page-table walks: it reads back {enabled}"
+            this.find(FindingKind.NOT_PROVEN, text)
+        try:
+            yield
+        finally:
+            with suppress(GuestloopError):  # an L1 that is gone has nothing switched on
+                agent.mglru.switch(False)
+
+    def scan(self, scan: Scan) -> Belief:
+        """Begin a generation, touch, begin another, evict."""
+        scan.agent.mglru.age(scan.name)
+        scan.move_vcpus()
+        scan.touch()
+        scan.agent.mglru.age(scan.name)
+        scan.agent.mglru.evict(scan.name)
+        return judge_evicted(scan.judged, scan.agent.regions.swapped(scan.name))

@@ -1,0 +1,25 @@
+"""page_idle: the idle bitmap, marked and read page by page."""
+
+from __future__ import annotations
+
+from guestloop.agent.services import Agent
+from guestloop.workloads.aging.beliefs import Belief, judge_idle
+from guestloop.workloads.aging.driver import HUGE_PAGES, Driver, Scan, Sizes
+
+
+class PageIdle(Driver):
+    """Marks all pages idle, and looks which still are after the vCPUs touched some (mm/page_idle.c)."""
+
+    name = "page-idle"
+    # Huge pages stay whole, each of them one aged page, which is asked for twice a scan.
+    huge = Sizes(mib=128, ram_mib=288, scans=17, unit=HUGE_PAGES)
+
+    def lacks(self, agent: Agent) -> str:
+        return agent.page_idle.lacks()
+
+    def scan(self, scan: Scan) -> Belief:
+        """Mark, touch, look."""
+        scan.agent.page_idle.mark(scan.name)
+        scan.move_vcpus()
+        scan.touch()
+        return judge_idle(scan.judged, scan.agent.page_idle.idle(scan.name))

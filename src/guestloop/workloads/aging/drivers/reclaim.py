@@ -1,0 +1,67 @@
+"""The classic LRU: what reclaim takes was taken for idle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from guestloop.agent.memory import Need
+from guestloop.agent.services import Agent
+from guestloop.lab.client import L2
+from guestloop.workloads.aging.beliefs import Belief, judge_taken
+from guestloop.workloads.aging.driver import Driver, Scan, Sizes
+from guestloop.workloads.measuring import Measuring
+
+if TYPE_CHECKING:
+    from guestloop.workloads.aging.cells import Scene
+
+PAGE_OUT_S = 20.0
+MOST_CALLS = 60
+WARM_UP = 2
+
+
+class Reclaim(Driver):
+    """L1 reclaims from the guest's memory cgroup with MGLRU off.
+
+    It looks at pages when it comes to them: a page touched in the scan before may still be young from then,
+    and rightly so. Hence the same half is touched in each scan.
+    """
+
+    name = "reclaim"
+    needs = (Need.SWAP,)
+    most_false_idle = 0.15
+    most_false_young = 0.3
+    alternates = False
+    small = Sizes(mib=16, ram_mib=96, scans=8)
+    huge = Sizes(mib=32, ram_mib=192, scans=3)
+
+    def lacks(self, agent: Agent) -> str:  # noqa: ARG002
+        """Nothing beyond its needs: every kernel that swaps reclaims."""
+        return ""
+
+    def settle(self, l2: L2) -> None:
+        """What is not the region's goes out first, or reclaim would be content with that."""
+        l2.page_out(PAGE_OUT_S)
+
+    @contextmanager
+    def running(self, this: Measuring, l2: L2, scene: Scene) -> Iterator[None]:  # noqa: ARG002
+        """All pages are young from stamping, and are so at reclaim's first look at them."""
+        for number in range(WARM_UP):
+            self.scan(Scan(l2, scene, number))
+        yield
+
+    def scan(self, scan: Scan) -> Belief:
+        """Touch, and have fewer pages reclaimed than were not touched."""
+        wanted = wanted_pages(scan.scene)
+        scan.touch()
+        taken = scan.agent.reclaim.take(scan.name, wanted, MOST_CALLS)
+        return judge_taken(scan.judged, taken.before, taken.after, wanted)
+
+
+def wanted_pages(scene: Scene) -> int:
+    """Pages that reclaim takes in a scan: so few that a third of the untouched ones is left at the end.
+
+    With a sixth left, the last scan went over the list twice in one round of three.
+    """
+    return scene.region_pages // 2 // (scene.sizes.scans + WARM_UP + 5)

@@ -1,0 +1,15 @@
+"""The ways to migrate, by the name that cells call them by."""
+
+from collections.abc import Mapping
+
+from guestloop.workloads.migration.way import Way
+from guestloop.workloads.migration.ways.cancel_retry import CancelRetry
+from guestloop.workloads.migration.ways.dirty_ring import DirtyRing
+from guestloop.workloads.migration.ways.multifd import Multifd
+from guestloop.workloads.migration.ways.ping_pong import PingPong
+from guestloop.workloads.migration.ways.postcopy import Postcopy
+from guestloop.workloads.migration.ways.precopy import Precopy
+
+WAYS: Mapping[str, Way] = {
+    way.name: way for way in (Precopy(), DirtyRing(), Multifd(), Postcopy(), CancelRetry(), PingPong())
+}

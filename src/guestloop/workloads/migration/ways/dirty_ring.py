@@ -1,0 +1,24 @@
+"""Precopy with KVM's dirty ring (Documentation/virt/kvm/api.rst, KVM_CAP_DIRTY_LOG_RING)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.migration.way import Way
+
+if TYPE_CHECKING:
+    from guestloop.workloads.migration.cells import Trip
+
+
+class DirtyRing(Way):
+    """Each vCPU reports its dirty pages in a ring, and leaves the guest when that is full."""
+
+    name = "dirty-ring"
+    ring = True
+
+    def prove(self, this: Measuring, trip: Trip) -> None:
+        """Pages went through rings, and a ring was full at least once."""
+        super().prove(this, trip)
+        this.require("dirty_ring_exits", 1)
+        this.require("dirty_ring_pages", 1)

@@ -1,0 +1,24 @@
+"""Precopy over several connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.migration.way import Way
+
+if TYPE_CHECKING:
+    from guestloop.workloads.migration.cells import Trip
+
+
+class Multifd(Way):
+    """Pages go over channels of their own (docs of QEMU: multifd)."""
+
+    name = "multifd"
+    capabilities = ("pause-before-switchover", "multifd")
+
+    def prove(self, this: Measuring, trip: Trip) -> None:
+        """Bytes went over the channels, and there were at least three connections."""
+        super().prove(this, trip)
+        this.require("multifd_bytes", 1)
+        this.require("connections", 3)

@@ -1,0 +1,11 @@
+"""Precopy with KVM's dirty bitmap."""
+
+from __future__ import annotations
+
+from guestloop.workloads.migration.way import Way
+
+
+class Precopy(Way):
+    """The usual way: dirty rounds, then the rest with the guest stopped."""
+
+    name = "precopy"
