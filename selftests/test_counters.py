@@ -239,7 +239,7 @@ def test_large_counts_overflow_their_columns() -> None:
         (histogram_text() + "\n\n" + histogram_text(), "exactly one trigger"),
         (histogram_text().replace("Dropped", "Lost"), "totals are missing"),
         (histogram_text().partition("Totals")[0], "totals are missing"),
-        (histogram_text("garbage"), "1 entries are announced, 0"),
+        (histogram_text("garbage"), "the totals say 1 entries, 0 could be parsed"),
     ],
 )
 def test_broken_histograms_are_refused(text: str, says: str) -> None:
@@ -249,7 +249,7 @@ def test_broken_histograms_are_refused(text: str, says: str) -> None:
 
 def test_attribution_needs_the_request() -> None:
     text = histogram_text("{ common_stacktrace:\n         a+0x1/0x2\n} hitcount:          5")
-    with pytest.raises(LabError, match="'req' was wanted"):
+    with pytest.raises(LabError, match="expected the key 'req'"):
         attribute(parse_histogram(text), TLB_FLUSH)
 
 

@@ -1,4 +1,4 @@
-/* Disks by the serial that L0 gave them: their order on the bus is nobody's promise. */
+/* Find disks by the serial that L0 set: their order on the bus is not guaranteed. */
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /*
- * init of the L1 guest: what a systemd would do, in milliseconds.
+ * init of the L1 guest: does what systemd would do, but in milliseconds.
  *
- * The root is read-only (several L1s share one disk), so everything that is written lives in tmpfs.
- * Order matters for speed: the agent and sshd start in parallel, reading ahead comes last.
+ * The root is read-only because several L1s share one disk. Everything that is written is in a tmpfs. The
+ * order is chosen for speed: the agent and sshd start in parallel, and reading ahead comes last.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -23,7 +23,7 @@
 #define PAYLOAD_SERIAL "payload"
 #define TAIL_BYTES 4096
 
-/* Start a program in its own session; output goes to the file `log`, or to the console when NULL. */
+/* Start a program in its own session. Its output goes to the file `log`, or to the console if NULL. */
 static pid_t start(const char *const argv[], const char *log)
 {
 	pid_t pid = fork();
@@ -50,7 +50,7 @@ static int run(const char *const argv[])
 	return status;
 }
 
-/* The payload disk is a plain tar file: it needs no file system and is made in no time by L0. */
+/* The payload disk is a plain tar file: it needs no file system, and L0 writes it very quickly. */
 static void unpack_payload(void)
 {
 	char device[64];
@@ -81,13 +81,13 @@ static pid_t start_agent(void)
 
 static pid_t start_sshd(void)
 {
-	/* -r: serve a connection from a plain fork. Executing sshd anew would load its 30 libraries again. */
+	/* -r: fork for a connection without executing sshd again, which would load its 30 libraries again. */
 	const char *const sshd[] = { "/usr/sbin/sshd", "-D", "-r", "-e", NULL };
 
 	return start(sshd, "/run/sshd.log");
 }
 
-/* The end of an ended program's output, on the console, where L0 sees it. */
+/* Print the end of a program's output on the console, where L0 reads it, after the program has ended. */
 static void show_tail(const char *log)
 {
 	char text[TAIL_BYTES + 1], *rest = text, *line;

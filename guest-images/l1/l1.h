@@ -5,22 +5,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* note.c: a line in the kernel's log, and so on the console. */
+/* note.c: write a line to the kernel's log, and therefore to the console. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* mounts.c: every file system that L1 needs; what cannot be mounted is noted, not fatal. */
+/* mounts.c: mount every file system that L1 needs. A failed mount is logged and is not fatal. */
 void mount_all(void);
 
-/* network.c: loopback, and eth0 with the address that QEMU's user network expects. */
+/* network.c: bring up loopback, and eth0 with the address that QEMU's user network expects. */
 void network_up(void);
 
 /* disks.c */
-/* The device of the virtio disk with this serial; false when there is none. */
+/* Get the device of the virtio disk with this serial. Returns false if there is none. */
 bool find_disk(const char *serial, char *device, size_t size);
-/* /dev/disk/by-serial/NAME for every virtio disk that has a serial. */
+/* Create /dev/disk/by-serial/NAME for every virtio disk that has a serial. */
 void link_disks(void);
 
-/* readahead.c: read the files named in `list` into the page cache, in the background. */
+/* readahead.c: read the files that `list` names into the page cache, in the background. */
 void read_ahead(const char *list);
 
 #endif

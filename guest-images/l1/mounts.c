@@ -1,4 +1,4 @@
-/* What is mounted in L1. */
+/* The file systems that L1 mounts. */
 #include <errno.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -10,7 +10,7 @@ struct file_system {
 	const char *type, *where, *options;
 };
 
-/* In this order: a directory below another mount comes after it. */
+/* In this order: a directory below another mount must come after that mount. */
 static const struct file_system file_systems[] = {
 	{ "proc", "/proc", NULL },
 	{ "sysfs", "/sys", NULL },
@@ -25,7 +25,7 @@ static const struct file_system file_systems[] = {
 	{ "debugfs", "/sys/kernel/debug", NULL },
 	{ "tracefs", "/sys/kernel/tracing", NULL },
 	{ "cgroup2", "/sys/fs/cgroup", NULL },
-	/* RAM of L2 guests may live in files here, so it may take nearly all of L1's memory. */
+	/* Files here may hold the RAM of L2 guests, so this tmpfs may use nearly all of L1's memory. */
 	{ "tmpfs", "/run/guestloop", "mode=0700,size=90%" },
 };
 
@@ -36,8 +36,8 @@ void mount_all(void)
 	const struct file_system *const end = file_systems + sizeof file_systems / sizeof *file_systems;
 
 	for (const struct file_system *fs = file_systems; fs < end; fs++) {
-		mkdir(fs->where, 0755); /* exists already, on the root or in sysfs, or is made in a tmpfs */
-		/* EBUSY: the kernel mounts devtmpfs by itself when it is configured to. */
+		mkdir(fs->where, 0755); /* it exists on the root or in sysfs, or is created in a tmpfs */
+		/* EBUSY: the kernel has mounted devtmpfs itself (CONFIG_DEVTMPFS_MOUNT). */
 		if (mount(fs->type, fs->where, fs->type, MS_NOSUID, fs->options) && errno != EBUSY)
 			note("cannot mount %s on %s: %s", fs->type, fs->where, strerror(errno));
 	}

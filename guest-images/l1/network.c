@@ -1,4 +1,4 @@
-/* Network of L1: loopback and the fixed address of QEMU's user network; DHCP would cost a second. */
+/* Network of L1: loopback, and the fixed address of QEMU's user network, because DHCP would take a second. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>

@@ -19,7 +19,7 @@ void note(const char *format, ...)
 	vsnprintf(text + start, sizeof text - start - 1, format, arguments);
 	va_end(arguments);
 	strcat(text, "\n");
-	/* The kernel's log carries a time stamp. One write is one record; dprintf fails on this device. */
+	/* The kernel's log adds a time stamp. A write is a record, and dprintf() fails on this device. */
 	if (write(file, text, strlen(text)) < 0)
 		perror("guestloop-init: note");
 	if (kmsg >= 0)

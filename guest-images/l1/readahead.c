@@ -1,6 +1,6 @@
 /*
- * Reading ahead: the first L2 is started soon after boot, and its QEMU then finds its program and
- * libraries in memory. A child at the lowest priority does it, so it takes only what is idle.
+ * The first L2 is started soon after boot. Reading its QEMU's program and libraries into the page cache now
+ * makes that start faster. A child at the lowest priority does it, so it only uses idle CPU time.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

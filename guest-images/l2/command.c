@@ -9,7 +9,7 @@ static void fault(struct command *command, const char *what, const char *where)
 {
 	if (command->fault)
 		return;
-	/* The reply is a line of key=value too, so the fault is one word. */
+	/* The reply is a key=value line too, so the fault must be one word. */
 	snprintf(command->fault_text, sizeof command->fault_text, "%s:%s", what, where);
 	command->fault = command->fault_text;
 }

@@ -1,4 +1,4 @@
-/* A command as it is received: `verb key=value key=value`. */
+/* A command line as received: `verb key=value key=value`. */
 #ifndef GUESTLOOP_COMMAND_H
 #define GUESTLOOP_COMMAND_H
 
@@ -15,21 +15,21 @@ struct command {
 		const char *key, *value;
 		bool used;
 	} pairs[COMMAND_KEYS];
-	const char *fault; /* what is wrong with it, NULL so far; the first fault stays */
+	const char *fault; /* what is wrong with it, NULL if nothing; the first fault is kept */
 	char fault_text[96];
 };
 
-/* Split a line in place; `command` points into it. */
+/* Split a line in place. `command` then points into it. */
 void command_parse(struct command *command, char *line);
 
-/* The value of a key; `otherwise` when it is not given (NULL: it must be given, else a fault). */
+/* Get the value of a key, or `otherwise` if it is missing. With NULL a missing key is a fault. */
 const char *command_text(struct command *command, const char *key, const char *otherwise);
 
-/* A number (decimal or 0x) from `least` to `most`; anything else is a fault and gives `otherwise`. */
+/* Get a number (decimal or 0x) from `least` to `most`. Anything else is a fault and returns `otherwise`. */
 uint64_t command_number(struct command *command, const char *key, uint64_t otherwise, uint64_t least,
 			uint64_t most);
 
-/* True when the command is sound and every key in it was asked for. */
+/* Returns true if the command has no fault and each of its keys was used. */
 bool command_sound(struct command *command);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include "loads.h"
 
-/* So long a worker spins for the others before it lets another crew have the vCPU. */
+/* How often a worker checks on the others before it yields the vCPU to another crew. */
 #define SPINS 200
 /* After so many turns it is no longer a matter of microseconds. */
 #define PATIENT_TURNS 2000
@@ -23,7 +23,7 @@ static unsigned worker_count(const struct team *team)
 	return team->crews * team->region->vcpus;
 }
 
-/* Part `index` of `count` of the pages, as even as can be. */
+/* Assign part `index` of `count` parts of the pages, as equal in size as possible. */
 static void assign(struct worker *worker, size_t pages, unsigned index, unsigned count)
 {
 	worker->first = pages * index / count;
@@ -66,7 +66,7 @@ static void let_others_run(unsigned turns)
 		nanosleep(&pause, NULL);
 }
 
-/* Wait until no worker of the crew is `window` pages behind; false when the load is being stopped. */
+/* Wait until no worker of the crew is `window` pages behind. Returns false if the load is being stopped. */
 static bool keep_step(struct worker *worker, const struct worker *crew)
 {
 	struct team *team = worker->team;
@@ -85,7 +85,7 @@ static bool keep_step(struct worker *worker, const struct worker *crew)
 	return true;
 }
 
-/* Both are for the calling thread; pinning fails where tests run on fewer CPUs, which does no harm. */
+/* For the calling thread. Pinning fails, harmlessly, where tests run on fewer CPUs. */
 static void settle_on(unsigned vcpu)
 {
 	cpu_set_t set;
@@ -93,7 +93,7 @@ static void settle_on(unsigned vcpu)
 	CPU_ZERO(&set);
 	CPU_SET(vcpu, &set);
 	sched_setaffinity(0, sizeof set, &set);
-	/* The main thread's priority is inherited, but is meant for hearing commands over the workers. */
+	/* Drop the priority inherited from the main thread, which alone needs it to receive commands. */
 	setpriority(PRIO_PROCESS, 0, 0);
 }
 
@@ -109,11 +109,11 @@ static size_t page_at(const struct worker *worker, size_t step)
 
 	if (!group)
 		return worker->team->region->order[worker->first + step];
-	/* Downwards: a migration sends what is dirty upwards, so that the two meet. */
+	/* Downwards: a migration sends dirty pages in ascending order, so the two meet. */
 	return worker->first + (worker->pages - 1 - step) / group * group;
 }
 
-/* Several pages, then a pause: the timer is too coarse for a pause after each. */
+/* Pause after several pages, because the timer is too coarse for a pause after each page. */
 static void keep_pace(const struct worker *worker, size_t step)
 {
 	struct timespec pause = { .tv_nsec = PACED_PAGES * worker->team->pace_us * 1000L };

@@ -1,7 +1,7 @@
 /*
- * The payload of an L2 guest. As process 1 it is the guest's whole user space and talks over the
- * virtio-serial port named "guestloop"; given the path of a terminal it does the same as an
- * ordinary process, which is how it is tested without a guest.
+ * The payload of an L2 guest. As process 1 it is the guest's whole user space and communicates through the
+ * virtio-serial port named "guestloop". With the path of a terminal as its argument it does the same as an
+ * ordinary process, so that it can be tested without a guest.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #define PORT_TRIES 6000 /* a minute: this guest may be starved of CPU time */
 #define PORT_PAUSE_US 10000
 
-/* Ports appear once the host side has answered the driver, a moment after boot. */
+/* A port appears when the host side has answered the driver, shortly after boot. */
 static bool open_guest_port(void)
 {
 	char path[512];
@@ -44,10 +44,10 @@ static int serve_as_guest(void)
 		printf("guestloop-payload: no virtio-serial port named %s\n", PORT_NAME);
 		leave();
 	}
-	/* Commands must be heard over workers that spin on every vCPU. */
+	/* Commands must be received even while workers spin on every vCPU. */
 	setpriority(PRIO_PROCESS, 0, -20);
 	while (!session_run(usable_vcpus()))
-		usleep(PORT_PAUSE_US); /* the host side closed the port: wait for it to come back */
+		usleep(PORT_PAUSE_US); /* the host side closed the port: wait until it is opened again */
 	leave();
 }
 

@@ -7,7 +7,7 @@
 #include "crew.h"
 #include "region.h"
 
-/* To be interrupted takes a hundred times as long as a write and more. */
+/* An interruption takes at least a hundred times as long as a write. */
 #define INTERRUPTED_FACTOR 30
 #define HOT_PAGES 64
 #define LINGER_PAGES 16
@@ -15,7 +15,7 @@
 #define FIRST_PASSES 4
 #define MOST_PASSES 1000000
 
-/* Another cache line on each lap, so that in time the load itself has looked at all of them. */
+/* Use another cache line on each lap, so that over time the load checks all of them. */
 static size_t word_of_lap(const struct worker *worker)
 {
 	return worker->laps_begun * LINE_WORDS % PAGE_WORDS;
@@ -44,7 +44,7 @@ static bool visit_chaining(struct worker *worker, size_t page)
 	return check_and_write(worker, page, false);
 }
 
-/* From its second lap on it only looks whether what was written is still there. */
+/* From the second lap on, only check that what was written is still there. */
 static bool visit_once(struct worker *worker, size_t page)
 {
 	if (worker->laps_begun == 1)
@@ -52,7 +52,7 @@ static bool visit_once(struct worker *worker, size_t page)
 	return region_check_own(worker->team->region, page, worker->vcpu);
 }
 
-/* Besides each page a hot one: the first few of the worker's own are written all the time. */
+/* With each page also write a hot page: the first few of the worker's own pages are written all the time. */
 static bool visit_hot_and_cold(struct worker *worker, size_t page)
 {
 	size_t few = worker->pages < HOT_PAGES ? worker->pages : HOT_PAGES;
@@ -62,7 +62,7 @@ static bool visit_hot_and_cold(struct worker *worker, size_t page)
 	return check_and_write(worker, page, true) && good;
 }
 
-/* Each vCPU does something else. */
+/* Each vCPU runs a different load. */
 static bool visit_mixed(struct worker *worker, size_t page)
 {
 	static bool (*const visits[])(struct worker *, size_t) = {
@@ -72,7 +72,7 @@ static bool visit_mixed(struct worker *worker, size_t page)
 	return visits[worker->vcpu % (sizeof visits / sizeof *visits)](worker, page);
 }
 
-/* Short visits to the same few pages, so that at no time all are clean. */
+/* Visit the same few pages again and again, so that some of them are always dirty. */
 static bool visit_keeping(struct worker *worker)
 {
 	struct timespec pause = { .tv_nsec = KEEPING_PAUSE_NS };
@@ -85,12 +85,12 @@ static bool visit_keeping(struct worker *worker)
 }
 
 /*
- * Rewrite a group of pages until this vCPU was interrupted, then leave the group alone for a whole lap.
+ * Rewrite a group of pages until this vCPU is interrupted, then leave the group alone for a whole lap.
  *
- * A translation that should have been flushed may be used until something else flushes it, at worst
- * until the next exit. A write through it is lost for good only if it is the last one to its page. An
- * exit is noticed by the time that it takes. One vCPU does this; the others see to it that a migration
- * does not come to its end before.
+ * A translation that should have been flushed may be used until something else flushes it, at worst until
+ * the next exit. A write through it is lost for good only if it is the last write to its page. An exit is
+ * detected by the time that it takes. One vCPU does this. The others keep dirtying pages, so that a migration
+ * does not converge first.
  */
 static bool visit_lingering(struct worker *worker, size_t first)
 {

@@ -1,4 +1,4 @@
-/* The loads, as a table: a new one is a visit function and a line here. */
+/* The table of loads. A new load is a visit function and a line in that table (loads.c). */
 #ifndef GUESTLOOP_LOADS_H
 #define GUESTLOOP_LOADS_H
 
@@ -11,13 +11,13 @@ struct load {
 	const char *name;
 	bool writes; /* false: the pages are mapped read-only in the guest's own page tables */
 	bool shared; /* true: all vCPUs visit the same pages in step; false: each has its own part */
-	/* 0: pages are visited one by one in random order; else so many at once, from the last group down. */
+	/* 0: visit single pages in random order. Otherwise visit groups of this many pages, last group first. */
 	size_t group;
-	/* Visit one page, or the group that begins with it; false when something wrong was in it. */
+	/* Visit one page, or the group that begins with it. Returns false if it held wrong data. */
 	bool (*visit)(struct worker *worker, size_t page);
 };
 
-/* The load of this name, or NULL. */
+/* Get the load with this name, or NULL. */
 const struct load *find_load(const char *name);
 
 #endif

@@ -60,7 +60,7 @@ void mount_early(void)
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 }
 
-/* Only in a guest of our own, and not for a process on somebody's host. */
+/* Only as process 1 of a guest, never as a process on someone's host. */
 static bool write_in_guest(const char *path, const char *text)
 {
 	int file = getpid() == 1 ? open(path, O_WRONLY | O_CLOEXEC) : -1;

@@ -1,28 +1,28 @@
-/* What the payload needs to know about the machine it runs on, and its duties as process 1. */
+/* Facts about the machine that the payload runs on, and its duties as process 1. */
 #ifndef GUESTLOOP_PLATFORM_H
 #define GUESTLOOP_PLATFORM_H
 
 #include <stdbool.h>
 
 /*
- * Is the paravirtual async page fault in use, with its page-ready interrupt? (The bit of leaf
- * 0x40000001 that arch/x86/kernel/kvm.c, kvm_guest_cpu_init(), asks for.)
+ * Returns true if the paravirtual async page fault is in use, with its page-ready interrupt. This is the bit
+ * of CPUID leaf 0x40000001 that kvm_guest_cpu_init() (arch/x86/kernel/kvm.c) checks.
  */
 bool has_async_page_faults(void);
 
-/* vCPUs that are online. */
+/* The number of vCPUs that are online. */
 unsigned online_vcpus(void);
 
-/* Mount what the payload needs; only as process 1. */
+/* As process 1: mount what the payload needs. */
 void mount_early(void);
 
-/* As process 1: let the kernel give transparent huge pages to who asks for them. */
+/* As process 1: enable transparent huge pages for regions that ask for them (madvise). */
 void allow_huge_pages(void);
 
-/* As process 1: have the guest's kernel panic. Returns when it cannot, or when this is a process on a host. */
+/* As process 1: make the guest's kernel panic. Returns if that fails, or if this is not process 1. */
 void crash(void);
 
-/* End the guest: with `-no-reboot` QEMU exits. Does not return. */
+/* End the guest. QEMU with `-no-reboot` then exits. Does not return. */
 void leave(void) __attribute__((noreturn));
 
 #endif

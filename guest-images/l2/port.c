@@ -70,14 +70,14 @@ void say(const char *format, ...)
 		ssize_t written = write(port, line + sent, length - sent);
 
 		if (written < 0 && errno != EINTR && errno != EAGAIN)
-			break; /* nobody is left to hear it */
+			break; /* the other side is gone */
 		if (written > 0)
 			sent += written;
 	}
 	pthread_mutex_unlock(&saying);
 }
 
-/* What was received and not yet handed out as a line. */
+/* What was received and not yet returned as a line. */
 static char pending[LINE_BYTES];
 static size_t pending_bytes;
 

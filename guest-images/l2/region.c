@@ -13,13 +13,13 @@
 #define HUGE_BYTES (2UL << 20)
 #define SPARE_MIB 4
 
-/* Knuth's MMIX generator: any odd factor would do that is 1 modulo 4. */
+/* Knuth's MMIX generator. Any factor that is 1 modulo 4 would do. */
 #define CHAIN_FACTOR 6364136223846793005UL
 #define CHAIN_TERM 1442695040888963407UL
 
 static atomic_uint reports;
 
-/* splitmix64's finaliser: cheap, and every bit of the result depends on every bit of the input. */
+/* splitmix64's finaliser. It is cheap, and every bit of the result depends on every bit of the input. */
 static uint64_t mix(uint64_t value)
 {
 	value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
@@ -32,7 +32,7 @@ static volatile uint64_t *page_words(const struct region *region, size_t page)
 	return region->memory + page * PAGE_WORDS;
 }
 
-/* src/guestloop/workloads/stamps.py undoes this to name the generation of a stamp. */
+/* stamps.py in src/guestloop/workloads/migration inverts this to get the generation from a stamp. */
 static uint64_t stamp(const struct region *region, size_t page, size_t word, uint64_t generation)
 {
 	if (word == 0)
@@ -45,7 +45,7 @@ static uint64_t chain_next(uint64_t value)
 	return value * CHAIN_FACTOR + CHAIN_TERM;
 }
 
-/* chain_next so many times, in as many steps as that number has bits. */
+/* Apply chain_next() `times` times, in as many steps as that number has bits. */
 static uint64_t chain_after(uint64_t value, uint64_t times)
 {
 	uint64_t factor = CHAIN_FACTOR, term = CHAIN_TERM;
@@ -64,7 +64,7 @@ static uint64_t *ledger_entry(const struct region *region, size_t page, unsigned
 	return &region->ledger[page * region->vcpus + vcpu];
 }
 
-/* The first of the words of a page that belong to a vCPU. */
+/* The index of the first word of a page that belongs to this vCPU. */
 static size_t own_word(unsigned vcpu)
 {
 	return (1 + vcpu) * LINE_WORDS;
@@ -90,7 +90,7 @@ static void stamp_all(struct region *region)
 			page_words(region, page)[word] = expected(region, page, word);
 }
 
-/* Fisher and Yates; the same seed gives the same order in every guest. */
+/* Fisher-Yates shuffle. The same seed results in the same order in every guest. */
 static void shuffle(struct region *region)
 {
 	for (size_t i = 0; i < region->pages; i++)
@@ -117,13 +117,13 @@ static bool map(struct region *region, const struct region_wish *wish)
 	start = ((uintptr_t)region->mapped + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
 	region->memory = (volatile uint64_t *)start;
 	region->pages = bytes / PAGE_BYTES;
-	/* EINVAL: a kernel without transparent huge pages, which is as good when none are wanted. */
+	/* EINVAL: a kernel without transparent huge pages. That is fine if none are wanted. */
 	return !madvise((void *)start, bytes, wish->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) || !wish->huge;
 }
 
 static bool fits(const struct region_wish *wish)
 {
-	/* Refused here: running out while stamping would be a panic of the guest. */
+	/* Refuse now, because running out of memory while stamping would make the guest panic. */
 	struct sysinfo info;
 
 	return sysinfo(&info) || (wish->mib + SPARE_MIB) << 20 < info.freeram * info.mem_unit;
@@ -184,7 +184,7 @@ bool region_check_own(struct region *region, size_t page, unsigned vcpu)
 	return good;
 }
 
-/* The ledger follows the write, so a write that gets lost shows on the next lap and in the check. */
+/* Update the ledger after the write, so that a lost write shows on the next lap and in the check. */
 void region_write_own(struct region *region, size_t page, unsigned vcpu, bool blind)
 {
 	volatile uint64_t *own = page_words(region, page) + own_word(vcpu);

@@ -1,12 +1,14 @@
 /*
- * The memory under test: stamped pages, the order in which they are visited, and the ledger of
- * what was written, so that every byte of every page can be checked at any time.
+ * The memory under test: stamped pages, the order in which they are visited, and the ledger of what was
+ * written. With the ledger every byte of every page can be checked at any time.
  *
- * Word 0 of a page is its own address, so that a page in the wrong place shows where it came from.
- * Every other word is a hash of seed, page, word and generation. Cache line 1 + v belongs to vCPU v,
- * which alone may write its first three words: a stamp, which is such a hash; the generation itself, 64
- * bits; and a chain, of which each value is made from the one before, so that a write that got lost
- * stays missing for ever. The generation is in the ledger too. All other words stay at generation 0.
+ * Word 0 of a page is the page's own address, so a page in the wrong place shows where it came from. Every
+ * other word is a hash of seed, page, word and generation. Cache line 1 + v belongs to vCPU v. Only that vCPU
+ * writes the line's first three words:
+ *  - a stamp, which is such a hash;
+ *  - the generation itself, 64 bits;
+ *  - a chain, in which each value is computed from the one before, so that a lost write stays lost.
+ * The generation is in the ledger too. All other words stay at generation 0.
  */
 #ifndef GUESTLOOP_REGION_H
 #define GUESTLOOP_REGION_H
@@ -28,7 +30,7 @@ struct region {
 	unsigned vcpus;
 	uint64_t seed;
 	uint32_t *order;  /* a permutation of the pages */
-	uint64_t *ledger; /* [page * vcpus + vcpu]: generation of that vCPU's words */
+	uint64_t *ledger; /* [page * vcpus + vcpu]: the generation of that vCPU's words */
 	size_t mapped_bytes;
 	void *mapped;
 };
@@ -37,33 +39,33 @@ struct region_wish {
 	size_t mib;
 	unsigned vcpus;
 	uint64_t seed;
-	bool huge;     /* transparent huge pages: asked for, or kept away */
-	bool writable; /* false: the guest's own page tables map it read-only after stamping */
+	bool huge;     /* transparent huge pages: request them, or prevent them */
+	bool writable; /* false: map it read-only in the guest's own page tables after stamping */
 };
 
-/* Map, stamp and protect; false, with errno set, when there is not enough memory. */
+/* Map, stamp and protect. Returns false, with errno set, if there is not enough memory. */
 bool region_make(struct region *region, const struct region_wish *wish);
 void region_free(struct region *region);
 
 /*
- * Read a word and compare it with what the ledger says; a wrong one is reported (the first 16 since
- * region_forgive_reports).
+ * Read a word and compare it with what the ledger says. A wrong word is reported, if it is one of the first
+ * 16 since region_forgive_reports().
  */
 bool region_check_word(struct region *region, size_t page, size_t word);
 
-/* region_check_word for all three words of a vCPU. */
+/* Do region_check_word() for all three words of a vCPU. */
 bool region_check_own(struct region *region, size_t page, unsigned vcpu);
 
 /*
- * Write the next generation of a vCPU's words. `blind`: stamp and generation come from the ledger, which
- * heals them if an earlier write got lost; otherwise they are made from what the page holds.
+ * Write the next generation of a vCPU's words. If `blind`, stamp and generation come from the ledger, which
+ * heals them if an earlier write was lost. Otherwise they are computed from what the page holds.
  */
 void region_write_own(struct region *region, size_t page, unsigned vcpu, bool blind);
 
-/* Check every word of every page against the ledger; the number of pages with a wrong word. */
+/* Check every word of every page against the ledger. Returns the number of pages with a wrong word. */
 size_t region_check(struct region *region);
 
-/* Allow 16 further reports. */
+/* Allow 16 more reports. */
 void region_forgive_reports(void);
 
 #endif

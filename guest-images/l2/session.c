@@ -13,8 +13,8 @@
 #include "region.h"
 #include "where.h"
 
-#define PROGRESS_MS 1000 /* unless asked for another */
-#define FINISHED_MS 25 /* how often it is looked whether a load has done its laps */
+#define PROGRESS_MS 1000 /* the default */
+#define FINISHED_MS 25 /* how often to check whether a load has finished its laps */
 #define MAX_MIB 65536
 #define DEFAULT_WINDOW 4
 #define MAX_PARTS 1024
@@ -87,7 +87,7 @@ static void do_start(struct command *command)
 		return refuse(command->fault);
 	if (!loaded || team.running)
 		return refuse(loaded ? "already-running" : "nothing-loaded");
-	/* A share without pages would spin over nothing. */
+	/* On a share without pages the workers would spin for ever. */
 	if (share.part >= share.parts || share.part * share.grain >= region.pages)
 		return refuse("empty-share");
 	region_forgive_reports();
@@ -160,7 +160,7 @@ static void do_quit(void)
 	say("bye");
 }
 
-/* False after `quit`. */
+/* Returns false after `quit`. */
 static bool obey(char *line)
 {
 	static const struct {

@@ -1,10 +1,10 @@
-/* The conversation with L1: commands in, replies and news out. See README.md beside this file. */
+/* The protocol with L1: commands in, replies and progress out. See README.md beside this file. */
 #ifndef GUESTLOOP_SESSION_H
 #define GUESTLOOP_SESSION_H
 
 #include <stdbool.h>
 
-/* Serve commands until `quit` (true) or until the other side is gone (false). */
+/* Serve commands. Returns true after `quit`, false if the other side is gone. */
 bool session_run(unsigned vcpus);
 
 #endif

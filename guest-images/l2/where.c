@@ -18,10 +18,10 @@ struct run {
 	size_t pages;
 };
 
-/* A line in the making: runs are added until no further one is sure to fit. */
+/* A line under construction: runs are added as long as another one is sure to fit. */
 struct line {
 	char text[LINE_BYTES - 64];
-	size_t length, at, next; /* `at`: the first page it tells about, `next`: the first it does not */
+	size_t length, at, next; /* `at`: the first page in it, `next`: the first page that is not */
 };
 
 static void flush_line(struct line *line)

@@ -1,4 +1,4 @@
-/* Where the pages of the region are in the guest's physical memory, for whoever looks from outside. */
+/* Where the region's pages are in guest-physical memory, so that L1 can look at them from outside. */
 #ifndef GUESTLOOP_WHERE_H
 #define GUESTLOOP_WHERE_H
 
@@ -7,9 +7,9 @@
 #include "region.h"
 
 /*
- * Say lines `frames at=PAGE runs=FRAME+PAGES,...` (FRAME in hex: guest physical address / 4096) that together
- * cover the region in order. False when the kernel does not tell (no root, no PROC_PAGE_MONITOR, a page
- * that is not in memory).
+ * Send lines `frames at=PAGE runs=FRAME+PAGES,...` that together cover the region in order. FRAME is the
+ * guest-physical address / 4096, in hex. Returns false if the kernel does not report it: no root, no
+ * CONFIG_PROC_PAGE_MONITOR, or a page that is not in memory.
  */
 bool where_tell(const struct region *region);
 

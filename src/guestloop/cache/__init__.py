@@ -1,4 +1,4 @@
-"""Everything that is built is kept here by the hash of what it was made from."""
+"""The cache of everything that is built, keyed by a hash of the inputs."""
 
 from guestloop.cache.store import DISK_FULL, NO_SPACE, Cache, content_key, default_root, file_digest
 

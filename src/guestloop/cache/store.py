@@ -1,9 +1,9 @@
 """Content-addressed cache of everything that is built.
 
-An entry is a directory ``<root>/<kind>/<key>``, where the key is a hash of all that went into it.
-It is made in a temporary directory beside it and renamed when complete, so an entry either exists
-whole or not at all, whatever killed the maker. One maker at a time per entry: others wait for the
-lock and then find it made.
+An entry is a directory ``<root>/<kind>/<key>``. The key is a hash of all inputs. An entry is made in a
+temporary directory beside it and renamed when it is complete. So it is either complete or absent, even
+if the process that makes it is killed. Only one process makes an entry at a time. Others wait for the
+lock and then find the finished entry.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ def default_root() -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
+    """Return the SHA-256 of a file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_key(inputs: Mapping[str, object]) -> str:
-    """Hash of a JSON-serialisable description of inputs; independent of the order of keys."""
+    """Return a hash of a JSON-serialisable description of inputs. The order of keys does not matter."""
     canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class Cache:
-    """The cache under one root directory; safe for several processes at once."""
+    """The cache below one root directory. Several processes may use it at once."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_root()).absolute()
 
     def path(self, kind: str, inputs: Mapping[str, object]) -> Path:
-        """Where the entry for these inputs is, or would be."""
+        """Return where the entry for these inputs is, or would be."""
         return self.root / kind / content_key(inputs)[:20]
 
     def find(self, kind: str, inputs: Mapping[str, object]) -> Path | None:
-        """The finished entry for these inputs, or None."""
+        """Return the finished entry for these inputs, or None."""
         entry = self.path(kind, inputs)
         return entry if (entry / MANIFEST).is_file() else None
 
     def obtain(self, kind: str, inputs: Mapping[str, object], make: Callable[[Path], None]) -> Path:
-        """The entry for these inputs; when missing, ``make`` fills a fresh directory for it.
+        """Return the entry for these inputs. If it is missing, ``make`` fills a new directory for it.
 
-        Raises CacheError when the disk is full or the root cannot be written; whatever ``make``
-        raises passes through. In both cases nothing half-written is left.
+        Raises CacheError if the disk is full or the root is not writable. Exceptions of ``make`` pass
+        through. In both cases no incomplete entry is left.
         """
         if entry := self.find(kind, inputs):
             return entry
@@ -88,7 +88,7 @@ class Cache:
         return entry
 
     def sweep(self) -> None:
-        """Remove what makers that were killed have left half-made; what is being made now stays."""
+        """Remove incomplete entries of processes that were killed. Entries in progress are kept."""
         for scratch in self.root.glob(f"*/.*{PARTIAL}"):
             name = f"{scratch.parent.name}-{scratch.name[1:].removesuffix(PARTIAL)}"
             descriptor = os.open(self.root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -102,7 +102,7 @@ class Cache:
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Exclusive lock shared by all processes that use this root; the kernel drops it on death."""
+        """Hold a lock that excludes all other users of this root. It is released if the process dies."""
         with self.disk_errors():
             directory = self.root / "locks"
             directory.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ class Cache:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say(f"    waiting for another run that works on {name}")
+                say(f"    waiting for another run that holds the lock {name}")
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
@@ -119,9 +119,9 @@ class Cache:
 
     @contextmanager
     def disk_errors(self) -> Iterator[None]:
-        """Turn errors of the file system into a CacheError that says which directory and what to do.
+        """Turn errors of the file system into a CacheError with the directory and a hint.
 
-        A command (tar, make, strip) that failed for want of space is one of them.
+        This includes a command (tar, make, strip) that failed because the disk was full.
         """
         try:
             yield
@@ -135,7 +135,7 @@ class Cache:
             if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
                 raise CacheError(
                     f"the cache {self.root} cannot be written: {error.strerror} ({error.filename})",
-                    hint="set GUESTLOOP_CACHE to a directory that can be written",
+                    hint="set GUESTLOOP_CACHE to a writable directory",
                 ) from error
             raise
 
@@ -159,7 +159,7 @@ def _remove(directory: Path) -> None:
 
 
 def _sync_tree(directory: Path) -> None:
-    """Write everything out before the rename, so that a power cut leaves no entry of empty files."""
+    """Sync everything before the rename, so that a power failure cannot leave an entry with empty files."""
     for path in [*directory.rglob("*"), directory]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             continue

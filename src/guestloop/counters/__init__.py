@@ -1,4 +1,7 @@
-"""What KVM counted: differences of counters, call-path histograms, flushes by named path (pure)."""
+"""What KVM counted: differences of counters, call-path histograms, flushes by named path.
+
+All functions here are pure: they take what was read and touch nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Parser of a tracefs histogram keyed by call stack.
+"""Parser for a tracefs histogram that is keyed by call stack.
 
-The format is what ``hist_trigger_show()``, ``hist_trigger_print_key()`` and
+The format is the one that ``hist_trigger_show()``, ``hist_trigger_print_key()`` and
 ``hist_trigger_stacktrace_print()`` of 6.12 print (kernel/trace/trace_events_hist.c)::
 
     # event histogram
@@ -19,8 +19,8 @@ The format is what ``hist_trigger_show()``, ``hist_trigger_print_key()`` and
         Dropped: 0
 
 A stack has at most 16 frames (``HIST_STACKTRACE_DEPTH``, kernel/trace/trace.h), innermost first, so
-it is the outer end that may be missing. A stack kept in a field of its own is spelled
-``<field>.stacktrace`` and has no line of its own for the name.
+frames may be missing at the outer end. A stack that is stored in a field of its own is printed as
+``<field>.stacktrace``, and its name does not have a line of its own.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _OFFSET = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+.*$")
 
 @dataclass(frozen=True)
 class StackCount:
-    """How often one call stack was seen with one set of other keys.
+    """The number of times that one call stack was seen with one set of other keys.
 
-    ``frames`` are symbols, innermost first, without offset and module but with the compiler's
-    suffix (``.isra.0``); an address without a symbol stays an address (``0xffffffffc0a01234``).
+    ``frames`` are symbols, innermost first. Offset and module are removed, the compiler's suffix
+    (``.isra.0``) is kept. An address without a symbol stays an address (``0xffffffffc0a01234``).
     """
 
     frames: tuple[str, ...]
@@ -60,8 +60,9 @@ class StackCount:
 class Histogram:
     """A histogram as it was read.
 
-    ``hits`` are all events that found room, ``dropped`` those that did not (the table of
-    ``size`` entries was full): a count with drops misses whole call paths and makes a round invalid.
+    ``hits`` counts the events that were recorded. ``dropped`` counts those that were not, because the
+    table of ``size`` entries was full. A histogram with drops lacks whole call paths, which makes a
+    round invalid.
     """
 
     entries: tuple[StackCount, ...]
@@ -70,32 +71,32 @@ class Histogram:
 
 
 def parse_histogram(text: str) -> Histogram:
-    """Read the ``hist`` file of an event with exactly one histogram trigger.
+    """Parse the ``hist`` file of an event that has exactly one histogram trigger.
 
-    Raises LabError when there is no histogram or more than one, or when entries are missing from
-    the text (a read cut short); what was seen is named.
+    Raises LabError if there is no histogram or more than one, or if entries are missing because the
+    read was cut short. The message says what was seen.
     """
     if (found := text.count(_HEADER)) != 1:
         raise LabError(
-            f"call-path histogram: exactly one trigger was wanted, seen: {found}",
+            f"call-path histogram: expected exactly one trigger, found {found}",
             hint="another run may have left its trigger on the event",
         )
     body, separator, foot = text.partition(_TOTALS)
     totals = {name: int(value) for name, value in _TOTAL.findall(foot)}
     if not separator or totals.keys() != {"Hits", "Entries", "Dropped"}:
-        raise LabError(f"call-path histogram: its totals are missing; it ends with {text[-80:]!r}")
+        raise LabError(f"call-path histogram: the totals are missing; the text ends with {text[-80:]!r}")
     entries = tuple(_parse_entries(body))
     if len(entries) != totals["Entries"]:
         raise LabError(
-            f"call-path histogram: {totals['Entries']} entries are announced, {len(entries)} were understood"
+            f"call-path histogram: the totals say {totals['Entries']} entries, {len(entries)} could be parsed"
         )
     return Histogram(entries, totals["Hits"], totals["Dropped"])
 
 
 def subtract(late: Histogram, early: Histogram) -> Histogram:
-    """What was counted between two readings of one histogram; stacks that did not move are left out.
+    """Return what was counted between two readings of one histogram, without unchanged stacks.
 
-    Raises LabError when something went backwards: then it is not one histogram.
+    Raises LabError if a count decreased, because the readings are then not of the same histogram.
     """
     moved = diff(_by_stack(early), _by_stack(late))
     entries = tuple(StackCount(frames, dict(keys), hits) for (frames, keys), hits in moved.items() if hits)
@@ -103,7 +104,7 @@ def subtract(late: Histogram, early: Histogram) -> Histogram:
 
 
 def _by_stack(histogram: Histogram) -> dict[_Stack, int]:
-    """Hits by symbols and keys: entries that differ in the offsets of their frames alone become one."""
+    """Return hits by symbols and keys. Entries that differ only in the offsets of their frames are merged."""
     counts: dict[_Stack, int] = {}
     for entry in histogram.entries:
         stack = entry.frames, tuple(sorted(entry.keys.items()))
@@ -113,7 +114,7 @@ def _by_stack(histogram: Histogram) -> dict[_Stack, int]:
 
 def _parse_entries(body: str) -> Iterator[StackCount]:
     for match in _ENTRY.finditer(body):
-        # Everything that is not a frame line is one row of fields: "common_stacktrace:, req: 768".
+        # All text that is not a frame line forms one row of fields: "common_stacktrace:, req: 768".
         rows = [(_STACK_NAME.split(row)) for row in match["key"].split("\n")]
         frames = tuple(_symbol(cell) for row in rows for cell in row[-1:] if cell.startswith(" " * 8))
         fields = "".join(part for row in rows for part in row if not part.startswith(" " * 8))

@@ -1,18 +1,18 @@
-"""Who asked for a flush: from a call stack to a named path.
+"""What requested a flush: from a call stack to a named path.
 
-The table is ordered and the first rule with a frame in the stack wins, because a stack holds more
-than one telling frame: a vCPU's page fault that swaps a page in may reclaim another page and so
-end in an MMU notifier, and it is the notifier that asked. Therefore:
+A stack often contains frames of more than one path. For example, a vCPU's page fault that swaps a
+page in may reclaim another page and so reach an MMU notifier; the notifier then requested the flush.
+Therefore the table is ordered, and the first rule that matches a frame wins:
 
-1. what the rest of the kernel asked of KVM (MMU notifiers, guest_memfd, the end of the VM);
-2. what user space asked (dirty logging, memslots);
-3. what KVM does for reasons of its own (recycling shadow pages, following the guest's page tables),
-   which a page fault may set off but which is not about the page that faulted;
+1. requests of the rest of the kernel to KVM (MMU notifiers, guest_memfd, the end of the VM);
+2. requests of user space (dirty logging, memslots);
+3. KVM's own work (recycling shadow pages, following the guest's page tables). A page fault may
+   trigger it, but it does not concern the page that faulted;
 4. the page fault or page-ready event itself.
 
-Symbols are those of 6.12. Inlining differs between compilers, so rules name functions that exist as
-callers whatever was inlined into them (``EXPORT_SYMBOL``, called from another file, or through
-a pointer), and the inlined ones too, where they say more.
+Symbols are those of 6.12. Inlining differs between compilers. So rules name functions that are never
+inlined (``EXPORT_SYMBOL``, called from another file, or called through a pointer), and in addition
+the functions inlined into them, where these are more specific.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from guestloop.ground.errors import LabError
 
 @dataclass(frozen=True)
 class PathRule:
-    """A named path and the functions that stand for it; ``source`` says where in the kernel and why.
+    """A named path and the functions that identify it. ``source`` says where in the kernel, and why.
 
-    ``as_caller`` are functions that count only as the one that asked (the innermost frame after the
-    flush helpers), because other paths run through them too.
+    ``as_caller`` are functions that match only as the requester itself (the innermost frame outside
+    of the flush helpers), because other paths run through them too.
     """
 
     path: str
@@ -38,7 +38,7 @@ class PathRule:
     as_caller: tuple[str, ...] = ()
 
     def matches(self, frames: tuple[str, ...], caller: str) -> bool:
-        """Is this rule about a stack? ``frames`` and ``caller`` without compiler suffixes."""
+        """Return whether a stack belongs to this path; names come without compiler suffixes."""
         return caller in self.as_caller or any(frame in self.functions for frame in frames)
 
 
@@ -91,7 +91,7 @@ RULES: tuple[PathRule, ...] = (
     PathRule(
         "dirty_logging_off",
         "arch/x86/kvm/mmu/mmu.c: kvm_mmu_zap_collapsible_sptes (later: kvm_mmu_recover_huge_pages), "
-        "tdp_mmu.c: zap_collapsible_spte_range: huge pages come back; before dirty_log, whose helper it uses",
+        "tdp_mmu.c: zap_collapsible_spte_range: huge pages return; before dirty_log, whose helper it uses",
         (
             "kvm_mmu_zap_collapsible_sptes",
             "kvm_tdp_mmu_zap_collapsible_sptes",
@@ -128,7 +128,7 @@ RULES: tuple[PathRule, ...] = (
     ),
     PathRule(
         "zap",
-        "arch/x86/kvm/mmu/mmu.c: KVM gives up shadow pages: kvm_mmu_zap_oldest_mmu_pages and mmu_shrink_scan "
+        "arch/x86/kvm/mmu/mmu.c: KVM frees shadow pages: kvm_mmu_zap_oldest_mmu_pages and mmu_shrink_scan "
         "(their number is limited), kvm_nx_huge_page_recovery_worker, set_nx_huge_pages, and "
         "kvm_zap_gfn_range (APICv, noncoherent DMA)",
         (
@@ -174,7 +174,7 @@ RULES: tuple[PathRule, ...] = (
     PathRule(
         "sync",
         "arch/x86/kvm/mmu/mmu.c: kvm_mmu_sync_roots, mmu_sync_children, kvm_mmu_invalidate_addr: shadow "
-        "pages catch up with guest page tables because the guest invalidates or an upper table is linked",
+        "pages are synced with guest page tables, when the guest invalidates or a table is linked",
         (
             "mmu_sync_children",
             "kvm_mmu_sync_roots",
@@ -207,7 +207,7 @@ RULES: tuple[PathRule, ...] = (
     ),
     PathRule(
         "mmu_root",
-        "arch/x86/kvm/mmu/mmu.c: kvm_mmu_free_roots: the last user of a root that was zapped lets it go",
+        "arch/x86/kvm/mmu/mmu.c: kvm_mmu_free_roots: the last reference to a zapped root is dropped",
         ("kvm_mmu_free_roots", "kvm_mmu_load", "kvm_mmu_unload"),
     ),
     PathRule(
@@ -251,7 +251,7 @@ FLUSH_HELPERS = frozenset(
         "kvm_mmu_commit_zap_page",
     }
 )
-"""Functions that flush for whoever calls them: their names tell nothing about who asked."""
+"""Functions that flush on behalf of their callers, so they do not identify a path."""
 
 TRACERS = (
     "kprobe",
@@ -264,17 +264,18 @@ TRACERS = (
     "arch_ftrace",
     "0x",
 )
-"""Frames of the tracer itself, which may sit inside the probed function (trampolines have no symbol)."""
+"""Frames of the tracer itself, which may appear inside the probed function (trampolines have no symbol)."""
 
 RELATIVE_SLACK = 0.01
 ABSOLUTE_SLACK = 2
-"""Requests by which paths and counter may differ in any case: counter and histogram cannot be read at
-one instant, so one request may fall between the two readings at each end of a round. Two requests are
-below the effect floor of the comparison (0.01 per event) for any round of 200 events or more."""
+"""The number of requests by which paths and counter may always differ. Counter and histogram cannot be
+read at the same instant, so at each end of a round one request may fall between the two reads. In a round
+of 200 events or more, two requests are below the smallest effect that the comparison claims (0.01 per
+event)."""
 
 
 def path_of(frames: tuple[str, ...]) -> str:
-    """Name of the path of a call stack (innermost frame first); ``other:<symbol>`` when no rule knows it."""
+    """Return the path of a call stack (innermost frame first), or ``other:<symbol>`` if no rule matches."""
     bare = tuple(_without_suffix(frame) for frame in frames)
     caller = next((frame for frame in bare if _is_telling(frame)), "")
     for rule in RULES:
@@ -284,15 +285,15 @@ def path_of(frames: tuple[str, ...]) -> str:
 
 
 def attribute(histogram: Histogram, request: int) -> dict[str, int]:
-    """Flush requests by path, for stacks whose key ``req`` is ``request`` (``KVM_REQ_TLB_FLUSH``).
+    """Return flush requests by path, for stacks whose key ``req`` is ``request`` (``KVM_REQ_TLB_FLUSH``).
 
-    The most frequent path comes first. Raises LabError when the histogram has no key ``req``: all
-    requests to all vCPUs would be taken for flushes.
+    The most frequent path comes first. Raises LabError if the histogram has no key ``req``, because
+    every request to all vCPUs would then be taken for a flush.
     """
     counts: dict[str, int] = {}
     for entry in histogram.entries:
         if "req" not in entry.keys:
-            raise LabError(f"call-path histogram: the key 'req' was wanted, seen: {sorted(entry.keys)}")
+            raise LabError(f"call-path histogram: expected the key 'req', found {sorted(entry.keys)}")
         if entry.keys["req"] == request:
             path = path_of(entry.frames)
             counts[path] = counts.get(path, 0) + entry.hits
@@ -300,7 +301,7 @@ def attribute(histogram: Histogram, request: int) -> dict[str, int]:
 
 
 def render_stacks(histogram: Histogram) -> str:
-    """The stacks with their paths as text for people, the most frequent first."""
+    """Render the stacks with their paths as text, the most frequent first."""
     ranked = sorted(histogram.entries, key=lambda entry: -entry.hits)
     return "\n".join(
         "\n".join([f"{entry.hits} {path_of(entry.frames)}", *(f"    {frame}" for frame in entry.frames), ""])
@@ -309,11 +310,11 @@ def render_stacks(histogram: Histogram) -> str:
 
 
 def inconsistency(paths: Mapping[str, int], requests: int, *, dropped: int = 0) -> str:
-    """Why the paths do not account for the counter ``remote_tlb_flush_requests``; empty when they do.
+    """Return why the paths do not add up to ``remote_tlb_flush_requests``, or nothing if they do.
 
-    They do when no event was dropped and the sum is within 1 % of the counter, or within
-    ABSOLUTE_SLACK requests. A sum that is too large means that another VM was counted, one that is
-    too small that the probe missed calls; either way the round is invalid.
+    They add up if no event was dropped and the sum is within 1 % of the counter, or within
+    ABSOLUTE_SLACK requests. If the sum is too large, another VM was counted as well. If it is too
+    small, the probe missed calls. In both cases the round is invalid.
     """
     if dropped:
         return f"the call-path histogram was full: {dropped} requests were dropped"
@@ -324,7 +325,7 @@ def inconsistency(paths: Mapping[str, int], requests: int, *, dropped: int = 0) 
 
 
 def _without_suffix(symbol: str) -> str:
-    """``kvm_sync_page.isra.0`` is ``kvm_sync_page``; so are .constprop, .part, .cold and .llvm."""
+    """Remove a compiler suffix: .isra.0 and also .constprop, .part, .cold and .llvm."""
     return symbol.partition(".")[0]
 
 

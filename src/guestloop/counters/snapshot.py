@@ -1,4 +1,4 @@
-"""Differences of two readings of the same counters."""
+"""Differences between two readings of the same counters."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ FLUSH_REQUESTS = "remote_tlb_flush_requests"
 """Calls of ``kvm_flush_remote_tlbs()`` (virt/kvm/kvm_main.c), whether or not a vCPU had to be kicked."""
 
 FLUSHES = "remote_tlb_flush"
-"""Those for which ``kvm_make_all_cpus_request()`` had to interrupt a vCPU: depends on timing, noisy."""
+"""Requests for which ``kvm_make_all_cpus_request()`` had to interrupt a vCPU. Depends on timing; noisy."""
 
 
 def diff(before: Mapping[Name, int], after: Mapping[Name, int]) -> dict[Name, int]:
-    """How far each counter went from ``before`` to ``after``; vCPU counters come summed over vCPUs.
+    """Return by how much each counter grew. vCPU counters are sums over all vCPUs.
 
-    A counter that is only in ``after`` started at 0 (KVM creates none late, but call paths appear
-    when first taken). Raises LabError when one vanished or went backwards: then the readings are not
-    of the same VM, or it was reset in between, and any difference would be made up.
+    A counter that is only in ``after`` started at 0. (KVM creates no counter late, but a call path
+    appears when it is first taken.) Raises LabError if a counter vanished or decreased: the readings
+    are then not of the same VM, or it was reset in between, and a difference would be meaningless.
     """
     if vanished := sorted(map(str, before.keys() - after.keys())):
         raise LabError(

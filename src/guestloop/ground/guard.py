@@ -1,8 +1,9 @@
-"""Kills registered process groups when its parent is gone; run by file name, standard library only.
+"""Kill registered process groups when the parent process has ended.
 
-The parent writes ``+PID`` and ``-PID`` lines to this program's stdin. End of file means that the
-parent ended, however it did (exit, Ctrl-C, ``kill -9``): every group still registered gets SIGKILL.
-It lives in its own session, so a Ctrl-C on the terminal does not reach it.
+This program is run by its file name and uses only the standard library. The parent writes ``+PID`` and
+``-PID`` lines to its stdin. End of file means that the parent has ended, no matter how (exit, Ctrl-C,
+``kill -9``). Every group that is still registered then gets SIGKILL. The program runs in a session of its
+own, so a Ctrl-C on the terminal does not reach it.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import sys
 
 
 def main() -> None:
-    """Read registrations until end of file, then kill what is left."""
+    """Read registrations until end of file, then kill the groups that are still registered."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()

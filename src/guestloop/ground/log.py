@@ -1,8 +1,7 @@
-"""What the user sees while work goes on: steps with expected time, on stderr.
+"""Progress output for the user, on stderr: steps with their expected time.
 
-A step longer than a few seconds says what runs, how far it is and how long it will take. On a
-terminal the line is redrawn; elsewhere (CI) a line is printed when it starts, every
-``HEARTBEAT_S`` seconds, and when it ends.
+A step shows what runs, how far it is and how long it will take. On a terminal the line is redrawn.
+Elsewhere (CI) a line is printed when the step starts, every ``HEARTBEAT_S`` seconds, and when it ends.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def say(line: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people write them: ``4.2 s``, ``3 min 05 s``."""
+    """Render seconds for people: ``4.2 s``, ``3 min 05 s``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -37,7 +36,7 @@ def duration(seconds: float) -> str:
 
 
 class Step:
-    """A piece of work in progress; ``update`` tells how far it is."""
+    """A piece of work in progress. ``update`` sets how far it is."""
 
     def __init__(self, what: str, expect_s: float | None) -> None:
         self.what, self.expect_s = what, expect_s
@@ -52,7 +51,7 @@ class Step:
         return time.monotonic() - self.started
 
     def update(self, status: str, fraction: float = 0.0) -> None:
-        """Say how far the work is; ``fraction`` (0..1) makes the remaining time an estimate of its own."""
+        """Set the status. With a ``fraction`` (0..1) the remaining time is estimated from it."""
         self._status, self._fraction = status, fraction
 
     def _line(self) -> str:
@@ -80,7 +79,7 @@ class Step:
 
 @contextmanager
 def step(what: str, *, expect_s: float | None = None) -> Iterator[Step]:
-    """Show ``what`` while the body runs, and how long it took when it ends."""
+    """Show ``what`` while the body runs, and how long it took at the end."""
     current = Step(what, expect_s)
     expected = f" (expected {duration(expect_s)})" if expect_s else ""
     say(f"==> {what}{expected}")

@@ -1,8 +1,8 @@
 """The only place that starts processes.
 
-``run`` for a command that ends by itself, ``spawn`` for one that lives as long as a ``with`` body.
-Both put the child in its own process group, so that a kill reaches everything it started, and
-register the group with a guard (guard.py) that kills it when this process dies, ``kill -9`` included.
+``run`` is for a command that ends by itself, ``spawn`` for one that runs as long as a ``with`` body.
+Both put the child in a process group of its own, so that a kill reaches everything that it started. They
+register the group with a guard (guard.py), which kills it if this process dies, even by ``kill -9``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STILL_RUNNING = subprocess.TimeoutExpired
 
 
 class _Guard:
-    """The guard process of this process, started with the first child."""
+    """The guard process that belongs to this process. It is started with the first child."""
 
     def __init__(self) -> None:
         self._process: Popen | None = None
@@ -53,7 +53,7 @@ class _Guard:
                 )
                 self._owner = os.getpid()
             assert self._process.stdin is not None
-            # The interpreter may be on its way out, or the guard killed: nothing to add then.
+            # The interpreter may be shutting down, or the guard was killed. Nothing can be done then.
             with suppress(OSError, ValueError):
                 self._process.stdin.write(f"{sign}{pid}\n".encode())
                 self._process.stdin.flush()
@@ -64,7 +64,7 @@ _guard = _Guard()
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that ended with status 0 (or one that ``check=False`` let pass)."""
+    """A command that ended with status 0, or with any status under ``check=False``."""
 
     argv: tuple[str, ...]
     status: int
@@ -72,12 +72,12 @@ class Finished:
 
 
 def paste(argv: Sequence[Arg]) -> str:
-    """The command as it can be pasted into a shell."""
+    """Return the command in a form that can be pasted into a shell."""
     return shlex.join(os.fspath(arg) for arg in argv)
 
 
 def find_program(name: str, *, hint: str = "") -> Path:
-    """Path of a program. Raises LabError naming it when it is not installed."""
+    """Return the path of a program. Raises LabError with its name if it is not installed."""
     found = shutil.which(name)
     if found is None:
         raise LabError(f"program not found: {name}", hint=hint or INSTALL_HINT)
@@ -96,12 +96,12 @@ def run(
     check: bool = True,
     hint: str = "",
 ) -> Finished:
-    """Run a command to its end; stdout and stderr together become ``output`` (its last 400 lines).
+    """Run a command until it ends. ``output`` has the last 400 lines of stdout and stderr together.
 
-    ``env`` is added to the environment. ``stdin`` is given as bytes or as a file to read. ``log``
-    gets the whole output, ``on_line`` each line as it comes. Raises ProcessError when the status
-    is not 0 and ``check`` holds, TimedOut after ``timeout_s``, LabError when the program
-    is missing. The process group is killed on the way out of any exception, Ctrl-C included.
+    ``env`` is added to the environment. ``stdin`` is bytes, or a file to read. ``log`` receives the
+    whole output, ``on_line`` each line as it arrives. Raises ProcessError if the status is not 0 and
+    ``check`` is set, TimedOut after ``timeout_s``, and LabError if the program is missing. On any
+    exception, Ctrl-C included, the process group is killed.
     """
     args = tuple(os.fspath(arg) for arg in argv)
     logger.debug("run: %s", paste(args))
@@ -167,9 +167,9 @@ def spawn(
     pass_fds: Sequence[int] = (),
     quick: bool = False,
 ) -> Iterator[Popen]:
-    """A helper process in its own process group, ended (TERM, then KILL) when the body is left.
+    """Run a helper process in a process group of its own, and end it (TERM, then KILL) after the body.
 
-    ``quick`` skips the polite TERM: for commands whose work is dropped on failure anyway.
+    ``quick`` skips the TERM, for commands whose work is discarded on failure anyway.
     """
     args = [os.fspath(arg) for arg in argv]
     with _stdin_source(stdin) as source:
@@ -220,18 +220,18 @@ def _feed(process: Popen, data: bytes) -> None:
 
 
 def kill_group(process: Popen, number: signal.Signals) -> None:
-    """Send a signal to a process and everything in its group; a group that is gone is no error."""
+    """Send a signal to all processes of a group. It is not an error if the group is gone."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
 def end_group(process: Popen, grace_s: float = TERM_GRACE_S) -> None:
-    """Stop a process group: TERM and ``grace_s`` seconds (skipped when 0), then KILL, then reap."""
+    """Stop a process group: TERM, up to ``grace_s`` seconds of grace (0: no TERM), KILL, then reap."""
     if process.poll() is None and grace_s:
         kill_group(process, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
-    # The leader may be gone while a grandchild lives on, so the group is killed in any case.
+    # The leader may have ended while a grandchild runs on, so the group is killed in any case.
     kill_group(process, signal.SIGKILL)
     process.wait()
     _guard.tell("-", process.pid)

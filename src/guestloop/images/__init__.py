@@ -1,4 +1,4 @@
-"""What L1 and L2 boot from: L1's root disk and L2's initramfs, built from guest-images/ and cached."""
+"""L1's root disk and L2's initramfs, built from guest-images/ and cached."""
 
 from guestloop.images.l1 import L1Image, build_l1
 from guestloop.images.l2 import L2Image, build_l2

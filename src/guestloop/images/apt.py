@@ -1,9 +1,9 @@
-"""Where this machine gets Debian's own packages from: L1's root is made from the same sources.
+"""Find this machine's package sources of Debian, from which L1's root is made.
 
-Two formats are read, as in sources.list(5): ``sources.list`` and ``*.list`` with one line per
-source, and ``*.sources`` with a paragraph per source. Sources of third parties are left out: a
-source is Debian's when its suites are of this release, it has the component ``main``, its URI has a
-``debian...`` directory, and it is signed by no key in particular or by Debian's archive keys.
+Both formats of sources.list(5) are read: ``sources.list`` and ``*.list`` with one line per source, and
+``*.sources`` with one paragraph per source. Third-party sources are left out. A source is taken for
+Debian's if its suites belong to this release, it has the component ``main``, its URI has a directory
+that begins with ``debian``, and it names either no signing key or Debian's archive keys.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ARCHIVE_KEYRING = "debian-archive"
 
 _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>.*)")
 _FIELD = re.compile(r"(?P<name>[A-Za-z-]+):(?P<value>.*)")
-# How packages are fetched (proxies, retries, what to do about dates of a frozen mirror), as apt.conf(5)
-# names it; not what is fetched.
+# The options of apt.conf(5) that say how packages are fetched: proxies, retries, checks of a mirror's dates.
+# Options that say what is fetched are not among them.
 _ACQUIRE = re.compile(r"Acquire::(http|https|Retries|Check-Valid-Until|Check-Date|ForceIPv4|ForceIPv6)\b")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source of packages. ``signed_by`` is a keyring file or empty."""
+    """One source of packages. ``signed_by`` is a keyring file, or empty."""
 
     uris: tuple[str, ...]
     suites: tuple[str, ...]
@@ -38,7 +38,7 @@ class Source:
     signed_by: str = ""
 
     def render(self, types: str = "deb") -> str:
-        """As a paragraph of a ``*.sources`` file, of binary packages or of sources (``deb-src``)."""
+        """Render a paragraph of a ``*.sources`` file, for binary packages or for sources (``deb-src``)."""
         lines = [
             f"Types: {types}",
             f"URIs: {' '.join(self.uris)}",
@@ -52,20 +52,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Release:
-    """Debian's release on this machine (``bookworm``) and where its packages come from."""
+    """The Debian release of a machine (``bookworm``) and the sources of its packages."""
 
     codename: str
     sources: tuple[Source, ...]
 
     def render(self, types: str = "deb") -> str:
-        """All sources as one ``*.sources`` file."""
+        """Render all sources as one ``*.sources`` file."""
         return "\n".join(source.render(types) for source in self.sources)
 
 
 def find_release(root: Path = ROOT) -> Release:
-    """The Debian release of the machine below ``root`` and its package sources.
+    """Find the Debian release of the machine below ``root``, and its package sources.
 
-    Raises ConfigError on a machine that is not Debian, LabError when none of its sources is Debian's.
+    Raises ConfigError if the machine does not run Debian, LabError if none of its sources is Debian's.
     """
     codename = _find_codename(root)
     sources = tuple(
@@ -80,7 +80,7 @@ def find_release(root: Path = ROOT) -> Release:
 
 
 def fetch_options() -> str:
-    """How this machine's apt fetches packages (proxies, retries), as lines of apt.conf(5)."""
+    """Return how this machine's apt fetches packages (proxies, retries), as lines of apt.conf(5)."""
     lines = proc.run(["apt-config", "dump", "Acquire"]).output.splitlines()
     return "".join(f"{line}\n" for line in lines if _ACQUIRE.match(line))
 
@@ -95,8 +95,8 @@ def _find_codename(root: Path) -> str:
     if values.get("ID") != "debian" or not values.get("VERSION_CODENAME"):
         seen = values.get("PRETTY_NAME") or values.get("ID") or "nothing"
         raise ConfigError(
-            f"{path}: L1's root is made from this machine's Debian packages; seen: {seen}",
-            hint="run guestloop on Debian 12, or in a container of it",
+            f"{path}: L1's root is made from Debian's packages, but this machine runs {seen}",
+            hint="run guestloop on Debian 12, or in a container with Debian 12",
         )
     return values["VERSION_CODENAME"]
 
@@ -144,7 +144,7 @@ def _parse_fields(paragraph: str) -> Mapping[str, str]:
 
 
 def _keep_debian(source: Source, codename: str) -> Source | None:
-    """The source with only what is Debian's for this release; None when nothing is."""
+    """Narrow a source to what is Debian's for this release. None if nothing is."""
     uris = tuple(uri for uri in source.uris if _is_debian_uri(uri))
     suites = tuple(suite for suite in source.suites if suite in {codename + end for end in CHANNELS})
     own_key = not source.signed_by or ARCHIVE_KEYRING in source.signed_by

@@ -1,4 +1,4 @@
-"""Static C programs for guests: the same compiler call for L1's init and L2's payload."""
+"""Compile static C programs for guests: L1's init and L2's payload."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ INSTALL_HINT = "gcc and libc6-dev are needed; scripts/run installs them when it 
 
 
 def describe_program(directory: Path) -> Mapping[str, object]:
-    """All that goes into a program, for the key of a cache entry.
+    """Describe all inputs of a program, for the key of a cache entry.
 
-    The compiler's version is left out: asking for it would cost each cached run a process, and
-    a newer compiler is no reason to build anew.
+    The compiler's version is left out. To find it, each cached run would have to start a process, and a
+    newer compiler is no reason for a new build.
     """
     sources = sorted([*directory.glob("*.c"), *directory.glob("*.h")])
     return {"flags": FLAGS, "sources": {path.name: file_digest(path) for path in sources}}
 
 
 def compile_program(directory: Path, output: Path) -> None:
-    """Compile every ``*.c`` of a directory into one program. Raises ProcessError with gcc's words."""
+    """Compile every ``*.c`` of a directory into one program. Raises ProcessError with gcc's output."""
     sources = sorted(directory.glob("*.c"))
     proc.run(["gcc", *FLAGS, "-o", output, *sources], hint=INSTALL_HINT)

@@ -1,7 +1,7 @@
-"""Archives in cpio's "newc" format, as the kernel unpacks them.
+"""Archives in cpio's "newc" format, which the kernel unpacks.
 
-Format: ``Documentation/driver-api/early-userspace/buffer-format.rst`` of the kernel. The same
-members always give the same bytes.
+The format is described in ``Documentation/driver-api/early-userspace/buffer-format.rst`` of the kernel.
+Equal members result in equal bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ ALIGNMENT = 4
 class Member:
     """One member of an archive, owned by root.
 
-    ``mode`` is a full ``st_mode``, with the type of the file. ``device`` is (major, minor) of a
-    device node. Time stamps are 0.
+    ``mode`` is a full ``st_mode``, file type included. ``device`` is (major, minor) of a device node.
+    Time stamps are 0.
     """
 
     name: str
@@ -30,22 +30,22 @@ class Member:
 
 
 def directory(name: str) -> Member:
-    """A directory that everyone may read."""
+    """Make a directory that everyone may read."""
     return Member(name, stat.S_IFDIR | 0o755)
 
 
 def program(name: str, content: bytes) -> Member:
-    """A file that everyone may run."""
+    """Make a file that everyone may execute."""
     return Member(name, stat.S_IFREG | 0o755, content)
 
 
 def character_device(name: str, major: int, minor: int) -> Member:
-    """A character device node, for root alone."""
+    """Make a character device node that only root may use."""
     return Member(name, stat.S_IFCHR | 0o600, device=(major, minor))
 
 
 def archive(members: Iterable[Member]) -> bytes:
-    """The whole archive, end mark included."""
+    """Return the whole archive, with its trailer."""
     parts = [_encode(number, member) for number, member in enumerate(members, start=1)]
     return b"".join([*parts, _encode(0, Member(END, 0))])
 

@@ -1,4 +1,4 @@
-"""The SSH keys of L1, made once per cache: they are no part of the recipe, so they rebuild nothing heavy."""
+"""The SSH keys of L1, generated once per cache. They have an entry of their own in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRIVATE_MODE = 0o600
 
 @dataclass(frozen=True)
 class KeyPair:
-    """An ed25519 key: the private file in OpenSSH's format, the public line as sshd reads it."""
+    """An ed25519 key pair: the private key file in OpenSSH's format, the public key as a line for sshd."""
 
     private: Path
     public: str
@@ -23,14 +23,14 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class L1Keys:
-    """The key that logs in to L1, and the key by which L1 is known."""
+    """The client key that logs in to L1, and the host key that identifies L1."""
 
     client: KeyPair
     host: KeyPair
 
 
 def obtain_keys(cache: Cache) -> L1Keys:
-    """The keys of this cache, made when it has none."""
+    """Return the keys of this cache. They are generated if there are none."""
     directory = cache.obtain("l1-keys", {"format": 1, "type": "ed25519"}, _make_keys)
     return L1Keys(_read_pair(directory / "client"), _read_pair(directory / "host"))
 

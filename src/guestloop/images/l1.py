@@ -1,8 +1,8 @@
-"""The root disk of L1: Debian packages, our own init, and keys, as an ext4 image made without mounts.
+"""The root disk of L1: Debian packages, our own init, and keys. The ext4 image is made without a mount.
 
-Three entries of the cache, so that a change rebuilds no more than it must: the packages (rootfs.py),
-the keys (keys.py), and the disk made of both and the recipe in guest-images/l1. The disk is attached
-read-only and shared by every L1; what differs between L1s comes on the payload disk.
+The cache has three entries for it, so that a change rebuilds no more than necessary: the packages
+(rootfs.py), the keys (keys.py), and the disk, which is made of both and of the recipe in guest-images/l1.
+All L1s share the disk and attach it read-only. What differs between L1s is on the payload disk.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ BLOCK_BYTES = 4096
 SPARE_BLOCKS = 4096
 
 _DISK, _DIGEST = "root.ext4", "sha256"
-# No journal: the file system is never written. The other features only cost time at the mount.
+# The file system is never written, so it needs no journal. The other features only slow the mount down.
 _FEATURES = "^has_journal,^resize_inode,^metadata_csum"
 
 
 @dataclass(frozen=True)
 class L1Image:
-    """What an L1 boots besides a kernel.
+    """What an L1 needs to boot, besides a kernel.
 
-    ``disk`` is a raw ext4 file system, to be attached read-only as the first virtio disk.
-    ``client_key`` is the private key file that logs in as root, ``host_key`` the public key
-    (``ssh-ed25519 AAAA...``) by which L1 must be known. ``sha256`` is the digest of the disk.
+    ``disk`` is a raw ext4 file system. It is attached read-only as the first virtio disk.
+    ``client_key`` is the private key file that logs in as root. ``host_key`` is the public key
+    (``ssh-ed25519 AAAA...``) that L1 must present. ``sha256`` is the digest of the disk.
     """
 
     disk: Path
@@ -49,10 +49,10 @@ class L1Image:
 
 
 def build_l1(cache: Cache, recipe: Path = RECIPE) -> L1Image:
-    """The root disk for this recipe and this machine's Debian release, from the cache when it is there.
+    """Return the root disk for a recipe and this machine's Debian release, from the cache if possible.
 
-    Raises ConfigError on a machine that is not Debian, LabError without root or package sources,
-    ProcessError when packages cannot be fetched, CacheError when the disk is full.
+    Raises ConfigError if the machine does not run Debian, LabError if this process is not root or there
+    are no package sources, ProcessError if packages cannot be fetched, CacheError if the disk is full.
     """
     tar = build_root(cache, recipe, find_release())
     keys = obtain_keys(cache)
@@ -76,7 +76,7 @@ def build_l1(cache: Cache, recipe: Path = RECIPE) -> L1Image:
 
 
 def describe_disk(recipe: Path, tar: Path, keys: L1Keys) -> dict[str, object]:
-    """All that goes into the disk: recipe, entry of the packages, keys."""
+    """Describe all inputs of the disk: the recipe, the cache entry of the packages, the keys."""
     files = [recipe / "exclude", *sorted(path for path in (recipe / "etc").rglob("*") if path.is_file())]
     return {
         "format": 1,
@@ -94,13 +94,13 @@ def _unpack(tar: Path, recipe: Path, root: Path) -> None:
 
 
 def _complete(root: Path, recipe: Path, keys: L1Keys) -> None:
-    """Make unpacked packages a root that boots."""
+    """Turn unpacked packages into a root file system that boots."""
     for name in MOUNT_POINTS:
         (root / name).mkdir(parents=True, exist_ok=True)
     shutil.copytree(recipe / "etc", root / "etc", dirs_exist_ok=True)
     compile_program(recipe, root / "sbin/init")
     _install_keys(root / "etc/guestloop", keys)
-    # Each tool of busybox under its own name, where no package has it already.
+    # Install each busybox tool under its own name, unless a package has installed that name already.
     proc.run(["chroot", root, "/bin/busybox", "--install", "-s"])
     proc.run(["ldconfig", "-r", root])
     _compile_python(root)
@@ -115,9 +115,9 @@ def _install_keys(directory: Path, keys: L1Keys) -> None:
 
 
 def _compile_python(root: Path) -> None:
-    """Compile with L1's own Python: its root is read-only, so it could never keep the result.
+    """Compile the library with L1's own Python, because L1's root is read-only and cannot store the result.
 
-    Unchecked: Python need not look at the source again on each import.
+    With unchecked hashes Python does not look at the source on each import.
     """
     library = f"/usr/lib/{(root / PYTHON).readlink().name}"
     flags = ["-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
@@ -132,7 +132,7 @@ def _write_disk(root: Path, disk: Path) -> None:
 
 
 def _blocks_needed(root: Path) -> int:
-    """Blocks for a tree: its content, one more a file for what the file system itself needs, and some."""
+    """Return the blocks for a tree: its content, one more per file for metadata, and a reserve."""
     sizes = [path.lstat().st_size for path in root.rglob("*")]
     content = sum(-(-size // BLOCK_BYTES) + 1 for size in sizes)
     return content + content // 8 + SPARE_BLOCKS

@@ -1,4 +1,4 @@
-"""The initramfs of L2: the static payload of guest-images/l2 as ``/init``, and nothing else."""
+"""The initramfs of L2: the static payload of guest-images/l2 as ``/init``, and ``/dev/console``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _INITRAMFS = "initramfs.cpio"
 
 @dataclass(frozen=True)
 class L2Image:
-    """What an L2 boots besides a kernel. ``sha256`` is the digest of the initramfs."""
+    """What an L2 needs to boot, besides a kernel. ``sha256`` is the digest of the initramfs."""
 
     initramfs: Path
     sha256: str
 
 
 def build_l2(cache: Cache, recipe: Path = RECIPE) -> L2Image:
-    """The initramfs for the sources in ``recipe``, from the cache when it is there."""
+    """Return the initramfs for the sources in ``recipe``, from the cache if possible."""
     inputs = {"format": 1, "program": describe_program(recipe)}
 
     def make(directory: Path) -> None:

@@ -1,8 +1,9 @@
-"""The packages of L1's root as one tar file: the part that needs the network, cached by itself.
+"""The packages of L1's root as one tar file. This part needs the network and has its own cache entry.
 
-The key is the list of packages and the package sources of this machine, not the versions that they
-resolve to: a cached run must not need the network. So a newer package in the archive does not
-rebuild the root; removing the entry does. What was resolved is in ``/etc/guestloop/packages``.
+The key consists of the list of packages and this machine's package sources. The versions that these
+resolve to are not part of it, because a cached run must not need the network. So a newer package in the
+archive does not rebuild the root; to rebuild it, remove the entry. ``/etc/guestloop/packages`` in the root
+lists the versions.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from guestloop.images.apt import Release, fetch_options
 
 EXPECT_S = 40.0
 TIMEOUT_S = 900.0
-NETWORK_HINT = "the packages come from this machine's own apt sources: does `apt-get update` work?"
+NETWORK_HINT = "the packages come from this machine's apt sources: does `apt-get update` work?"
 
 _TAR = "root.tar"
 
 
 def build_root(cache: Cache, recipe: Path, release: Release) -> Path:
-    """The tar file of unpacked packages, from the cache when it is there.
+    """Return the tar file of unpacked packages, from the cache if possible.
 
-    Raises LabError without root, ProcessError when packages cannot be fetched, CacheError when
+    Raises LabError if this process is not root, ProcessError if packages cannot be fetched, CacheError if
     the disk is full.
     """
     hook = recipe / "record-packages"
@@ -52,12 +53,12 @@ def require_root() -> None:
     if os.geteuid() != 0:
         raise LabError(
             f"L1's image can only be built as root; this is user {os.geteuid()}",
-            hint="run scripts/run once as root; what is in the cache then serves every user of it",
+            hint="run scripts/run once as root; every user of this cache can then use the image",
         )
 
 
 def read_list(path: Path) -> Iterator[str]:
-    """The lines of a recipe file, without comments and empty ones."""
+    """Return the lines of a recipe file, without comments and empty lines."""
     for line in path.read_text().splitlines():
         if line.strip() and not line.startswith("#"):
             yield line.strip()
@@ -72,7 +73,7 @@ def _unpack_packages(directory: Path, recipe: Path, release: Release, progress: 
     scratch.mkdir(mode=0o755)
     argv: list[str | os.PathLike[str]] = [
         "mmdebstrap",
-        # Unpacked and not configured: no maintainer script runs, and what they would do is not needed.
+        # Packages are unpacked and not configured: no maintainer script runs, and none is needed.
         *("--variant=extract", "--mode=root"),
         f"--include={','.join(read_list(recipe / 'packages'))}",
         f"--aptopt={options}",

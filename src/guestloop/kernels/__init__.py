@@ -1,4 +1,4 @@
-"""Kernels: source, series, configuration, build and cache. ``build_kernel`` is all that others need."""
+"""Kernels: source, series, configuration, build and cache. ``build_kernel`` is the entry point."""
 
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.build import build_kernel, find_kernel

@@ -1,4 +1,4 @@
-"""What a finished build leaves in the cache: the boot image, the modules, and what identifies them."""
+"""What a finished build leaves in the cache: the boot image, the modules, and their build ids."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _BUILD_ID = re.compile(r"Build ID: ([0-9a-f]+)")
 class Kernel:
     """A kernel that was built.
 
-    ``sha256`` is the key of everything that went into it. ``vmlinux`` is an uncompressed ELF file
-    without symbols that QEMU starts with ``-kernel`` at its PVH entry point; ``system_map`` has the
-    symbols. ``modules`` maps names (``kvm-amd``) to files without debug information, each after the
-    ones it needs, so that they can be loaded in this order. ``build_ids`` maps ``vmlinux`` and the
-    names of modules to the hexadecimal GNU build-id that the running kernel shows in
-    ``/sys/kernel/notes`` and ``/sys/module/<name>/notes/.note.gnu.build-id``. ``tlb_flush_request`` is
-    the number of KVM_REQ_TLB_FLUSH in its source, which call-path counting filters by.
+    ``sha256`` is the key of all its inputs. ``vmlinux`` is an uncompressed ELF file without symbols, which
+    QEMU starts with ``-kernel`` at its PVH entry point. ``system_map`` has the symbols. ``modules`` maps
+    names (``kvm-amd``) to files without debug information. Each module comes after those that it needs, so
+    they can be loaded in this order. ``build_ids`` maps ``vmlinux`` and the names of modules to the GNU
+    build-id in hex, which the running kernel shows in ``/sys/kernel/notes`` and
+    ``/sys/module/<name>/notes/.note.gnu.build-id``. ``tlb_flush_request`` is the number of
+    KVM_REQ_TLB_FLUSH in its source. Call-path counting filters by it.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Kernel:
 
 
 def read_kernel(spec: KernelSpec, sha256: str, directory: Path) -> Kernel:
-    """The kernel in a finished cache entry, under the name that ``spec`` gives it."""
+    """Read the kernel in a finished cache entry. ``spec`` gives it its name."""
     data = json.loads((directory / DESCRIPTION).read_text())
     return Kernel(
         name=spec.name,
@@ -75,15 +75,15 @@ def read_kernel(spec: KernelSpec, sha256: str, directory: Path) -> Kernel:
 
 
 def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
-    """Copy what is needed of an object tree to ``into`` and describe it there.
+    """Copy the needed files of an object tree to ``into``, and describe them there.
 
-    Raises LabError when KVM was not built as modules.
+    Raises LabError if KVM was not built as modules.
     """
     (into / "modules").mkdir()
     built = {path.stem: path for path in module_files(objects)}
     if missing := [name for name in SUBJECTS if name not in built]:
         raise LabError(
-            f"the build made no module {', '.join(missing)}; it made: {', '.join(sorted(built)) or 'none'}",
+            f"the build has no module {', '.join(missing)}; it has: {', '.join(sorted(built)) or 'none'}",
             hint="the configuration must set CONFIG_KVM, CONFIG_KVM_AMD and CONFIG_KVM_INTEL to m",
         )
     order = load_order({name: needed_by(path) for name, path in built.items()})
@@ -99,13 +99,13 @@ def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
 
 
 def module_files(objects: Path) -> tuple[Path, ...]:
-    """Every module of a build, from the list that kbuild writes."""
+    """Return the files of all modules of a build, from the list that kbuild writes."""
     listed = (objects / "modules.order").read_text().split()
     return tuple((objects / name).with_suffix(".ko") for name in listed)
 
 
 def needed_by(module: Path) -> tuple[str, ...]:
-    """Names of the modules that a module needs, from its ``depends=`` record (``-`` for ``_``)."""
+    """Return the names of the modules that a module needs, from its ``depends=`` record (``-`` for ``_``)."""
     for record in module.read_bytes().split(b"\0"):
         if record.startswith(b"depends="):
             names = record.decode().removeprefix("depends=").split(",")
@@ -114,7 +114,7 @@ def needed_by(module: Path) -> tuple[str, ...]:
 
 
 def load_order(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Names such that each comes after those it needs; alphabetic where it does not matter (pure)."""
+    """Sort names so that each comes after those that it needs, and otherwise alphabetically (pure)."""
     order: list[str] = []
 
     def add(name: str) -> None:
@@ -130,7 +130,7 @@ def load_order(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
 
 
 def build_id(file: Path) -> str:
-    """The GNU build-id of an ELF file, hexadecimal. Raises LabError when it has none."""
+    """Return the GNU build-id of an ELF file, in hex. Raises LabError if it has none."""
     match = _BUILD_ID.search(proc.run(["readelf", "-n", file], env={"LC_ALL": "C"}).output)
     if not match:
         raise LabError(f"{file}: no GNU build-id", hint="was the kernel linked without --build-id?")

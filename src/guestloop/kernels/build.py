@@ -1,8 +1,8 @@
-"""From a kernel's specification to a kernel in the cache, building as little as possible.
+"""Build the kernel for a specification, or take it from the cache.
 
-All kernels of one base share a source tree and, when configuration and compiler are the same too,
-an object tree: after the first kernel, another one costs what its patches touch. A kernel that is
-in the cache is given back without looking at either tree.
+All kernels of one base share a source tree. Those with the same configuration and compiler also share an
+object tree. So after the first kernel, another one only costs the files that its patches touch. A kernel
+that is in the cache is returned without looking at either tree.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
 from guestloop.kernels.tree import WorkTree, making
 
 KIND = "kernel"
-# Part of every key: raise it when this package builds or packs the same input in another way.
+# Part of every key. Increase it when this package builds or packs the same inputs in another way.
 RECIPE = 2
 TARGETS = ("vmlinux", "modules")
 
-# Of a first build with the shipped configuration: files made, and processor time on a slow core.
+# A first build with the shipped configuration: the number of files, and CPU time on a slow core.
 FULL_BUILD_FILES = 1590
 FULL_BUILD_CPU_S = 420.0
 FURTHER_BUILD_EXPECT_S = 15.0
@@ -46,7 +46,7 @@ _TELLING = re.compile(rf"\berror\b|undefined reference|\*\*\*|{NO_SPACE}", re.IG
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that goes into a kernel."""
+    """All inputs of a kernel."""
 
     source: Source
     options: Mapping[str, str]
@@ -55,7 +55,7 @@ class Inputs:
 
     @property
     def described(self) -> Mapping[str, object]:
-        """What the key of the cache entry is made of."""
+        """The inputs that the key of the cache entry is computed from."""
         return {
             "recipe": RECIPE,
             "source": dict(self.source.identity),
@@ -66,15 +66,15 @@ class Inputs:
 
     @property
     def objects_key(self) -> str:
-        """Kernels that differ in their series alone share an object tree."""
+        """The key of the object tree. Kernels that differ only in their series share it."""
         parts = {"config": dict(self.options), "toolchain": dict(self.toolchain.identity)}
         return content_key({**parts, "ccache": self.toolchain.ccache})[:8]
 
 
 def find_inputs(spec: KernelSpec, cache: Cache) -> Inputs:
-    """Look up all inputs of a kernel; fast, nothing is unpacked.
+    """Look up all inputs of a kernel. This is fast, because nothing is unpacked.
 
-    Raises ConfigError for what is wrong in the kernel's files, LabError for what this machine lacks.
+    Raises ConfigError for an error in the kernel's files, LabError for something that this machine lacks.
     """
     return Inputs(
         source=find_source(spec, cache),
@@ -85,10 +85,10 @@ def find_inputs(spec: KernelSpec, cache: Cache) -> Inputs:
 
 
 def build_kernel(spec: KernelSpec, cache: Cache) -> Kernel:
-    """The kernel for a specification, from the cache or built now.
+    """Return the kernel for a specification, from the cache or built now.
 
-    Raises ConfigError when a patch does not apply or an option cannot be set, ProcessError with the
-    end of make's output when it does not compile, CacheError when the disk is full.
+    Raises ConfigError if a patch does not apply or an option cannot be set, ProcessError with the end of
+    make's output if it does not compile, CacheError if the disk is full.
     """
     inputs = find_inputs(spec, cache)
     directory = cache.obtain(KIND, inputs.described, lambda into: _make(spec, inputs, cache, into))
@@ -96,14 +96,14 @@ def build_kernel(spec: KernelSpec, cache: Cache) -> Kernel:
 
 
 def find_kernel(spec: KernelSpec, cache: Cache) -> Kernel | None:
-    """The kernel for a specification when it is in the cache already."""
+    """Return the kernel for a specification if it is in the cache, else None."""
     inputs = find_inputs(spec, cache)
     directory = cache.find(KIND, inputs.described)
     return artifacts.read_kernel(spec, content_key(inputs.described), directory) if directory else None
 
 
 def _make(spec: KernelSpec, inputs: Inputs, cache: Cache, into: Path) -> None:
-    """Build one kernel and put what is needed of it in ``into``."""
+    """Build one kernel and put the needed files in ``into``."""
     name = f"kernel-{inputs.source.key}"
     with cache.lock(name):
         tree = WorkTree(cache.root / "work" / name)
@@ -135,7 +135,7 @@ def _describe(inputs: Inputs, tree: WorkTree, took: Mapping[str, float]) -> Mapp
 
 
 def _check_space(cache: Cache, tree: WorkTree) -> None:
-    """Say at once that a first build will not fit, rather than in the middle of it."""
+    """Raise CacheError before a first build if there is no space for it."""
     if tree.source.is_dir():
         return
     cache.root.mkdir(parents=True, exist_ok=True)
@@ -149,13 +149,13 @@ def _check_space(cache: Cache, tree: WorkTree) -> None:
 
 
 def _cpu_seconds() -> float:
-    """Processor time of all children so far that have ended."""
+    """Return the CPU time of all children that have ended so far."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 class Make:
-    """``make`` in one pair of source and object tree."""
+    """Run ``make`` in a source tree and its object tree."""
 
     def __init__(self, source: Path, objects: Path, inputs: Inputs, cache: Cache) -> None:
         self.source, self.objects, self.inputs, self.cache = source, objects, inputs, cache
@@ -163,7 +163,7 @@ class Make:
         self.log = objects / "make.log"
 
     def build(self, spec: KernelSpec) -> None:
-        """Configure and build. Raises ConfigError for an option that cannot be set, ProcessError."""
+        """Configure and build. Raises ConfigError if an option cannot be set, ProcessError if make fails."""
         first = not (self.objects / "vmlinux").is_file()
         self.log.unlink(missing_ok=True)
         self._configure(spec)
@@ -174,7 +174,7 @@ class Make:
             shown.update(f"{progress.made} files made")
 
     def _configure(self, spec: KernelSpec) -> None:
-        """Every run anew: a series may change Kconfig files. An unchanged result leaves .config alone."""
+        """Configure in every run, because a series may change Kconfig. An equal .config is not rewritten."""
         wanted = self.objects / "guestloop.config"
         wanted.write_text(kconfig.render(self.inputs.options))
         self._run("allnoconfig", environment={"KCONFIG_ALLCONFIG": os.fspath(wanted)})
@@ -187,8 +187,8 @@ class Make:
         environment: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
-        # An empty LOCALVERSION keeps a git tree's "+" out of the release, so that kernels of a base
-        # differ in what their patches change and in nothing else.
+        # An empty LOCALVERSION keeps a git tree's "+" out of the release, so that kernels of one base
+        # differ only in what their patches change.
         variables = (f"O={self.objects}", "LOCALVERSION=", *self.inputs.toolchain.make_variables)
         argv: list[proc.Arg] = [
             proc.find_program("make", hint=BUILD_HINT),
@@ -199,26 +199,32 @@ class Make:
         ]
         env = {**self.inputs.toolchain.environment(self.cache), **(environment or {})}
         try:
-            proc.run([*argv, *targets], env=env, log=self.log, on_line=on_line, hint=f"all of it: {self.log}")
+            proc.run(
+                [*argv, *targets],
+                env=env,
+                log=self.log,
+                on_line=on_line,
+                hint=f"the whole output is in {self.log}",
+            )
         except ProcessError as error:
             raise ProcessError(error.argv, error.status, telling(error.output), hint=error.hint) from None
 
 
 def telling(output: str) -> str:
-    """The lines of make's output that say what went wrong: other jobs go on printing after them (pure)."""
+    """Return the lines of make's output that have errors. Other jobs go on printing after them. (pure)"""
     lines = [line for line in output.splitlines() if _TELLING.search(line)]
     return "\n".join(lines) or output
 
 
 class Progress:
-    """Counts the files that make says it makes; ``expected`` 0 when their number is not known."""
+    """Count the files that make prints. ``expected`` is 0 if their number is not known."""
 
     def __init__(self, shown: Step, expected: int) -> None:
         self.made = 0
         self._shown, self._expected = shown, expected
 
     def line(self, line: str) -> None:
-        """Take one line of make's output."""
+        """Process one line of make's output."""
         match = _MADE.match(line)
         if not match:
             return

@@ -1,7 +1,7 @@
 """Kernel configuration as text: parse, merge fragments, find options that could not be set (pure).
 
-The kernel's own tools solve the dependencies; an option whose dependencies are not met is dropped
-by them without a word. So the result is read again and compared with what was wanted.
+The kernel's own tools solve the dependencies. They silently drop an option whose dependencies are not met.
+So the result is read again and compared with what was wanted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NOT_SET = "n"
 
 @dataclass(frozen=True)
 class Unmet:
-    """An option that the kernel's configuration did not take over as wanted."""
+    """An option that does not have the wanted value in the kernel's configuration."""
 
     option: str
     wanted: str
@@ -32,9 +32,9 @@ class Unmet:
 
 
 def parse(text: str, where: str = "config") -> dict[str, str]:
-    """Options by name without ``CONFIG_``; ``n`` for one that is said to be not set.
+    """Parse options by name, without ``CONFIG_``. An option that "is not set" has the value ``n``.
 
-    Raises ConfigError with the line for anything else than options, comments and empty lines.
+    Raises ConfigError with the line if it is neither an option nor a comment nor empty.
     """
     options: dict[str, str] = {}
     for number, raw in enumerate(text.splitlines(), start=1):
@@ -52,7 +52,7 @@ def parse(text: str, where: str = "config") -> dict[str, str]:
 
 
 def merge(fragments: Sequence[Path]) -> dict[str, str]:
-    """The options of several fragment files; a later file wins."""
+    """Merge the options of several fragment files. A later file wins."""
     merged: dict[str, str] = {}
     for path in fragments:
         merged.update(parse(path.read_text(), str(path)))
@@ -60,7 +60,7 @@ def merge(fragments: Sequence[Path]) -> dict[str, str]:
 
 
 def render(options: Mapping[str, str]) -> str:
-    """Options as a fragment, sorted by name: the same options always give the same text."""
+    """Render options as a fragment, sorted by name, so that equal options result in equal text."""
     lines = (
         f"# CONFIG_{name} is not set" if value == NOT_SET else f"CONFIG_{name}={value}"
         for name, value in sorted(options.items())
@@ -69,7 +69,7 @@ def render(options: Mapping[str, str]) -> str:
 
 
 def find_unmet(wanted: Mapping[str, str], seen: Mapping[str, str]) -> tuple[Unmet, ...]:
-    """Every wanted option that has another value in ``seen`` (an option that is absent is ``n``)."""
+    """Return the wanted options that have another value in ``seen``. An absent option counts as ``n``."""
     return tuple(
         Unmet(name, value, seen.get(name, NOT_SET))
         for name, value in wanted.items()
@@ -78,9 +78,9 @@ def find_unmet(wanted: Mapping[str, str], seen: Mapping[str, str]) -> tuple[Unme
 
 
 def check(wanted: Mapping[str, str], config: Path, where: str) -> None:
-    """Compare the configuration made by the kernel's tools with what was wanted.
+    """Compare the configuration that the kernel's tools made with what was wanted.
 
-    Raises ConfigError that names every option that could not be set, with the value seen.
+    Raises ConfigError with each option that could not be set, and the value that it has instead.
     """
     unmet = find_unmet(wanted, parse(config.read_text(), str(config)))
     if not unmet:

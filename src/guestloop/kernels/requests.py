@@ -1,4 +1,4 @@
-"""The number of a KVM request, read from the source: it differs between kernel versions."""
+"""Read the number of a KVM request from the source, because it differs between kernel versions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _FLUSH = re.compile(r"^#define\s+KVM_REQ_TLB_FLUSH\s+\((\d+)((?:\s*\|\s*KVM_REQU
 
 
 def flush_request(source: Path) -> int:
-    """KVM_REQ_TLB_FLUSH of a kernel tree. Raises LabError when its definition is not understood."""
+    """Return KVM_REQ_TLB_FLUSH of a kernel tree. Raises LabError if its definition cannot be parsed."""
     return parse_flush_request((source / HEADER).read_text())
 
 
 def parse_flush_request(header: str) -> int:
-    """The value of KVM_REQ_TLB_FLUSH in the text of include/linux/kvm_host.h, its flags included."""
+    """Return KVM_REQ_TLB_FLUSH from the text of include/linux/kvm_host.h, with its flags."""
     flags = {name: 1 << int(bit) for name, bit in _FLAG.findall(header)}
     found = _FLUSH.search(header)
     if not found:
-        raise LabError(f"{HEADER}: no definition of KVM_REQ_TLB_FLUSH in the form that is understood")
+        raise LabError(f"{HEADER}: no definition of KVM_REQ_TLB_FLUSH that can be parsed")
     value = int(found[1])
     for name in re.findall(r"KVM_REQUEST_\w+", found[2]):
         if name not in flags:

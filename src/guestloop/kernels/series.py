@@ -1,4 +1,4 @@
-"""A series of patches: which files it touches, applying it, and why it does not apply."""
+"""A series of patches: the files it touches, how it is applied, and why it does not apply."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OLD_NAME = re.compile(r"^\|--- (?:a/)?(\S+)")
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file of a series: its content's SHA-256 and the source files it touches."""
+    """One patch file of a series, the SHA-256 of its content and the source files that it touches."""
 
     path: Path
     sha256: str
@@ -40,12 +40,12 @@ class Patch:
 
 
 def read_patch(path: Path) -> Patch:
-    """Read a patch file. Raises ConfigError when it changes nothing or reaches out of the tree."""
+    """Read a patch file. Raises ConfigError if it changes no file, or a file outside of the source tree."""
     data = path.read_bytes()
     touches = touched_files(data.decode(errors="replace"))
     if not touches:
         raise ConfigError(
-            f"{path}: no change to any file found", hint="a unified diff or a git patch is wanted"
+            f"{path}: no change to any file found", hint="the file must be a unified diff or a git patch"
         )
     for file in touches:
         if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
@@ -54,16 +54,16 @@ def read_patch(path: Path) -> Patch:
 
 
 def touched_files(text: str) -> tuple[str, ...]:
-    """Files that a patch changes, makes, removes or renames, as paths in the source tree, sorted (pure)."""
+    """Return the files that a patch changes, adds, removes or renames, as sorted paths in the tree (pure)."""
     found = {name for pair in _GIT_HEADER.findall(text) for name in pair}
     found.update(_FILE_HEADER.findall(text))
     found.update(_RENAME.findall(text))
-    found.discard("null")  # of /dev/null, the other side of a file that is made or removed
+    found.discard("null")  # of /dev/null, the other side of a file that is added or removed
     return tuple(sorted(found))
 
 
 def failures(output: str) -> tuple[str, ...]:
-    """What ``patch`` could not do, as ``file: hunk 2 at line 520 ...`` (pure)."""
+    """Return what ``patch`` could not apply, as ``file: hunk 2 at line 520 ...`` (pure)."""
     found: list[str] = []
     file = wanted = "?"
     for line in output.splitlines():
@@ -88,12 +88,12 @@ def failures(output: str) -> tuple[str, ...]:
 def apply(tree: Path, patches: Sequence[Patch], hint: str = REBASE_HINT) -> None:
     """Apply a series to a source tree, in order, without fuzz.
 
-    Raises ConfigError that names the patch, file and hunk, ProcessError when the disk is full. The
-    tree is then left as far as it got (tree.py puts it back).
+    Raises ConfigError with the patch, file and hunk, ProcessError if the disk is full. The tree then
+    keeps what was applied so far (tree.py restores it).
     """
     program = proc.find_program("patch")
     for number, patch in enumerate(patches, start=1):
-        # No fuzz: a hunk that only fits roughly could land in the wrong function and still compile.
+        # No fuzz: a hunk that matches only partly could end up in the wrong function and still compile.
         options = ("-p1", "--forward", "--batch", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-")
         done = proc.run(
             [program, *options, "-i", patch.path.absolute()], cwd=tree, env={"LC_ALL": "C"}, check=False

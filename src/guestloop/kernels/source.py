@@ -1,4 +1,4 @@
-"""Where the source of a kernel comes from, what identifies it, and unpacking it."""
+"""Find the source of a kernel, identify its content, and unpack it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DIGESTS = "file-digests.json"
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a kernel, found on this machine.
+    """The source of a kernel on this machine.
 
-    ``identity`` is what the cache keys are made of: equal identity means equal content.
-    ``location`` is a tarball or a git tree (then ``commit`` is set).
+    Cache keys are computed from ``identity``: equal identity means equal content. ``location`` is a tarball,
+    or a git tree if ``commit`` is set.
     """
 
     description: str
@@ -30,21 +30,23 @@ class Source:
 
     @property
     def key(self) -> str:
-        """Short name of the content, for directories."""
+        """A short name of the content, for directories."""
         return content_key(self.identity)[:12]
 
     def unpack(self, into: Path) -> None:
-        """Fill an empty directory with the source tree. Raises LabError when it cannot be read."""
+        """Fill an empty directory with the source tree. Raises LabError if it has no Kconfig."""
         if self.commit:
             _unpack_git(self.location, self.commit, into)
         else:
             _unpack_tarball(self.location, into)
         if not (into / "Kconfig").is_file():
-            raise LabError(f"{self.description}: no kernel source in {self.location}: no Kconfig at its top")
+            raise LabError(
+                f"{self.description}: {self.location} is not a kernel source: it has no top-level Kconfig"
+            )
 
 
 def find_source(spec: KernelSpec, cache: Cache) -> Source:
-    """Find the base of a kernel without unpacking or reading all of it.
+    """Find the base of a kernel without unpacking it.
 
     Raises ConfigError for a path or ref that does not exist, LabError for a package that is not installed.
     """
@@ -57,8 +59,8 @@ def find_source(spec: KernelSpec, cache: Cache) -> Source:
 
 
 def _find_debian(package: str, where: str) -> Source:
-    """The tarball of a Debian source package; dpkg knows its version and checksum without reading it."""
-    hint = f"not a Debian system? Use 'tarball' or 'git' in {where}"
+    """Find the tarball of a Debian source package. dpkg knows its version and checksum without reading it."""
+    hint = f"on a machine without dpkg, use 'tarball' or 'git' in {where}"
     (version,) = query_installed(package, "Version", what=f"{where}: package", hint=hint)
     sums = proc.run(["dpkg-query", "--control-show", package, "md5sums"]).output
     for line in sums.splitlines():
@@ -70,9 +72,9 @@ def _find_debian(package: str, where: str) -> Source:
 
 
 def query_installed(package: str, *fields: str, what: str = "package", hint: str) -> list[str]:
-    """What dpkg knows of an installed package, by the names of dpkg-query's fields.
+    """Return fields of an installed package, as dpkg-query names them.
 
-    Raises LabError when it is not installed, and with ``hint`` on a machine without dpkg.
+    Raises LabError if the package is not installed, and with ``hint`` on a machine without dpkg.
     """
     query = proc.find_program("dpkg-query", hint=hint)
     form = "\\n".join(f"${{{field}}}" for field in ("db:Status-Status", *fields))
@@ -104,7 +106,7 @@ def _find_git(repository: Path, ref: str, where: str) -> Source:
 
 
 def remembered_digest(path: Path, cache: Cache) -> str:
-    """SHA-256 of a large file, computed again only when its size or modification time changed."""
+    """Return the SHA-256 of a large file. It is computed again only if size or modification time changed."""
     stat = path.stat()
     stamp = f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}"
     memory = cache.root / DIGESTS
@@ -130,11 +132,11 @@ def _read_digests(memory: Path) -> dict[str, str]:
 def _unpack_tarball(path: Path, into: Path) -> None:
     if not path.is_file():
         raise LabError(
-            f"no such kernel source: {path}", hint="was its package removed by halves? Install it again"
+            f"no such kernel source: {path}", hint="was its package only partly removed? Install it again"
         )
-    # A large .xz is made of blocks, which xz can unpack on all processors; tar alone uses one.
+    # A large .xz consists of blocks, which xz can unpack on all CPUs. tar alone uses one.
     decompress = ["--use-compress-program=xz -T0"] if path.suffix == ".xz" else []
-    # Every kernel tarball keeps the tree below one directory named after the version.
+    # Every kernel tarball has one top-level directory, named after the version.
     proc.run(["tar", *decompress, "-x", "-f", path, "-C", into, "--no-same-owner", "--strip-components=1"])
 
 

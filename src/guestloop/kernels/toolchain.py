@@ -1,4 +1,4 @@
-"""The compiler: what identifies it, and the part of make's command line and environment that goes with it."""
+"""The compiler and linker: what identifies them, and make's variables and environment for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from guestloop.ground import proc
 BUILD_HINT = "a kernel build needs gcc make flex bison bc patch libelf-dev libssl-dev xz-utils"
 CCACHE_SIZE = "2G"
 
-# Equal input gives equal output: nothing of the machine, the user or the time goes into a kernel.
+# Equal inputs must result in equal output: nothing of the machine, user or time may go into a kernel.
 REPRODUCIBLE = {
     "KBUILD_BUILD_TIMESTAMP": "Thu, 01 Jan 1970 00:00:00 +0000",
     "KBUILD_BUILD_USER": "guestloop",
@@ -26,7 +26,7 @@ REPRODUCIBLE = {
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Compiler and linker by version, and whether ccache stands before the compiler."""
+    """The versions of compiler and linker, and whether ccache is used."""
 
     compiler: str
     linker: str
@@ -34,16 +34,16 @@ class Toolchain:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides the content of a kernel; ccache does not."""
+        """What the content of a kernel depends on. It does not depend on ccache."""
         return {"compiler": self.compiler, "linker": self.linker}
 
     @property
     def make_variables(self) -> tuple[str, ...]:
-        """Variables for make's command line."""
+        """The variables for make's command line."""
         return ("CC=ccache gcc", "HOSTCC=ccache gcc") if self.ccache else ()
 
     def environment(self, cache: Cache) -> Mapping[str, str]:
-        """Environment of a build below ``cache``; what ccache keeps is found again at another place too."""
+        """Return the environment of a build below ``cache``. ccache still hits after the cache was moved."""
         if not self.ccache:
             return REPRODUCIBLE
         return REPRODUCIBLE | {
@@ -55,7 +55,7 @@ class Toolchain:
 
 
 def find_toolchain() -> Toolchain:
-    """The compiler and linker of this machine. Raises LabError naming the one that is missing."""
+    """Find the compiler and linker of this machine. Raises LabError with the name of a missing one."""
     return Toolchain(_version("gcc"), _version("ld"), shutil.which("ccache") is not None)
 
 

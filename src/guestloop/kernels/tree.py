@@ -1,16 +1,16 @@
-"""The work area of one base: its source tree, its object trees, and putting both right after a kill.
+"""The work area of one base: its source tree, its object trees, and their recovery after a kill.
 
 Below ``work`` in the cache::
 
     kernel-<base>/
-        source/            the base, unpacked once; a series is in it only while a kernel is built
-        pristine/          the base's own version of every file the series in the tree touches
-        applied.json       written after pristine/ is complete and before the first file is touched
+        source/            the base, unpacked once; a series is applied only while a kernel is built
+        pristine/          the base's version of every file that the applied series touches
+        applied.json       written after pristine/ is complete and before the first file is changed
         objects-<key>/     one object tree per configuration and compiler
 
-Whoever is killed, at any point: when ``applied.json`` exists, the next run puts the files back;
-when an object tree is marked as being made, the next run drops what may be half-written in it.
-All of it is used under one lock (build.py).
+A run may be killed at any point. If ``applied.json`` exists, the next run restores the files. If an object
+tree is marked as being built, the next run removes the files in it that may be incomplete. One lock
+protects the whole work area (build.py).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from guestloop.kernels.source import Source
 
 MAKING = ".guestloop-making"
 UNPACK_EXPECT_S = 20.0
-# Longer than any single command of a kernel build takes: what is older than that was complete when
-# the build was killed.
+# No single command of a kernel build takes this long. So an older file was complete when the build was
+# killed.
 SUSPECT_S = 60.0
 
 
 class WorkTree:
-    """Source and object trees of one base, below ``root``."""
+    """The source tree and object trees of one base, below ``root``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,7 +43,7 @@ class WorkTree:
         self._record = root / "applied.json"
 
     def prepare(self, source: Source) -> None:
-        """Unpack the base when it is not there; put its files back when a killed run left a series in it."""
+        """Unpack the base if it is not there. Restore its files if a killed run left a series applied."""
         if self.source.is_dir():
             self.restore()
             return
@@ -52,15 +52,15 @@ class WorkTree:
         scratch.mkdir(parents=True)
         with step(f"unpack {source.description}", expect_s=UNPACK_EXPECT_S):
             source.unpack(scratch)
-        # A record without its tree is of no use (somebody removed the tree to save space).
+        # A record without its tree is useless: someone removed the tree to save space.
         self._record.unlink(missing_ok=True)
         scratch.rename(self.source)
 
     @contextmanager
     def applied(self, patches: Sequence[Patch]) -> Iterator[None]:
-        """The source tree with a series applied, for the time of the body.
+        """Apply a series to the source tree while the body runs.
 
-        Raises ConfigError when a patch does not apply; the tree is put back on the way out of anything.
+        Raises ConfigError if a patch does not apply. The tree is restored in any case.
         """
         self._save(patches)
         try:
@@ -84,7 +84,7 @@ class WorkTree:
         scratch.replace(self._record)
 
     def restore(self) -> None:
-        """Put back every file that the recorded series touches; nothing to do when there is no record."""
+        """Restore every file that the recorded series touches. Does nothing if there is no record."""
         if not self._record.is_file():
             return
         for file in json.loads(self._record.read_text())["touched"]:
@@ -93,7 +93,7 @@ class WorkTree:
         _remove(self._pristine)
 
     def objects(self, key: str) -> Path:
-        """The object tree for a configuration and compiler, free of what a killed build left half-written."""
+        """Return the object tree for a configuration and compiler, cleaned up if a build was killed."""
         tree = self.root / f"objects-{key}"
         tree.mkdir(parents=True, exist_ok=True)
         if (tree / MAKING).exists():
@@ -103,10 +103,10 @@ class WorkTree:
 
 
 def _put_back(pristine: Path, file: Path) -> None:
-    """Give a file its pristine content, or remove it when the base has no such file.
+    """Restore a file's pristine content, or remove it if the base has no such file.
 
-    The file gets a new modification time, not its old one: objects made from the patched file are
-    newer than the old time, and make would keep them.
+    The file gets a new modification time. With its old one make would keep the objects that were built
+    from the patched file, because they are newer.
     """
     if not pristine.is_file():
         file.unlink(missing_ok=True)
@@ -124,8 +124,8 @@ def _put_back(pristine: Path, file: Path) -> None:
 def making(objects: Path) -> Iterator[None]:
     """Mark an object tree while a build writes to it.
 
-    The mark stays when the body is left by an exception: make was killed, or failed and removed by
-    itself what it had not finished; the next run then looks at the newest files only.
+    The mark stays if the body raises. Then make was either killed, or it failed and removed its incomplete
+    files itself. In both cases the next run looks only at the newest files.
     """
     (objects / MAKING).touch()
     yield
@@ -133,10 +133,10 @@ def making(objects: Path) -> Iterator[None]:
 
 
 def drop_suspects(objects: Path, age_s: float = SUSPECT_S) -> int:
-    """Remove what was written in the last ``age_s`` seconds before a build was killed; gives the number.
+    """Remove the files written in the last ``age_s`` seconds before a build was killed. Returns their number.
 
-    A killed compiler leaves half an object file that make takes for a finished one. ``age_s`` is
-    counted back from the newest file, so it does not matter how long ago the kill was.
+    A killed compiler leaves an incomplete object file, which make would take for a complete one. ``age_s``
+    counts back from the newest file, so it does not matter how long ago the kill was.
     """
     files = [path for path in objects.rglob("*") if path.is_file() and not path.is_symlink()]
     times = {path: path.stat().st_mtime for path in files if path.name != MAKING}
