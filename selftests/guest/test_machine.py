@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from guestloop.ground.errors import GuestError
+from guestloop.ground.errors import GuestError, L1Panicked, L1Rebooted, LabError
 from guestloop.kernels import Kernel
 from guestloop.vm.l1 import L1Parts, Machine
 
@@ -23,8 +24,8 @@ def machine(parts: L1Parts, tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_boots_the_kernel_that_was_built(machine: Machine, kernel: Kernel) -> None:
-    assert machine.hello["release"] == kernel.release
-    assert machine.hello["cpus"] == 2
+    assert machine.hello.release == kernel.release
+    assert machine.hello.cpus == 2
     # The figure is 8 s on an idle machine; this only catches a boot that has become something else.
     assert machine.boot_seconds < 30
 
@@ -32,27 +33,40 @@ def test_boots_the_kernel_that_was_built(machine: Machine, kernel: Kernel) -> No
 def test_mmu_modes_are_read_back(machine: Machine, kernel: Kernel) -> None:
     wanted = {"tdp": ("Y", "Y"), "direct": ("N", "Y"), "shadow": ("N", "N")}
     for mmu, values in wanted.items():
-        request = kernel.tlb_flush_request
-        facts = machine.call("kvm.load", {"vendor": "amd", "mmu": mmu, "request": request})
+        facts = machine.agent.kvm.load("amd", mmu, kernel.tlb_flush_request)
         assert (facts["kvm.tdp_mmu"], facts["kvm_amd.npt"]) == values
         assert facts["kvm.build_id"] == kernel.build_ids["kvm"]
-    assert set(machine.call("trace.read")) >= {"request", "kvm_async_pf_ready", "kvm_age_hva"}
+    assert set(machine.agent.trace.read()) >= {"request", "kvm_async_pf_ready", "kvm_age_hva"}
 
 
 def test_an_agent_error_carries_its_traceback(machine: Machine) -> None:
     with pytest.raises(GuestError, match="no L2 is called 'nobody'") as raised:
-        machine.call("guests.counters", {"name": "nobody"})
+        machine.agent.guests.counters("nobody")
     assert "Traceback" in raised.value.traceback
 
 
-def test_a_panic_is_told_as_one(machine: Machine) -> None:
+def test_the_end_of_a_round_shows_a_warning_that_came_just_before(machine: Machine) -> None:
+    """And a WARN_ONCE that warned in an earlier round warns again in the next."""
+    assert machine.agent.system.rearm_warnings()
+    machine.agent.system.write_console("WARNING: a selftest")
+    machine.end_of_round()
+    assert [line for line in machine.console.warnings() if "a selftest" in line]
+
+
+def test_a_panic_is_reported_as_one(machine: Machine) -> None:
     machine._link._client.exec_command("echo c > /proc/sysrq-trigger")
-    with pytest.raises(GuestError, match=r"L1 selftest panicked: .*(Oops|panic)"):
+    with pytest.raises(L1Panicked, match=r"L1 selftest panicked: .*(Oops|panic)"):
         for _ in range(100):
-            machine.call("agent.hello", timeout_s=5)
+            machine.agent.system.hello()
+
+
+def test_a_reset_is_reported_as_one(machine: Machine) -> None:
+    machine._link._client.exec_command("echo b > /proc/sysrq-trigger")
+    with pytest.raises(L1Rebooted, match="L1 selftest reset itself"):
+        for _ in range(100):
+            machine.agent.system.hello()
 
 
 def test_another_kernel_than_was_built_is_refused(parts: L1Parts, tmp_path: Path) -> None:
-    other = L1Parts(**{**parts.__dict__, "build_id": "0" * 40})
-    with pytest.raises(GuestError, match="another kernel than was built"):
-        Machine(other, tmp_path)
+    with pytest.raises(LabError, match="another kernel than was built"):
+        Machine(replace(parts, build_id="0" * 40), tmp_path)

@@ -1,4 +1,4 @@
-"""A migration that breaks is told as what it is, and the next one in the same L1 is none the worse."""
+"""A migration that breaks is reported as what it is, and the next one in the same L1 is none the worse."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from guestloop.agent.faults import Fault
 from guestloop.ground.errors import GuestloopError
 from guestloop.job.session import running_lab
 from guestloop.kernels import Kernel
@@ -16,11 +17,11 @@ from guestloop.lab.client import L1, connect
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.host import Vendor
 from guestloop.results.cells import Mmu
+from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome
 from guestloop.vm.l1 import L1Parts
 from guestloop.workloads import migration
 from guestloop.workloads.measuring import Measuring
-from guestloop.workloads.migration import Way
 from guestloop.workloads.selection import make_cell
 
 pytestmark = pytest.mark.guest
@@ -31,28 +32,53 @@ SOON_S = 60.0
 
 @dataclass(frozen=True)
 class Broken:
-    """``fault`` strikes when ``phase`` begins; the round says ``reason``."""
+    """``fault`` strikes when ``phase`` begins; the round has a finding of ``kind`` that says ``reason``."""
 
-    way: Way
+    way: str
     phase: str
-    fault: str
+    fault: Fault
     reason: str
+    kind: FindingKind
 
 
 BROKEN = {
-    "link cut in precopy": Broken(Way.PRECOPY, "round-2", "cut-link", r"the migration is failed: "),
-    "link cut in postcopy": Broken(Way.POSTCOPY, "postcopy", "cut-link", r"the migration is postcopy-paused"),
+    "link cut in precopy": Broken(
+        "precopy", "round-2", Fault.CUT_LINK, r"the migration is failed: ", FindingKind.MIGRATION_FAILED
+    ),
+    "link cut in postcopy": Broken(
+        "postcopy",
+        "postcopy",
+        Fault.CUT_LINK,
+        r"the migration is postcopy-paused",
+        FindingKind.MIGRATION_FAILED,
+    ),
     "destination dies": Broken(
-        Way.MULTIFD, "round-2", "kill-destination", r"is failed: .*; destination: killed by signal 9"
+        "multifd",
+        "round-2",
+        Fault.KILL_DESTINATION,
+        r"is failed: .*; destination: killed by signal 9",
+        FindingKind.GUEST_KILLED,
     ),
     "destination dies in postcopy": Broken(
-        Way.POSTCOPY, "postcopy", "kill-destination", r"is postcopy-paused.*; destination: killed by signal 9"
+        "postcopy",
+        "postcopy",
+        Fault.KILL_DESTINATION,
+        r"is postcopy-paused.*; destination: killed by signal 9",
+        FindingKind.GUEST_KILLED,
     ),
     "source dies": Broken(
-        Way.RING, "round-2", "kill-source", r"source's QEMU does not answer.*; source: killed by signal 9"
+        "dirty-ring",
+        "round-2",
+        Fault.KILL_SOURCE,
+        r"source's QEMU does not answer.*; source: killed by signal 9",
+        FindingKind.GUEST_KILLED,
     ),
     "guest panics": Broken(
-        Way.PRECOPY, "round-2", "panic", r"source: the guest panicked \(Kernel panic - not syncing: sysrq"
+        "precopy",
+        "round-2",
+        Fault.PANIC,
+        r"source: the guest panicked \(Kernel panic - not syncing: sysrq",
+        FindingKind.GUEST_CRASHED,
     ),
 }
 
@@ -68,18 +94,20 @@ def migrate(kernel: Kernel, parts: L1Parts, tmp_path_factory: pytest.TempPathFac
     with running_lab(LabSpec(socket, out / "lab", Vendor.AMD, {name: parts}, requests), out):
         connection = connect()
 
-        def run(way: Way, number: int, phase: str = "", fault: str = "", directory: str = "") -> Measuring:
-            variant = {"load": "sweep", "way": way.value, "pages": "4k", "vcpus": "2"}
+        def run(
+            way: str, number: int, phase: str = "", fault: Fault | None = None, directory: str = ""
+        ) -> Measuring:
+            variant = {"load": "sweep", "way": way, "pages": "4k", "vcpus": "2"}
             cell = make_cell("migration", Mmu.TDP, variant)
             this = Measuring(cell, name, number, out / "evidence")
             try:
                 this.l1 = l1 = L1(connection, name)
                 l1.set_mmu(cell.mmu)
                 if fault:
-                    l1.call("migration.break_at", phase=phase, fault=fault)
+                    l1.agent.migration.break_at(phase, fault)
                 trip = replace(migration.trip_of(cell), ram_directory=directory)
                 if directory:
-                    l1.call("migration.small_tmpfs", path=directory, mib=trip.ram_mib // 8)
+                    l1.agent.migration.small_tmpfs(directory, trip.ram_mib // 8)
                 migration.run(this, l1, trip)
             except GuestloopError as error:
                 this.fault(error)
@@ -89,9 +117,10 @@ def migrate(kernel: Kernel, parts: L1Parts, tmp_path_factory: pytest.TempPathFac
         connection.close()
 
 
-def assert_told(this: Measuring, reason: str) -> None:
-    """Invalid for this reason, soon, with both consoles and what QMP still told; never a pass."""
+def assert_reported(this: Measuring, kind: FindingKind, reason: str) -> None:
+    """A finding of this kind and with this reason, soon, with both consoles and what QMP still said."""
     record = this.finish()
+    assert kind in [finding.kind for finding in record.findings], record.findings
     assert record.outcome is Outcome.INVALID
     assert re.search(reason, record.reason), record.reason
     assert record.seconds < SOON_S
@@ -99,24 +128,25 @@ def assert_told(this: Measuring, reason: str) -> None:
     root = this.evidence_directory.parent
     assert "console.log |" in (root / kept["error.txt"]).read_text()
     assert "query-migrate" in (root / kept["qemu.json"]).read_text()
+    # A guest that crashes is a finding about its memory; a lab that breaks is none.
+    assert (record.correctness is Correctness.FAIL) == (kind is FindingKind.GUEST_CRASHED)
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_migration_that_breaks_is_told_as_what_it_is(migrate: Migrate, case: str) -> None:
+def test_a_migration_that_breaks_is_reported_as_what_it_is(migrate: Migrate, case: str) -> None:
     broken = BROKEN[case]
     this = migrate(broken.way, list(BROKEN).index(case), broken.phase, broken.fault)
-    assert_told(this, broken.reason)
-    # A guest that crashes is a finding about its memory; a lab that breaks is none.
-    assert (this.correctness is Correctness.FAIL) == (broken.fault == "panic")
+    assert_reported(this, broken.kind, broken.reason)
 
 
-def test_a_full_tmpfs_is_told(migrate: Migrate) -> None:
-    this = migrate(Way.PRECOPY, 20, directory=SMALL_TMPFS)
-    assert_told(this, rf"destination: killed by signal 7 \(SIGBUS; 0 MiB free for its RAM in {SMALL_TMPFS}\)")
+def test_a_full_tmpfs_is_reported(migrate: Migrate) -> None:
+    this = migrate("precopy", 20, directory=SMALL_TMPFS)
+    reason = rf"destination: killed by signal 7 \(SIGBUS; 0 MiB free for its RAM in {SMALL_TMPFS}\)"
+    assert_reported(this, FindingKind.GUEST_KILLED, reason)
 
 
 def test_after_all_that_a_migration_is_right(migrate: Migrate) -> None:
-    this = migrate(Way.PRECOPY, 30)
+    this = migrate("precopy", 30)
     record = this.finish()
     assert (record.outcome, record.correctness) == (Outcome.MEASURED, Correctness.PASS), record.reason
     assert record.boot == 1, "a broken migration must not cost the L1"

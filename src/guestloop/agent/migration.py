@@ -24,7 +24,6 @@ from guestloop.agent.trace import Trace
 from guestloop.ground.errors import (
     GuestCrashed,
     GuestError,
-    GuestFailed,
     GuestKilled,
     GuestloopError,
     MigrationFailed,
@@ -294,9 +293,12 @@ class Migration:
 
 
 def _worst_end(guests: Iterable[Guest], otherwise: type[GuestloopError]) -> type[GuestloopError]:
-    """A guest that crashed is a finding, one that was killed explains the rest."""
+    """A guest that crashed is a finding, one that was killed explains the rest.
+
+    A destination that gives up by itself, with an error status, did so because the migration failed.
+    """
     kinds = [end_kind(guest.panicked(), guest.process.poll()) for guest in guests]
-    return next((kind for kind in (GuestCrashed, GuestKilled, GuestFailed) if kind in kinds), otherwise)
+    return next((kind for kind in (GuestCrashed, GuestKilled) if kind in kinds), otherwise)
 
 
 def _try(guest: Guest, command: str, **arguments: object) -> Any:
