@@ -56,7 +56,7 @@ BROKEN = {
         "multifd",
         "round-2",
         Fault.KILL_DESTINATION,
-        r"is failed: .*; destination: killed by signal 9",
+        r"(is failed: .*|is gone); destination: killed by signal 9",
         FindingKind.GUEST_KILLED,
     ),
     "destination dies in postcopy": Broken(

@@ -280,7 +280,11 @@ class Migration:
 
     def connections(self) -> int:
         """How many connections the migration uses: its own, and one for each channel of multifd."""
-        return len(faults.connections(self._both()[1].process.pid, SOCKET))
+        _, destination = self._both()
+        try:
+            return len(faults.connections(destination.process.pid, SOCKET))
+        except FileNotFoundError as error:  # of its directory in /proc
+            raise self._broken("the destination's QEMU is gone") from error
 
     def small_tmpfs(self, path: str, mib: int) -> None:
         """A tmpfs that is too small for what is put there."""
