@@ -18,6 +18,7 @@ from guestloop.compare.verdict import judge_overall
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import Exit, LabError
 from guestloop.results.cells import Cell, Mmu
+from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import Plan, PlannedKernel, Reach
 from guestloop.results.records import Correctness, Outcome, Phase, Round, parse_round
 
@@ -391,6 +392,7 @@ def random_round(rng: random.Random) -> Round:
         seconds=rng.random() * 1e4,
         facts={text(): text()},
         evidence=texts(),
+        findings=tuple(Finding(rng.choice(list(FindingKind)), text()) for _ in range(rng.randrange(3))),
     )
 
 

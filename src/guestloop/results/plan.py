@@ -64,10 +64,11 @@ def write_plan(out: Path, plan: Plan) -> None:
 
 def read_plan(out: Path) -> Plan:
     """The plan of a result directory. Raises LabError when it is damaged."""
-    return read_json(out / PLAN_FILE, _parse_plan)
+    return read_json(out / PLAN_FILE, parse_plan)
 
 
-def _parse_plan(data: Mapping[str, Any]) -> Plan:
+def parse_plan(data: Mapping[str, Any]) -> Plan:
+    """The inverse of ``asdict`` for a plan."""
     first, second = (_parse_kernel(kernel) for kernel in data["kernels"])
     return Plan(
         profile=data["profile"],
