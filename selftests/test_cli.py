@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import RECORDED
 
-from guestloop.config import REPOSITORY, find_kernel_files
+from guestloop.config import find_kernel_files
 from guestloop.ground.errors import Exit
 from guestloop.machines.host import read_host
 from guestloop.workloads.selection import all_cells
 
-RECORDED = REPOSITORY / "selftests/data/results"
 SHADOW = "rounds/asyncpf/shadow/read-shared"
 
 
@@ -73,6 +73,13 @@ def test_list_prints_every_cell_and_touches_nothing(terminal: Terminal) -> None:
     terminal.untouched()
 
 
+def test_list_counts_the_kernels(terminal: Terminal) -> None:
+    lines = terminal.run(
+        "run", "--profile", "smoke", "--list", "--kernels", "unpatched,patched,patched"
+    ).stdout
+    assert lines.splitlines()[0].endswith(" rounds x 3 kernels")
+
+
 def test_list_says_what_is_left_out(terminal: Terminal) -> None:
     lines = terminal.run("run", "--profile", "smoke", "--list").stdout.splitlines()
     left = [line.removeprefix("left out: ") for line in lines if line.startswith("left out: ")]
@@ -85,10 +92,10 @@ def test_list_says_what_is_left_out(terminal: Terminal) -> None:
     ("arguments", "message", "hint"),
     [
         (("--profile", "smoek"), "unknown profile 'smoek'", "did you mean 'smoke'?"),
-        (("--kernels", "unpatched,pached"), "unknown kernel 'pached'", "did you mean 'patched'?"),
+        (("--kernels", "unpatched,patched,pached"), "unknown kernel 'pached'", "did you mean 'patched'?"),
         (
             ("--kernels", "patched"),
-            "--kernels: two kernels were wanted, seen: patched",
+            "--kernels: two or more kernels were wanted, seen: patched",
             "the first is the ref",
         ),
         (("--tests", "asyncfp"), "unknown test 'asyncfp'", "did you mean 'asyncpf'?"),
@@ -187,6 +194,40 @@ def test_wrong_contents_are_a_regression(terminal: Terminal, out: Path) -> None:
     change(out, "patched", lambda data: data.update(correctness="fail", reason="2 of 9 pages are wrong"))
     assert terminal.run("compare", out).returncode == Exit.REGRESSION
     assert statuses(out) == ["cannot-differ", "broken"]
+
+
+def make_identical(out: Path) -> None:
+    plan = json.loads((out / "plan.json").read_text())
+    (candidate,) = plan["kernels"]["candidates"]
+    candidate["sha256"] = plan["kernels"]["reference"]["sha256"]
+    (out / "plan.json").write_text(json.dumps(plan))
+
+
+def test_wrong_contents_of_identical_kernels_are_no_regression(terminal: Terminal, out: Path) -> None:
+    make_identical(out)
+    change(out, "patched", lambda data: data.update(correctness="fail", reason="2 of 9 pages are wrong"))
+    assert terminal.run("compare", out).returncode == Exit.LAB
+    assert statuses(out) == ["same", "inconclusive"]
+    assert verdict(out)["verdict"] == "unstable"
+
+
+def test_rates_of_identical_kernels_that_differ_are_inconclusive(terminal: Terminal, out: Path) -> None:
+    make_identical(out)
+    assert terminal.run("compare", out).returncode == Exit.INCONCLUSIVE
+    assert statuses(out) == ["same", "inconclusive"]
+
+
+def test_a_third_kernel(terminal: Terminal, out: Path) -> None:
+    """As patched in all it did; its rounds are in, and those of one that is not planned are refused."""
+    plan = json.loads((out / "plan.json").read_text())
+    plan["kernels"]["candidates"].append(plan["kernels"]["candidates"][0] | {"name": "third"})
+    for path in out.rglob("patched.*.json"):
+        data = json.loads(path.read_text()) | {"kernel": "third"}
+        path.with_name(path.name.replace("patched", "third")).write_text(json.dumps(data))
+    assert terminal.run("compare", out).returncode == Exit.LAB
+    (out / "plan.json").write_text(json.dumps(plan))
+    assert terminal.run("compare", out).returncode == Exit.OK
+    assert [one["status"] for one in verdict(out)["cells"][1]["candidates"].values()] == ["fewer", "fewer"]
 
 
 def test_more_flushes_are_a_regression(terminal: Terminal, out: Path) -> None:

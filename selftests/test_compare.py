@@ -10,53 +10,27 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from samples import BECAUSE, CANDIDATE, REFERENCE, SHADOW, TDP, A, B, make_round, plan_of, rounds_of
 
 from guestloop.compare import Change, Overall, Sample, Status, Verdict, compare, judge
 from guestloop.compare.distributions import binomial_two_sided, t_quantile, t_two_sided
 from guestloop.compare.judge import GROSS
-from guestloop.compare.verdict import judge_overall
+from guestloop.compare.statuses import judge_overall
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import Exit, LabError
 from guestloop.results.cells import Cell, Mmu
-from guestloop.results.plan import Plan, PlannedKernel, Reach
+from guestloop.results.findings import Finding, FindingKind
+from guestloop.results.plan import Plan
 from guestloop.results.records import Correctness, Outcome, Phase, Round, parse_round
 
-SHADOW = Cell("asyncpf", Mmu.SHADOW, {"load": "read-shared"})
-TDP = Cell("asyncpf", Mmu.TDP, {"load": "read-shared"})
-BECAUSE = "the TDP MMU does not call mmu_spte_update()"
-REACH = Reach((Mmu.SHADOW, Mmu.DIRECT), BECAUSE)
-A, B = "unpatched", "patched"
 
-
-def make_plan(*cells: Cell, same: bool = False, rounds: int = 2, reach: Reach = REACH) -> Plan:
-    first = PlannedKernel(A, "6.12.117", "linux-source-6.12", (), "a" * 64, Reach())
-    second = replace(first, name=B, series=("0001.patch",), sha256=("a" if same else "b") * 64, reach=reach)
-    return Plan("default", "tcg", {"cpus": "2"}, (first, second), cells or (SHADOW,), rounds)
-
-
-def make_round(cell: Cell, kernel: str, number: int, ready: int, events: int = 1000, **more: Any) -> Round:
-    paths = more.pop("paths", {"async_page_ready": ready, "mmu_notifier_unmap": events // 10})
-    fields: dict[str, Any] = {
-        "outcome": Outcome.MEASURED,
-        "correctness": Correctness.PASS,
-        "event": "page_ready",
-        "events": {"page_ready": events},
-        "counters": {FLUSH_REQUESTS: sum(paths.values())},
-        "paths": paths,
-        "judged": ("async_page_ready",),
-        "seconds": 15.0,
-    }
-    return Round(cell, kernel, number, number, **{**fields, **more})
+def make_plan(*cells: Cell, same: bool = False) -> Plan:
+    candidate = replace(CANDIDATE, sha256=REFERENCE.sha256) if same else CANDIDATE
+    return plan_of(REFERENCE, candidate, cells=cells or (SHADOW,))
 
 
 def make_rounds(reference: tuple[int, ...], tested: tuple[int, ...], cell: Cell = SHADOW) -> list[Round]:
-    pairs = itertools.zip_longest(reference, tested)
-    return [
-        make_round(cell, kernel, number, ready)
-        for number, pair in enumerate(pairs, 1)
-        for kernel, ready in zip((A, B), pair, strict=True)
-        if ready is not None
-    ]
+    return rounds_of({A: reference, B: tested}, cell)
 
 
 def one(verdict: Verdict) -> tuple[Status, str]:
@@ -71,9 +45,9 @@ def test_fewer() -> None:
     assert "async_page_ready 0.426 -> 0.001 per event" in reason
     assert (verdict.overall, verdict.exit_status) == (Overall.NO_REGRESSION, Exit.OK)
     assert "1 cell with fewer flushes (async_page_ready 0.426 -> 0.001 per event)" in verdict.answer
-    cell = verdict.cells[0]
-    assert cell.metric == "async_page_ready flush requests per page_ready"
-    assert cell.decisive and cell.decisive.figures.p_value < 0.01
+    found = verdict.cells[0].candidates[B]
+    assert found.metric == "async_page_ready flush requests per page_ready"
+    assert found.decisive and found.decisive.figures.p_value < 0.01
 
 
 def test_more() -> None:
@@ -91,13 +65,19 @@ def test_more() -> None:
         ((420, 433), (415, 440)),
         ((420, 433), (434, 440)),  # apart, but 2 %
         ((300, 500), (520, 700)),  # apart, but rounds of one kernel scatter as widely
-        ((0, 9), (0, 0)),  # wild, but nothing
     ],
 )
 def test_same(reference: tuple[int, int], tested: tuple[int, int]) -> None:
     status, reason = one(compare(make_plan(), make_rounds(reference, tested)))
     assert status is Status.SAME
     assert "an increase of" in reason and "would have been seen" in reason
+
+
+def test_rounds_that_scatter_wildly_about_nothing_are_the_same_and_claim_no_sensitivity() -> None:
+    status, reason = one(compare(make_plan(), make_rounds((0, 9), (0, 0))))
+    assert status is Status.SAME
+    assert reason.startswith("async_page_ready 0.004 -> 0.000 per event: rounds of one kernel scatter so")
+    assert "inf" not in reason
 
 
 def test_rounds_that_scatter_wildly_are_inconclusive() -> None:
@@ -134,7 +114,7 @@ def test_incidental_paths_decide_nothing_however_gross() -> None:
     ]
     verdict = compare(make_plan(), rounds)
     assert one(verdict)[0] is Status.SAME
-    (shown,) = (item for item in verdict.cells[0].paths if item.path == "zap")
+    (shown,) = (item for item in verdict.cells[0].candidates[B].paths if item.path == "zap")
     assert shown.incidental and shown.figures.change is Change.MORE
 
 
@@ -215,7 +195,7 @@ def test_what_was_not_proven_never_passes(change: dict[str, Any], status: Status
     assert one(verdict)[0] is status and says in one(verdict)[1]
     assert (verdict.overall, verdict.exit_status) == (Overall.NOTHING_MEASURED, Exit.LAB)
     cell = verdict.cells[0]
-    assert cell.decisive is None and cell.correctness[B] is not Correctness.FAIL
+    assert cell.candidates[B].decisive is None and cell.correctness[B] is not Correctness.FAIL
     if change.get("outcome") is not None or "correctness" in change:
         assert cell.correctness[B] is Correctness.NOT_RUN
 
@@ -391,6 +371,7 @@ def random_round(rng: random.Random) -> Round:
         seconds=rng.random() * 1e4,
         facts={text(): text()},
         evidence=texts(),
+        findings=tuple(Finding(rng.choice(list(FindingKind)), text()) for _ in range(rng.randrange(3))),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,14 @@ from guestloop.config import REPOSITORY, load_kernel
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.job.measure import Slot, _with_parameters, find_tests, order
 from guestloop.job.plugin import parameters
-from guestloop.job.prepare import labels, load_pair
+from guestloop.job.prepare import labels, load_kernels
+from guestloop.job.progress import _summary
 from guestloop.job.run import new_directory
+from guestloop.lab.spec import OUT_VARIABLE
 from guestloop.results.cells import Cell, Mmu
-from guestloop.results.plan import PLAN_FILE, Plan, PlannedKernel, Reach, read_plan, write_plan
+from guestloop.results.findings import Finding, FindingKind
+from guestloop.results.plan import PLAN_FILE, Kernels, Plan, PlannedKernel, Reach, read_plan, write_plan
+from guestloop.results.records import Correctness, Outcome, Round, write_round
 
 CELLS = tuple(Cell("asyncpf", mmu, {"load": "read-shared"}) for mmu in Mmu)
 TEST_FILE = """\
@@ -29,10 +34,11 @@ class Found(GuestTest):
 """
 
 
-def make_plan(rounds: int = 2) -> Plan:
+def make_plan(rounds: int = 2, further: tuple[str, ...] = ()) -> Plan:
     first = PlannedKernel("unpatched", "6.12.117", "linux-source-6.12", (), "a" * 64, Reach())
     second = replace(first, name="patched", sha256="b" * 64, reach=Reach((Mmu.SHADOW,), "because"))
-    return Plan("default", "tcg", {"cpus": "2"}, (first, second), CELLS, rounds, ("one", "two"))
+    kernels = Kernels(first, (second, *(replace(second, name=name) for name in further)))
+    return Plan("default", "tcg", {"cpus": "2"}, kernels, CELLS, rounds, ("one", "two"))
 
 
 # --- order -----------------------------------------------------------------------------------------
@@ -59,6 +65,16 @@ def test_kernels_alternate_a_b_b_a() -> None:
     for cell in CELLS:
         firsts = [slot.kernel for slot in slots[::2] if slot.cell == cell]
         assert set(firsts) == {"unpatched", "patched"}, "each kernel is first in half of the rounds"
+
+
+def test_three_kernels_alternate_a_b_c_c_b_a() -> None:
+    slots = list(order(make_plan(rounds=2, further=("third",))))
+    assert "".join(slot.kernel[0] for slot in slots) == "upttpuupt" + "tpuupttpu"
+    for cell in CELLS:
+        first, second = (
+            [slot.kernel for slot in slots if slot.cell == cell and slot.round == number] for number in (1, 2)
+        )
+        assert first == second[::-1], "what drifts during one round of a cell is undone by the next"
 
 
 # --- discovery -------------------------------------------------------------------------------------
@@ -140,17 +156,28 @@ def test_labels() -> None:
     a, b = load_kernel("unpatched"), load_kernel("patched")
     assert labels((a, b)) == ("unpatched", "patched")
     assert labels((a, a)) == ("unpatched", "unpatched.2"), "an A/A run has two results all the same"
+    assert labels((a, b, a, b, a)) == ("unpatched", "patched", "unpatched.2", "patched.2", "unpatched.3")
+    odd = replace(a, name="unpatched.2")
+    assert labels((a, odd, a)) == ("unpatched", "unpatched.2", "unpatched.3"), "no two are called the same"
 
 
-@pytest.mark.parametrize("names", [(), ("patched",), ("unpatched", "patched", "patched")])
-def test_it_takes_two_kernels(names: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="--kernels: two kernels were wanted"):
-        load_pair(names)
+@pytest.mark.parametrize("names", [(), ("patched",)])
+def test_fewer_than_two_kernels_are_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="--kernels: two or more kernels were wanted"):
+        load_kernels(names)
 
 
-def test_plan_survives_being_stored_and_is_not_replaced(tmp_path: Path) -> None:
-    write_plan(tmp_path, make_plan())
-    assert read_plan(tmp_path) == make_plan()
+def test_any_number_of_kernels_is_loaded_the_reference_first() -> None:
+    names = ("unpatched", "patched", "unpatched")
+    assert [spec.name for spec in load_kernels(names)] == list(names)
+    with pytest.raises(ConfigError, match="unknown kernel 'pached'"):
+        load_kernels((*names, "pached"))
+
+
+@pytest.mark.parametrize("further", [(), ("third", "fourth")])
+def test_plan_survives_being_stored_and_is_not_replaced(tmp_path: Path, further: tuple[str, ...]) -> None:
+    write_plan(tmp_path, make_plan(further=further))
+    assert read_plan(tmp_path) == make_plan(further=further)
     with pytest.raises(FileExistsError):
         write_plan(tmp_path, make_plan(rounds=9))
     assert read_plan(tmp_path).rounds == 2
@@ -187,3 +214,44 @@ def test_a_directory_that_cannot_be_made_is_named(
     Path("results").write_text("a file is in the way")
     with pytest.raises(ConfigError, match=r"results/.*: Not a directory"):
         new_directory(Path("results/mine") if named else None)
+
+
+# --- progress --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        (
+            {"outcome": Outcome.MEASURED, "correctness": Correctness.PASS},
+            "700 page_ready, 90 flush requests (async_page_ready 80), contents pass",
+        ),
+        ({"outcome": Outcome.INVALID, "reason": "no events\n  and more"}, "invalid: no events"),
+        ({"outcome": Outcome.SKIPPED, "reason": "no MGLRU"}, "skipped: no MGLRU"),
+        (
+            {"outcome": Outcome.INVALID, "findings": (Finding(FindingKind.CONTENTS, "2 pages are wrong"),)},
+            "wrong: 2 pages are wrong",
+        ),
+        ({"outcome": Outcome.INVALID, "correctness": Correctness.FAIL, "reason": ""}, "wrong: "),
+    ],
+)
+def test_progress_says_in_one_line_what_came_of_a_round(
+    fields: dict[str, Any], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OUT_VARIABLE, str(tmp_path))
+    record = Round(
+        cell=CELLS[0],
+        kernel="patched",
+        round=1,
+        boot=1,
+        event="page_ready",
+        events={"page_ready": 700},
+        counters={"remote_tlb_flush_requests": 90},
+        paths={"async_page_ready": 80, "zap": 10},
+        judged=("async_page_ready",),
+        **fields,
+    )
+    slot = Slot(CELLS[0], "patched", 1)
+    assert _summary(slot) == "no result was written"
+    write_round(tmp_path, record)
+    assert _summary(slot) == line

@@ -1,4 +1,8 @@
-"""verdict.json against its schema, and the report on a terminal against a golden file."""
+"""verdict.json against its schema, and the report on a terminal against golden files.
+
+``python selftests/test_report.py`` accepts what is rendered now: it writes the golden files anew. Read the
+diff before you commit it.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,18 @@ from typing import Any
 
 import pytest
 
-from guestloop.compare import Status, Verdict, compare
+from guestloop.compare import KernelState, Overall, Status, Verdict, compare
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import LabError
 from guestloop.report import VERDICT_FILE, describe, render_text, write_verdict
-from guestloop.report.verdict_json import validate
+from guestloop.report.verdict_json import SCHEMA, validate
 from guestloop.results.cells import Cell, Mmu
-from guestloop.results.plan import Plan, PlannedKernel, Reach
-from guestloop.results.records import Correctness, Outcome, Phase, Round
+from guestloop.results.findings import Finding, FindingKind
+from guestloop.results.plan import Kernels, Plan, PlannedKernel, Reach
+from guestloop.results.records import VMLINUX_BUILD_ID, Correctness, Outcome, Phase, Round
 
-GOLDEN = Path(__file__).parent / "data" / "report.txt"
-A, B = "unpatched", "patched"
+DATA = Path(__file__).parent / "data"
+A, B, C = "unpatched", "patched", "patched-v2"
 SHARED, OWN = {"load": "read-shared"}, {"load": "read-own"}
 FAULTS = {"pf_fixed": 5160, "pf_spurious": 12, "halt_exits": 7000}
 REACH = Reach((Mmu.DIRECT, Mmu.SHADOW), "the TDP MMU does not call mmu_spte_update()")
@@ -38,6 +43,11 @@ CELLS: dict[str, tuple[Cell, tuple[int, int], tuple[int, int]]] = {
     "invalid": (Cell("migration", Mmu.TDP, {"way": "postcopy"}), (5, 5), (5, 5)),
 }  # fmt: skip
 
+UNMEASURED = {
+    "skipped": (Outcome.SKIPPED, Finding(FindingKind.LACKING, "no swap on this machine")),
+    "invalid": (Outcome.INVALID, Finding(FindingKind.NOT_PROVEN, "no page fault")),
+}
+
 
 def make_plan(*names: str) -> Plan:
     first = PlannedKernel(A, "6.12.117-guestloop", "linux-source-6.12", (), "a" * 64, Reach())
@@ -46,7 +56,7 @@ def make_plan(*names: str) -> Plan:
         profile="default",
         accelerator="tcg",
         host={"cpu": "AMD EPYC (no svm)", "cpus": "2", "qemu": "7.2.22"},
-        kernels=(first, second),
+        kernels=Kernels(first, (second,)),
         cells=tuple(CELLS[name][0] for name in names),
         rounds=2,
         left_out=(
@@ -61,18 +71,14 @@ def make_round(name: str, kernel: str, number: int) -> Round:
     ready = counts[kernel == B][number - 1]
     paths = {"async_page_ready": ready, "mmu_notifier_unmap": 640, "sync": 3}
     bad = name == "broken" and kernel == B
-    missing = {
-        "skipped": (Outcome.SKIPPED, "no swap on this machine"),
-        "invalid": (Outcome.INVALID, "no page fault"),
-    }
-    outcome, reason = missing.get(name, (Outcome.MEASURED, ""))
+    outcome, finding = UNMEASURED.get(name, (Outcome.MEASURED, None))
     return Round(
         cell=cell,
         kernel=kernel,
         round=number,
         boot=1,
         outcome=outcome,
-        reason=reason,
+        reason=finding.text if finding else "",
         correctness=Correctness.FAIL if bad else Correctness.PASS,
         event="page_ready",
         events={"page_ready": 2580, "pages_swapped_in": 4000},
@@ -81,8 +87,9 @@ def make_round(name: str, kernel: str, number: int) -> Round:
         paths=paths,
         judged=("async_page_ready",),
         seconds=15.25,
-        facts={"kvm.tdp_mmu": "N"},
+        facts={"kvm.tdp_mmu": "N", VMLINUX_BUILD_ID: "90c00e32"},
         evidence=(f"rounds/{name}/console.txt",),
+        findings=(finding,) if finding else (),
     )
 
 
@@ -91,6 +98,16 @@ def make_result(*names: str) -> tuple[Plan, Verdict]:
     plan = make_plan(*names)
     rounds = [make_round(name, kernel, number) for name in names for number in (1, 2) for kernel in (A, B)]
     return plan, compare(plan, rounds)
+
+
+def make_result_of_three(*names: str) -> tuple[Plan, Verdict]:
+    """As ``make_result``, with a second candidate that does all that the reference does."""
+    plan, verdict = make_result(*names)
+    first = plan.kernels.candidates[0]
+    third = replace(first, name=C, series=("0001-KVM-x86-mmu.patch", "0002-more.patch"), sha256="c" * 64)
+    plan = replace(plan, kernels=Kernels(plan.kernels.reference, (first, third)))
+    rounds = [item for cell in verdict.cells for item in cell.rounds]
+    return plan, compare(plan, rounds + [replace(item, kernel=C) for item in rounds if item.kernel == A])
 
 
 def test_the_samples_have_the_statuses_they_are_named_for() -> None:
@@ -104,25 +121,79 @@ def test_written_file_is_valid_and_complete(tmp_path: Path, names: tuple[str, ..
     data = json.loads(path.read_text())
     validate(data)
     assert path.name == VERDICT_FILE and data == describe(plan, verdict)
-    assert {"schema_version", "verdict", "accelerator", "profile", "host", "kernels", "cells"} <= data.keys()
+    contract = {"schema_version", "verdict", "answer", "accelerator", "profile", "host", "kernels", "cells"}
+    assert contract <= data.keys()
     cell = data["cells"][0]
-    assert {"test", "mmu", "variant", "status", "reason", "correctness", "rounds", "evidence"} <= cell.keys()
-    contract = {"kernel", "round", "boot", "events", "counters", "phases", "paths", "seconds"}
+    assert {"test", "mmu", "variant", "status", "reason", "candidates", "correctness"} <= cell.keys()
+    assert {"rounds", "evidence"} <= cell.keys()
+    contract = {"kernel", "round", "boot", "events", "counters", "phases", "paths", "seconds", "findings"}
     assert contract <= cell["rounds"][0].keys()
-    compared = cell["comparison"]
+    compared = cell["candidates"][B]["comparison"]
     assert compared is None or {"metric", "per_event", "p_value", "ratio", "ci", "mde"} <= compared.keys()
-    assert list(data["kernels"]) == [A, B]
+
+
+def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
+    kernels = describe(*make_result("fewer"))["kernels"]
+    assert list(kernels) == [A, B]
+    assert kernels[B] == {
+        "state": "measured",
+        "identity": "90c00e32",
+        "release": "6.12.117-guestloop",
+        "base": "linux-source-6.12",
+        "series": ["0001-KVM-x86-mmu.patch"],
+        "sha256": "b" * 64,
+    }
 
 
 def test_comparison_is_about_the_deciding_path() -> None:
     (cell,) = describe(*make_result("fewer"))["cells"]
-    assert cell["comparison"]["metric"] == "async_page_ready flush requests per page_ready"
-    assert cell["comparison"]["per_event"] == {
+    candidate = cell["candidates"][B]
+    assert candidate["comparison"]["metric"] == "async_page_ready flush requests per page_ready"
+    assert candidate["comparison"]["per_event"] == {
         A: pytest.approx(0.413, abs=0.001),
         B: pytest.approx(0.0, abs=0.001),
     }
-    assert cell["paths"]["mmu_notifier_unmap"]["judged"] is False
+    assert candidate["paths"]["mmu_notifier_unmap"]["judged"] is False
+    assert (cell["status"], cell["reason"]) == (candidate["status"], candidate["reason"])
     assert cell["evidence"] == ["rounds/fewer/console.txt"]
+
+
+def test_three_kernels_in_one_file(tmp_path: Path) -> None:
+    plan, verdict = make_result_of_three("more", "fewer")
+    data = json.loads(write_verdict(tmp_path, plan, verdict).read_text())
+    assert list(data["kernels"]) == [A, B, C]
+    more, fewer = data["cells"]
+    assert {name: one["status"] for name, one in more["candidates"].items()} == {B: "more", C: "same"}
+    assert {name: one["status"] for name, one in fewer["candidates"].items()} == {B: "fewer", C: "same"}
+    assert [cell["status"] for cell in data["cells"]] == ["more", "same"], "of the worst candidate"
+    for name in (B, C):
+        assert list(more["candidates"][name]["comparison"]["per_event"]) == [A, name]
+        assert list(more["candidates"][name]["rates"][0]["values"]) == [A, name]
+    assert list(more["correctness"]) == [A, B, C] and len(more["rounds"]) == 6
+
+
+def test_a_broken_candidate_beside_one_that_was_not_measured_fits_the_schema() -> None:
+    plan, verdict = make_result_of_three("broken", "more")
+    gone = (Finding(FindingKind.NOT_BOOTED, "L1 patched-v2 did not boot"),)
+    rounds = [
+        replace(item, outcome=Outcome.INVALID, boot=0, findings=gone) if item.kernel == C else item
+        for cell in verdict.cells
+        for item in cell.rounds
+    ]
+    data = describe(plan, compare(plan, rounds))
+    validate(data)
+    assert [cell["status"] for cell in data["cells"]] == ["broken", "more"]
+    assert data["cells"][1]["candidates"][C]["comparison"] is None
+    assert data["kernels"][C]["state"] == "not-booted"
+
+
+def test_schema_and_code_have_the_same_words() -> None:
+    schema = json.loads(SCHEMA.read_text())
+    defined = schema["$defs"]
+    assert set(schema["properties"]["verdict"]["enum"]) == set(Overall)
+    assert defined["status"]["enum"] == list(Status)
+    assert defined["kernel"]["properties"]["state"]["enum"] == list(KernelState)
+    assert defined["finding"]["properties"]["kind"]["enum"] == list(FindingKind)
 
 
 def test_the_first_verdict_stands(tmp_path: Path) -> None:
@@ -136,11 +207,13 @@ def test_the_first_verdict_stands(tmp_path: Path) -> None:
 def test_an_infinite_mde_is_null_and_nothing_else_is_infinite() -> None:
     plan, verdict = make_result("same")
     cell = verdict.cells[0]
-    assert cell.decisive
-    wild = replace(cell.decisive, figures=replace(cell.decisive.figures, mde=math.inf))
-    data = describe(plan, replace(verdict, cells=(replace(cell, decisive=wild),)))
+    candidate = cell.candidates[B]
+    assert candidate.decisive
+    wild = replace(candidate.decisive, figures=replace(candidate.decisive.figures, mde=math.inf))
+    cells = (replace(cell, candidates={B: replace(candidate, decisive=wild)}),)
+    data = describe(plan, replace(verdict, cells=cells))
     validate(data)
-    assert data["cells"][0]["comparison"]["mde"] is None
+    assert data["cells"][0]["candidates"][B]["comparison"]["mde"] is None
 
 
 def set_(*path: str | int, to: object) -> Callable[[Any], None]:
@@ -157,16 +230,25 @@ def set_(*path: str | int, to: object) -> Callable[[Any], None]:
     [
         (lambda data: data.pop("accelerator"), "the top level: 'accelerator' is a required property"),
         (set_("mood", to="good"), "the top level: Additional properties"),
-        (set_("schema_version", to=2), "schema_version"),
+        (set_("schema_version", to=1), "schema_version"),
         (set_("verdict", to="fine"), "verdict: 'fine'"),
         (set_("cells", 0, "status", to="passed"), "cells/0/status"),
         (set_("cells", 0, "rounds", 1, "paths", "zap", to=-1), "cells/0/rounds/1/paths/zap"),
         (set_("cells", 0, "rounds", 0, "mood", to="good"), "cells/0/rounds/0"),
-        (set_("cells", 0, "comparison", "p_value", to=1.5), "cells/0/comparison"),
-        (set_("cells", 0, "comparison", to=None), "cells/0/comparison"),
+        (set_("cells", 0, "rounds", 0, "findings", to=[{"kind": "odd", "text": ""}]), "findings/0/kind"),
+        (set_("cells", 0, "candidates", to={}), "cells/0/candidates"),
+        (set_("cells", 0, "candidates", B, "status", to="passed"), "cells/0/candidates/patched/status"),
+        (set_("cells", 0, "candidates", B, "reason", to=""), "cells/0/candidates/patched/reason"),
+        (set_("cells", 0, "candidates", B, "mood", to="good"), "cells/0/candidates/patched"),
+        (set_("cells", 0, "candidates", B, "comparison", "p_value", to=1.5), "candidates/patched/comparison"),
+        (set_("cells", 0, "candidates", B, "comparison", "mood", to=1), "candidates/patched/comparison"),
+        (set_("cells", 0, "candidates", B, "comparison", to=None), "candidates/patched/comparison"),
+        (set_("cells", 0, "candidates", B, "paths", "sync", "mood", to=1), "patched/paths/sync"),
         (set_("cells", 0, "correctness", B, to="fail"), "cells/0/correctness/patched"),
         (set_("cells", 0, "reason", to=""), "cells/0/reason"),
         (set_("kernels", A, "sha256", to="short"), "kernels/unpatched/sha256"),
+        (set_("kernels", A, "state", to="asleep"), "kernels/unpatched/state"),
+        (lambda data: data["kernels"].pop(A), "kernels: "),
     ],
 )  # fmt: skip
 def test_schema_rejects(breakage: Callable[[Any], None], where: str) -> None:
@@ -183,13 +265,24 @@ def test_nothing_is_written_when_the_schema_is_broken(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_terminal_report_matches_the_golden_file() -> None:
-    """To accept a change: print(render_text(...)) as below into selftests/data/report.txt, and read it."""
-    assert render_text(*make_result(), out=Path("/tmp/out")) + "\n" == GOLDEN.read_text()
+def golden_reports() -> dict[Path, str]:
+    out = Path("/tmp/out")
+    return {
+        DATA / "report.txt": render_text(*make_result(), out=out) + "\n",
+        DATA / "report-3-kernels.txt": render_text(*make_result_of_three(), out=out) + "\n",
+    }
 
 
-def test_terminal_report_is_at_most_110_columns_wide_and_says_where_it_ran() -> None:
-    plan, verdict = make_result()
+def test_terminal_reports_match_the_golden_files() -> None:
+    for path, text in golden_reports().items():
+        assert text == path.read_text()
+
+
+@pytest.mark.parametrize("make", [make_result, make_result_of_three])
+def test_terminal_report_is_at_most_110_columns_wide_and_says_where_it_ran(
+    make: Callable[[], tuple[Plan, Verdict]],
+) -> None:
+    plan, verdict = make()
     long = replace(plan, host={"cpu": "x" * 60, "note": "word " * 40}, accelerator="kvm")
     text = render_text(long, verdict)
     assert max(map(len, text.splitlines())) <= 110
@@ -205,8 +298,39 @@ def test_colour_changes_nothing_but_colour() -> None:
     assert re.sub(r"\033\[\d+m", "", coloured) == render_text(plan, verdict)
 
 
-def test_every_status_can_be_rendered() -> None:
-    plan, verdict = make_result("same")
+@pytest.mark.parametrize("make", [make_result, make_result_of_three])
+def test_every_status_can_be_rendered(make: Callable[..., tuple[Plan, Verdict]]) -> None:
+    plan, verdict = make("same")
+    cell = verdict.cells[0]
     for status in Status:
-        one = replace(verdict, cells=(replace(verdict.cells[0], status=status, reason="a reason"),))
-        assert f" {status}\n" in render_text(plan, one)
+        judged = {
+            name: replace(one, status=status, reason="a reason") for name, one in cell.candidates.items()
+        }
+        text = render_text(plan, replace(verdict, cells=(replace(cell, candidates=judged),)))
+        assert text.count(f" {status}\n") == (1 if len(judged) == 1 else 1 + len(judged))
+
+
+def test_a_kernel_that_did_not_boot_is_marked() -> None:
+    plan, verdict = make_result("same")
+    gone = replace(verdict.kernels[B], state=KernelState.NOT_BOOTED)
+    lines = render_text(plan, replace(verdict, kernels={**verdict.kernels, B: gone})).splitlines()
+    assert any(line.startswith("B  patched: ") and line.endswith(", not booted") for line in lines)
+    assert any(line.startswith("A  unpatched: ") and "booted" not in line for line in lines)
+
+
+def test_any_number_of_candidates_has_marks_of_its_own() -> None:
+    plan, verdict = make_result("same")
+    first = plan.kernels.candidates[0]
+    many = tuple(replace(first, name=f"k{number}", sha256=f"{number:064x}") for number in range(30))
+    plan = replace(plan, kernels=Kernels(plan.kernels.reference, many))
+    rounds = [item for item in verdict.cells[0].rounds if item.kernel == A]
+    rounds += [replace(item, kernel=kernel.name) for kernel in many for item in rounds]
+    lines = render_text(plan, compare(plan, rounds)).splitlines()
+    marks = [line.split()[0] for line in lines if line[:1] not in (" ", "") and "linux-source" in line]
+    assert marks == [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "27", "28", "29", "30", "31"]
+    assert sum(line.endswith(" same") for line in lines) == 31, "each candidate, and the cell"
+
+
+if __name__ == "__main__":
+    for path, text in golden_reports().items():
+        path.write_text(text)

@@ -17,7 +17,7 @@ from guestloop.results.plan import PLAN_FILE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit status. Errors are one clear message on stderr."""
+    """Run a command and return the exit status. Errors are one clear message on stderr."""
     # SIGINT too: a shell starts background jobs with it ignored, and CI sends it to them all the same.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -54,7 +54,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="guestloop", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="build, measure, compare two kernels"))
+    _add_run(commands.add_parser("run", help="build, measure and compare kernels"))
     again = commands.add_parser(
         "compare", help="recompute the verdict of a result directory, without a guest"
     )
@@ -65,7 +65,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="default", help="smoke, default, lab, or one of your own")
-    parser.add_argument("--kernels", type=_names, default=("unpatched", "patched"), metavar="A,B")
+    parser.add_argument(
+        "--kernels",
+        type=_names,
+        default=("unpatched", "patched"),
+        metavar="A,B[,C...]",
+        help="A is the reference, each of the others is compared with it; default: unpatched,patched",
+    )
     parser.add_argument("--tests", type=_names, default=(), metavar="T,...", help="default: all")
     parser.add_argument("--mmu", type=_names, default=(), metavar="tdp,direct,shadow", help="default: all")
     parser.add_argument("--rounds", type=_count, metavar="N", help="default: the profile's")

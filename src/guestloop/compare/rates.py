@@ -10,7 +10,7 @@ from guestloop.results.records import Round
 
 @dataclass(frozen=True)
 class Rate:
-    """How often something happened, on both kernels: reference and tested, None where nothing was counted.
+    """How often something happened: on the reference and on a candidate, None where nothing was counted.
 
     ``per`` is the event it is counted per. A ``share`` is a part of those events and at most 1.
     """
@@ -44,7 +44,7 @@ KNOWN = (
     _Ratio("false idle", "false_idle", "touched", share=True),
     _Ratio("false young", "false_young", "untouched", share=True),
     # What became of page faults (arch/x86/kvm/mmu/mmu_internal.h: kvm_mmu_do_page_fault), and HLT of the
-    # guest: told of a fault, a vCPU that has nothing else to run halts until its page is ready.
+    # guest: a vCPU that is notified of a fault and has nothing else to run halts until its page is ready.
     _Ratio("fixed faults", "pf_fixed", "page_ready"),
     _Ratio("spurious faults", "pf_spurious", "page_ready"),
     _Ratio("halts", "halt_exits", "page_ready"),
@@ -52,7 +52,7 @@ KNOWN = (
 
 
 def rates_of(reference: Sequence[Round], tested: Sequence[Round]) -> tuple[Rate, ...]:
-    """The known rates that these rounds tell; those per event where that is what flushes are counted per."""
+    """The known rates that these rounds hold; those per event only where flushes are counted per it too."""
     rates = [
         Rate(item.name, item.per, item.share, (_rate(reference, item), _rate(tested, item)))
         for item in KNOWN

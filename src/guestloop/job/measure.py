@@ -39,8 +39,8 @@ class Slot:
 
 
 def order(plan: Plan) -> Iterator[Slot]:
-    """Rounds in the order they run: A B, then B A, so that a drift of the host does not favour one."""
-    names = [kernel.name for kernel in plan.kernels]
+    """Rounds in the order they run: A B C, then C B A, so that a drift of the host does not favour one."""
+    names = plan.kernels.names
     for number in range(1, plan.rounds + 1):
         for index, cell in enumerate(plan.cells):
             turned = (number + index) % 2 == 0
@@ -50,7 +50,7 @@ def order(plan: Plan) -> Iterator[Slot]:
 
 def measure(plan: Plan, out: Path, *, fresh_boots: bool = False) -> bool:
     """Run every round; False when it was interrupted. Needs a running lab."""
-    # job/progress.py tells the same with figures; warnings and errors of Avocado still come through.
+    # job/progress.py prints the same with figures; warnings and errors of Avocado still come through.
     LOG_UI.setLevel(logging.WARNING)
     slots = list(order(plan))
     config = _config(out)

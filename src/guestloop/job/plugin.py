@@ -18,7 +18,7 @@ from guestloop.cache import Cache
 from guestloop.config import REPOSITORY
 from guestloop.ground.errors import GuestloopError
 from guestloop.ground.log import say
-from guestloop.job.prepare import load_pair, prepare
+from guestloop.job.prepare import load_kernels, prepare
 from guestloop.job.run import accelerator_reason, conclude, host_facts
 from guestloop.job.session import running_lab
 from guestloop.lab.spec import SOCKET_VARIABLE
@@ -56,7 +56,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         accelerator = choose_accelerator(host, "auto")
         say(f"==> accelerator: {accelerator} ({accelerator_reason(host, accelerator)})")
         out.mkdir(parents=True)
-        prepared = prepare(load_pair(kernels), host, accelerator, out, Cache())
+        prepared = prepare(load_kernels(kernels), host, accelerator, out, Cache())
         facts = host_facts(host, accelerator, prepared.qemu)
         left = tuple(cell.id for cell in all_cells() if cell not in cells)
         write_plan(out, Plan("avocado", accelerator, facts, prepared.kernels, tuple(cells), 1, left))

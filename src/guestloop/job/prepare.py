@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from guestloop.kernels import build_kernel
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.emulator import PROGRAM, build_emulator
 from guestloop.machines.host import Accelerator, Host, guest_vendor
-from guestloop.results.plan import PlannedKernel
+from guestloop.results.plan import Kernels, PlannedKernel
 from guestloop.vm.l1 import L1Parts
 from guestloop.vm.link import Keys
 from guestloop.vm.payload import build_payload
@@ -24,42 +25,48 @@ from guestloop.vm.payload import build_payload
 
 @dataclass(frozen=True)
 class Prepared:
-    """What to boot, the QEMU that runs it, and the two kernels as the plan names them (reference first)."""
+    """What to boot, the QEMU that runs it, and the kernels as the plan names them."""
 
     lab: LabSpec
     qemu: str
-    kernels: tuple[PlannedKernel, PlannedKernel]
+    kernels: Kernels
 
 
-def load_pair(names: Sequence[str]) -> tuple[KernelSpec, KernelSpec]:
-    """The two kernels to compare, reference first. Raises ConfigError for anything but two known ones."""
-    if len(names) != 2:
+def load_kernels(names: Sequence[str]) -> tuple[KernelSpec, ...]:
+    """The kernels to compare, the reference first.
+
+    Raises ConfigError for an unknown one, and for fewer than two.
+    """
+    if len(names) < 2:
         raise ConfigError(
-            f"--kernels: two kernels were wanted, seen: {','.join(names) or 'none'}",
+            f"--kernels: two or more kernels were wanted, seen: {','.join(names) or 'none'}",
             hint="the first is the reference, for example --kernels unpatched,patched",
         )
-    first, second = (load_kernel(name) for name in names)
-    return first, second
+    return tuple(load_kernel(name) for name in names)
 
 
-def labels(pair: tuple[KernelSpec, KernelSpec]) -> tuple[str, str]:
-    """Names of the two in the results; the same kernel twice (an A/A run) gets a number."""
-    first, second = pair
-    return first.name, second.name if second.name != first.name else f"{second.name}.2"
+def labels(specs: Sequence[KernelSpec]) -> tuple[str, ...]:
+    """Names of the kernels in the results; one that is named again gets a number, as in ``unpatched.2``."""
+    taken: list[str] = []
+    for spec in specs:
+        numbered = (f"{spec.name}.{number}" for number in itertools.count(2))
+        names = itertools.chain([spec.name], numbered)
+        taken.append(next(name for name in names if name not in taken))
+    return tuple(taken)
 
 
 def prepare(
-    pair: tuple[KernelSpec, KernelSpec], host: Host, accelerator: Accelerator, out: Path, cache: Cache
+    specs: Sequence[KernelSpec], host: Host, accelerator: Accelerator, out: Path, cache: Cache
 ) -> Prepared:
-    """Build the kernels and images that are not cached. L2 runs the reference kernel under both."""
+    """Build the kernels and images that are not cached. L2 runs the reference kernel under all of them."""
     with cache.disk_errors():
         cache.sweep()
     program, qemu = find_qemu(accelerator, cache)
-    # Images first: they take seconds, and tell at once when root or a package source is missing.
+    # Images first: they take seconds, and show at once when root or a package source is missing.
     root = build_l1(cache)
     l2 = build_l2(cache)
-    kernels = [build_kernel(spec, cache) for spec in pair]
-    named = dict(zip(labels(pair), kernels, strict=True))
+    kernels = [build_kernel(spec, cache) for spec in specs]
+    named = dict(zip(labels(specs), kernels, strict=True))
     lab = LabSpec(
         socket=f"guestloop-{secrets.token_hex(8)}",
         directory=out / "lab",
@@ -79,11 +86,11 @@ def prepare(
         },
         requests={name: kernel.tlb_flush_request for name, kernel in named.items()},
     )
-    first, second = (
+    reference, *candidates = (
         PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach)
-        for (name, kernel), spec in zip(named.items(), pair, strict=True)
+        for (name, kernel), spec in zip(named.items(), specs, strict=True)
     )
-    return Prepared(lab, qemu, (first, second))
+    return Prepared(lab, qemu, Kernels(reference, tuple(candidates)))
 
 
 def find_qemu(accelerator: Accelerator, cache: Cache) -> tuple[Path, str]:

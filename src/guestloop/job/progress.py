@@ -1,4 +1,4 @@
-"""What the user sees while rounds are measured: which one runs, what it gave, how long is left."""
+"""What the user sees while rounds are measured: which one runs, what came of it, how long is left."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from avocado.core.plugin_interfaces import ResultEvents
 from guestloop.ground.log import duration, say
 from guestloop.job.measure import PROGRESS_KEY, Slot
 from guestloop.lab.spec import OUT_VARIABLE
-from guestloop.results.records import Correctness, Outcome, Round, parse_round, round_path
-
-EXPECTED_ROUND_S = 20.0
+from guestloop.results.findings import Bearing
+from guestloop.results.records import Outcome, Round, parse_round, round_path
 
 
 class Progress(ResultEvents):  # type: ignore[misc]
@@ -66,10 +65,12 @@ def _summary(slot: Slot) -> str:
     if not path.exists():
         return "no result was written"
     record: Round = parse_round(json.loads(path.read_text()))
-    if record.correctness is Correctness.FAIL:
-        return f"contents {record.correctness}: {record.reason.splitlines()[0]}"
-    if record.outcome is not Outcome.MEASURED:
-        return f"{record.outcome}: {record.reason.splitlines()[0]}"
+    if record.is_wrong:
+        return f"wrong: {record.first_line(Bearing.WRONG)}"
+    if record.is_invalid:
+        return f"{Outcome.INVALID}: {record.first_line(Bearing.INVALID)}"
+    if record.is_skipped:
+        return f"{Outcome.SKIPPED}: {record.first_line(Bearing.SKIPPED)}"
     events = record.events.get(record.event, 0)
     judged = ", ".join(f"{path} {record.paths.get(path, 0)}" for path in record.judged)
     flushes = record.counters.get("remote_tlb_flush_requests", 0)

@@ -15,7 +15,7 @@ from guestloop.config import Profile, load_profiles, suggest
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.job.measure import measure
-from guestloop.job.prepare import Prepared, load_pair, prepare
+from guestloop.job.prepare import Prepared, load_kernels, prepare
 from guestloop.job.session import running_lab
 from guestloop.machines.host import Accelerator, Host, choose_accelerator, read_host
 from guestloop.report import render_text, write_verdict
@@ -27,7 +27,7 @@ from guestloop.workloads.selection import Selection, select
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for."""
+    """What the command line asked for; of the kernels the first is the reference."""
 
     profile: str = "default"
     kernels: tuple[str, ...] = ("unpatched", "patched")
@@ -50,10 +50,11 @@ def chosen_profile(options: Options) -> Profile:
 
 def list_cells(options: Options) -> list[str]:
     """The cells that would run, a line each; touches nothing."""
-    load_pair(options.kernels)
+    kernels = load_kernels(options.kernels)
     profile = chosen_profile(options)
     selection = select(profile, options.tests, options.mmu)
-    lines = [f"{cell.id}  x {profile.rounds} rounds x 2 kernels" for cell in selection.cells]
+    size = f"x {profile.rounds} rounds x {len(kernels)} kernels"
+    lines = [f"{cell.id}  {size}" for cell in selection.cells]
     return lines + [f"left out: {cell}" for cell in selection.left_out]
 
 
@@ -62,12 +63,12 @@ def run(options: Options) -> Exit:
     started = time.monotonic()
     profile = chosen_profile(options)
     selection = select(profile, options.tests, options.mmu)
-    pair = load_pair(options.kernels)
+    specs = load_kernels(options.kernels)
     host = read_host()
     accelerator = choose_accelerator(host, options.accel)
     say(f"==> accelerator: {accelerator} ({accelerator_reason(host, accelerator)})")
     out = new_directory(options.out)
-    prepared = prepare(pair, host, accelerator, out, Cache())
+    prepared = prepare(specs, host, accelerator, out, Cache())
     plan = make_plan(profile, selection, prepared, host, accelerator)
     write_plan(out, plan)
     with running_lab(prepared.lab, out):

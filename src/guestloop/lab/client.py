@@ -21,6 +21,7 @@ from guestloop.ground.words import parse_words
 from guestloop.lab.services import LabServices
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.results.cells import Mmu
+from guestloop.results.records import VMLINUX_BUILD_ID
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
 logger = logging.getLogger("guestloop.lab")  # ends up in the test's debug.log
@@ -87,7 +88,7 @@ class L1:
         seen = self._lab.acquire(kernel, fresh)
         self.boot, self.console, self.request = seen.boot, seen.console, seen.request
         self._vendor = seen.vendor
-        self.facts = {"release": seen.hello.release, "vmlinux.build_id": seen.hello.build_id}
+        self.facts = {"release": seen.hello.release, VMLINUX_BUILD_ID: seen.hello.build_id}
         self.agent = client(Agent, self._call)
 
     def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Mapping
 from pathlib import Path
 
-from guestloop.compare import CellVerdict, Judgement, Overall, Status, Verdict
+from guestloop.compare import (
+    CandidateVerdict,
+    CellVerdict,
+    Judgement,
+    KernelState,
+    KernelVerdict,
+    Overall,
+    Status,
+    Verdict,
+)
 from guestloop.report.verdict_json import VERDICT_FILE
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import Correctness, Outcome
@@ -21,25 +32,11 @@ _ROW = "{:<38}{:>9}{:>9}{:>10}{:>10}{:>9}  {:<10}{}"
 def render_text(plan: Plan, verdict: Verdict, colour: bool = False, out: Path | None = None) -> str:
     """The report for a terminal, without a final newline; ``out`` is where the files are, if known.
 
-    A and B stand for the reference and the kernel under test; flush figures are requests per event, in
-    the row of the cell all of them.
+    A stands for the reference, the next letters for the candidates. Flush figures are requests per
+    event; the row of a cell, or of a candidate in it, counts all of them. One candidate shares the row
+    of its cell; of several each has rows of its own below it, beside the reference again.
     """
-    lines = [
-        *_fit(_answer(verdict, colour), ""),
-        "",
-        *_header(plan),
-        "",
-        _ROW.format(
-            "cell, and its paths (* judged)",
-            "events A",
-            "events B",
-            "flush A",
-            "flush B",
-            "B/A",
-            "contents",
-            "status",
-        ),
-    ]
+    lines = [*_fit(_answer(verdict, colour), ""), "", *_header(plan, verdict), "", _title(plan)]
     for cell in verdict.cells:
         lines += _cell_lines(plan, cell, colour)
     if plan.left_out:
@@ -50,39 +47,75 @@ def render_text(plan: Plan, verdict: Verdict, colour: bool = False, out: Path | 
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _header(plan: Plan) -> list[str]:
+def _title(plan: Plan) -> str:
+    one = len(plan.kernels.candidates) == 1
+    other, ratio = ("B", "B/A") if one else ("", "to A")
+    columns = ["events A", f"events {other}", "flush A", f"flush {other}", ratio, "contents", "status"]
+    return _ROW.format("cell, and its paths (* judged)", *(column.strip() for column in columns))
+
+
+def _marks(plan: Plan) -> dict[str, str]:
+    """A letter for each kernel, by name; past Z its number in the plan."""
+    letters = string.ascii_uppercase
+    return {
+        name: letters[index] if index < len(letters) else str(index + 1)
+        for index, name in enumerate(plan.kernels.names)
+    }
+
+
+def _header(plan: Plan, verdict: Verdict) -> list[str]:
     host = ", ".join(f"{name} {value}" for name, value in plan.host.items())
+    marks = _marks(plan)
+    kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
-        *(line for mark, kernel in zip("AB", plan.kernels, strict=True) for line in _kernel(mark, kernel)),
+        *(line for lines in kernels for line in lines),
         *_fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {plan.rounds} rounds per kernel", ""),
         *(_fit(f"host: {host}", "") if host else []),
     ]
 
 
-def _kernel(mark: str, kernel: PlannedKernel) -> list[str]:
+def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict) -> list[str]:
     series = f"{len(kernel.series)} patches" if len(kernel.series) != 1 else "1 patch"
-    text = f"{mark}  {kernel.name}: {kernel.release}, {kernel.base}, {series}, sha256 {kernel.sha256[:12]}"
-    return _fit(text, "")
+    facts = [kernel.release, kernel.base, series, f"sha256 {kernel.sha256[:12]}"]
+    if seen.state is not KernelState.MEASURED:
+        facts.append(seen.state.replace("-", " "))
+    return _fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", "")
 
 
 def _cell_lines(plan: Plan, cell: CellVerdict, colour: bool) -> list[str]:
-    events = [_events(cell, kernel.name) for kernel in plan.kernels]
-    figures = _figures(cell.total) if cell.total else ("-", "-", "-")
-    status = _paint(cell.status, _status_colour(cell.status)) if colour else str(cell.status)
-    lines = [_row(cell.cell.id, *events, *figures, _contents(cell), status)]
-    for item in cell.paths:
+    reference, *candidates = plan.kernels.names
+    if len(candidates) == 1:
+        return _candidate_lines(cell, reference, candidates[0], cell.cell.id, "", colour)
+    lines, marks = [_row(cell.cell.id, *[""] * 6, _render_status(cell.status, colour))], _marks(plan)
+    for name in candidates:
+        lines += _candidate_lines(cell, reference, name, f"  {marks[name]} {name}", "  ", colour)
+    return lines
+
+
+def _candidate_lines(
+    cell: CellVerdict, reference: str, name: str, title: str, indent: str, colour: bool
+) -> list[str]:
+    """A candidate beside the reference: all flushes, each path, the reason, and what else was counted."""
+    candidate = cell.candidates[name]
+    events = _events(cell, reference), _events(cell, name)
+    figures = _figures(candidate.total) if candidate.total else ("-", "-", "-")
+    contents = _contents(cell.correctness[reference], cell.correctness[name])
+    lines = [_row(title, *events, *figures, contents, _render_status(candidate.status, colour))]
+    for item in candidate.paths:
         if item.judged or max(item.figures.per_event) >= OTHER_FLOOR:
-            lines.append(
-                _row(f"  {'*' if item.judged else ' '} {item.path}", "", "", *_figures(item.figures))
-            )
-    shares = ", ".join(rate.render() for rate in cell.rates if rate.share)
-    rates = ", ".join(rate.render() for rate in cell.rates if not rate.share)
-    said = [cell.reason, shares, f"per event: {rates}" if rates else ""]
-    return lines + [line for text in said if text for line in _fit(text, "    ")]
+            path = f"{indent}  {'*' if item.judged else ' '} {item.path}"
+            lines.append(_row(path, "", "", *_figures(item.figures)))
+    return lines + [line for text in _remarks(candidate) for line in _fit(text, f"{indent}    ")]
+
+
+def _remarks(candidate: CandidateVerdict) -> list[str]:
+    shares = ", ".join(rate.render() for rate in candidate.rates if rate.share)
+    rates = ", ".join(rate.render() for rate in candidate.rates if not rate.share)
+    return [text for text in (candidate.reason, shares, f"per event: {rates}" if rates else "") if text]
 
 
 def _row(name: str, *cells: str) -> str:
-    """A name that is too long for its column gets a line of its own."""
+    """A row of the table; a name that is too long for its column has a line of its own."""
     padded = [*cells, *[""] * (7 - len(cells))]
     if len(name) < NAME_WIDTH:
         return _ROW.format(name, *padded)
@@ -104,13 +137,10 @@ def _figures(figures: Judgement) -> tuple[str, str, str]:
     return f"{before:.3f}", f"{after:.3f}", ratio
 
 
-def _contents(cell: CellVerdict) -> str:
-    before, after = cell.correctness.values()
-    if before is after:
-        return {Correctness.PASS: "correct", Correctness.FAIL: "WRONG", Correctness.NOT_RUN: "unknown"}[
-            before
-        ]
-    return "/".join("?" if item is Correctness.NOT_RUN else str(item) for item in (before, after))
+def _contents(before: Correctness, after: Correctness) -> str:
+    if before is not after:
+        return "/".join("?" if item is Correctness.NOT_RUN else str(item) for item in (before, after))
+    return {Correctness.PASS: "correct", Correctness.FAIL: "WRONG", Correctness.NOT_RUN: "unknown"}[before]
 
 
 def _fit(text: str, indent: str) -> list[str]:
@@ -135,10 +165,11 @@ def _paint(word: str, code: int) -> str:
     return f"\033[{code}m{word}\033[0m"
 
 
-def _status_colour(status: Status) -> int:
-    if status.regression:
-        return RED
-    return GREEN if status.measured and not status.undecided else YELLOW
+def _render_status(status: Status, colour: bool) -> str:
+    if not colour:
+        return str(status)
+    calm = GREEN if status.measured and not status.undecided else YELLOW
+    return _paint(status, RED if status.regression else calm)
 
 
 def _answer(verdict: Verdict, colour: bool) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -12,14 +11,22 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from guestloop.compare import CellVerdict, Judgement, PathFigure, Rate, Verdict
+from guestloop.compare import (
+    CandidateVerdict,
+    CellVerdict,
+    Judgement,
+    KernelVerdict,
+    PathFigure,
+    Rate,
+    Verdict,
+)
 from guestloop.config import REPOSITORY
 from guestloop.ground.errors import LabError
 from guestloop.results.files import write_json
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import Round
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 VERDICT_FILE = "verdict.json"
 SCHEMA = REPOSITORY / "docs" / "verdict.schema.json"
 
@@ -47,11 +54,11 @@ def describe(plan: Plan, verdict: Verdict) -> dict[str, Any]:
         "accelerator": plan.accelerator,
         "profile": plan.profile,
         "host": dict(plan.host),
-        "kernels": {kernel.name: _kernel(kernel) for kernel in plan.kernels},
+        "kernels": {kernel.name: _kernel(kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels},
         "cells": [_cell(plan, cell) for cell in verdict.cells],
         "left_out": list(plan.left_out),
     }
-    # What is validated must be what is written: tuples and StrEnums become what JSON makes of them.
+    # What is validated must be what is written: this turns tuples and enums into plain JSON types.
     plain: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))
     return plain
 
@@ -74,8 +81,10 @@ def _validator() -> Draft202012Validator:
     return Draft202012Validator(schema)
 
 
-def _kernel(kernel: PlannedKernel) -> dict[str, Any]:
+def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
     return {
+        "state": seen.state,
+        "identity": seen.identity,
         "release": kernel.release,
         "base": kernel.base,
         "series": list(kernel.series),
@@ -84,19 +93,16 @@ def _kernel(kernel: PlannedKernel) -> dict[str, Any]:
 
 
 def _cell(plan: Plan, cell: CellVerdict) -> dict[str, Any]:
+    reference = plan.kernels.reference.name
     return {
         "test": cell.cell.test,
         "mmu": cell.cell.mmu,
         "variant": dict(cell.cell.variant),
         "status": cell.status,
         "reason": cell.reason,
+        "candidates": {name: _candidate((reference, name), one) for name, one in cell.candidates.items()},
         "correctness": dict(cell.correctness),
         "rounds": [_round(item) for item in cell.rounds],
-        "comparison": (
-            {"metric": cell.metric, **_figures(plan, cell.decisive.figures)} if cell.decisive else None
-        ),
-        "paths": {item.path: _path(plan, item) for item in cell.paths},
-        "rates": [_rate(plan, item) for item in cell.rates],
         "evidence": list(cell.evidence),
     }
 
@@ -108,22 +114,39 @@ def _round(item: Round) -> dict[str, Any]:
     return data
 
 
-def _path(plan: Plan, item: PathFigure) -> dict[str, Any]:
-    said = {"judged": item.judged, "incidental": item.incidental, "change": item.figures.change}
-    return {**said, **_figures(plan, item.figures)}
+Names = tuple[str, str]
+"""The reference and the candidate that a figure is about."""
 
 
-def _rate(plan: Plan, item: Rate) -> dict[str, Any]:
-    return {"name": item.name, "per": item.per, "share": item.share, "values": _by_kernel(plan, item.values)}
-
-
-def _by_kernel(plan: Plan, values: Iterable[float | None]) -> dict[str, float | None]:
-    return dict(zip((kernel.name for kernel in plan.kernels), values, strict=True))
-
-
-def _figures(plan: Plan, figures: Judgement) -> dict[str, Any]:
+def _candidate(names: Names, candidate: CandidateVerdict) -> dict[str, Any]:
     return {
-        "per_event": _by_kernel(plan, figures.per_event),
+        "status": candidate.status,
+        "reason": candidate.reason,
+        "comparison": _comparison(names, candidate),
+        "paths": {item.path: _path(names, item) for item in candidate.paths},
+        "rates": [_rate(names, item) for item in candidate.rates],
+    }
+
+
+def _comparison(names: Names, candidate: CandidateVerdict) -> dict[str, Any] | None:
+    if not candidate.decisive:
+        return None
+    return {"metric": candidate.metric, **_figures(names, candidate.decisive.figures)}
+
+
+def _path(names: Names, item: PathFigure) -> dict[str, Any]:
+    said = {"judged": item.judged, "incidental": item.incidental, "change": item.figures.change}
+    return {**said, **_figures(names, item.figures)}
+
+
+def _rate(names: Names, item: Rate) -> dict[str, Any]:
+    values = dict(zip(names, item.values, strict=True))
+    return {"name": item.name, "per": item.per, "share": item.share, "values": values}
+
+
+def _figures(names: Names, figures: Judgement) -> dict[str, Any]:
+    return {
+        "per_event": dict(zip(names, figures.per_event, strict=True)),
         "p_value": figures.p_value,
         "ratio": figures.ratio,
         "ci": list(figures.ci),

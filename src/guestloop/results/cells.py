@@ -26,7 +26,7 @@ class Mmu(StrEnum):
 
 @dataclass(frozen=True)
 class Cell:
-    """One test x one MMU mode x one variant, measured on both kernels.
+    """One test x one MMU mode x one variant, measured on every kernel of a run.
 
     ``variant`` has a value for every axis of the test. ``usual`` names axes that are left out of the
     cell's name because they have their usual value, so that a new axis renames no cell that exists.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,10 @@ class Reach:
 
 @dataclass(frozen=True)
 class PlannedKernel:
-    """A kernel of the run, as ``verdict.json`` describes it."""
+    """A kernel of the run, as ``verdict.json`` describes it.
+
+    ``name`` is its label in the results, ``sha256`` identifies the build.
+    """
 
     name: str
     release: str
@@ -36,10 +39,50 @@ class PlannedKernel:
     sha256: str
     reach: Reach
 
+    def is_same_build(self, other: PlannedKernel) -> bool:
+        """The two are byte for byte the same: nothing that differs between them is due to a kernel."""
+        return self.sha256 == other.sha256
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of a run: one reference, and one or more candidates that are compared with it.
+
+    Iterating yields all of them, the reference first. Raises ValueError when there is no candidate
+    or when two have the same name, which is what tells their rounds apart.
+    """
+
+    reference: PlannedKernel
+    candidates: tuple[PlannedKernel, ...]
+
+    def __post_init__(self) -> None:
+        if not self.candidates:
+            raise ValueError(f"no kernel is compared with {self.reference.name}")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"two kernels have the same name: {', '.join(self.names)}")
+
+    def __iter__(self) -> Iterator[PlannedKernel]:
+        yield self.reference
+        yield from self.candidates
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every kernel, the reference first."""
+        return tuple(kernel.name for kernel in self)
+
+    @property
+    def are_identical(self) -> bool:
+        """An A/A run: every candidate is the same build as the reference."""
+        return all(kernel.is_same_build(self.reference) for kernel in self.candidates)
+
+    def same_build_as(self, kernel: PlannedKernel) -> tuple[PlannedKernel, ...]:
+        """The kernels of the run that are the same build as this one, which is among them."""
+        return tuple(other for other in self if other.is_same_build(kernel))
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Two kernels (reference first), the cells, the number of rounds, and on what machine.
+    """The kernels, the cells, the number of rounds of a cell on each kernel, and on what machine.
 
     ``accelerator`` is ``kvm`` or ``tcg``; ``host`` are facts for the reader (CPU, cores, QEMU);
     ``left_out`` says what the profile leaves out, one line each.
@@ -48,7 +91,7 @@ class Plan:
     profile: str
     accelerator: str
     host: Mapping[str, str]
-    kernels: tuple[PlannedKernel, PlannedKernel]
+    kernels: Kernels
     cells: tuple[Cell, ...]
     rounds: int
     left_out: tuple[str, ...] = ()
@@ -64,20 +107,25 @@ def write_plan(out: Path, plan: Plan) -> None:
 
 def read_plan(out: Path) -> Plan:
     """The plan of a result directory. Raises LabError when it is damaged."""
-    return read_json(out / PLAN_FILE, _parse_plan)
+    return read_json(out / PLAN_FILE, parse_plan)
 
 
-def _parse_plan(data: Mapping[str, Any]) -> Plan:
-    first, second = (_parse_kernel(kernel) for kernel in data["kernels"])
+def parse_plan(data: Mapping[str, Any]) -> Plan:
+    """The inverse of ``asdict`` for a plan."""
     return Plan(
         profile=data["profile"],
         accelerator=data["accelerator"],
         host=data["host"],
-        kernels=(first, second),
+        kernels=_parse_kernels(data["kernels"]),
         cells=tuple(parse_cell(cell) for cell in data["cells"]),
         rounds=data["rounds"],
         left_out=tuple(data["left_out"]),
     )
+
+
+def _parse_kernels(data: Mapping[str, Any]) -> Kernels:
+    candidates = tuple(_parse_kernel(kernel) for kernel in data["candidates"])
+    return Kernels(_parse_kernel(data["reference"]), candidates)
 
 
 def _parse_kernel(data: Mapping[str, Any]) -> PlannedKernel:

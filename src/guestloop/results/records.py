@@ -14,9 +14,12 @@ from typing import Any
 
 from guestloop.results.cells import Cell, parse_cell
 from guestloop.results.files import read_json, write_json
-from guestloop.results.findings import Finding, parse_finding
+from guestloop.results.findings import Bearing, Finding, parse_finding
 
 Counts = Mapping[str, int]
+
+VMLINUX_BUILD_ID = "vmlinux.build_id"
+"""The fact of a round that holds the GNU build id of the running L1 kernel, read back from it."""
 
 
 class Correctness(StrEnum):
@@ -28,7 +31,7 @@ class Correctness(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of a round: ``invalid`` could not prove its events, ``skipped`` lacked something."""
+    """What became of a round: ``invalid`` proves nothing, ``skipped`` lacked something that it needs."""
 
     MEASURED = "measured"
     INVALID = "invalid"
@@ -48,14 +51,17 @@ class Phase:
 class Round:
     """One measurement of a cell on one kernel.
 
-    ``events`` prove the work happened (``page_ready``, ``pages_swapped_in``, ...), and
-    ``event`` names the one that flushes are counted against. ``counters`` are differences of KVM's
-    statistics over the round (``remote_tlb_flush_requests``, ``remote_tlb_flush``, and the vCPU
-    counters summed over vCPUs), ``paths`` are flush requests by named call path. ``judged`` names
-    the paths that the workload is about, ``incidental`` those whose requests come from what the test itself
-    does to set the scene, and decide nothing. ``boot`` counts the boots of this kernel's L1 in this run,
-    ``seconds`` is wall time from L1 being there (its boot left out) to the judgement. ``facts`` hold what
-    was read back (module parameters, releases).
+    ``events`` prove that the work happened (``page_ready``, ``pages_swapped_in``, ...), and ``event``
+    names the one that flushes are counted against. ``counters`` are differences of KVM's statistics
+    over the round (``remote_tlb_flush_requests``, ``remote_tlb_flush``, and the vCPU counters summed
+    over vCPUs), ``paths`` are flush requests by named call path. ``judged`` names the paths that the
+    workload is about, ``incidental`` those whose requests come from what the test itself does to set
+    the scene, and decide nothing.
+
+    ``boot`` counts the boots of this kernel's L1 in this run; 0 when the round never had a running L1.
+    ``seconds`` is wall time from the moment when L1 is there (its boot left out) to the judgement.
+    ``facts`` hold what was read back (module parameters, releases, build ids). ``findings`` are what was
+    found wrong, or why the round proves nothing, as data; ``reason`` is the same as one text for people.
     """
 
     cell: Cell
@@ -76,6 +82,29 @@ class Round:
     facts: Mapping[str, str] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_wrong(self) -> bool:
+        """The kernel did something wrong in this round, whether or not the round proves anything else."""
+        return self.correctness is Correctness.FAIL or self._has(Bearing.WRONG)
+
+    @property
+    def is_invalid(self) -> bool:
+        """The round proves nothing."""
+        return self.outcome is Outcome.INVALID or self._has(Bearing.INVALID)
+
+    @property
+    def is_skipped(self) -> bool:
+        """The machine or the kernel lacked something that the cell needs."""
+        return self.outcome is Outcome.SKIPPED or self._has(Bearing.SKIPPED)
+
+    def first_line(self, bearing: Bearing) -> str:
+        """The first line of the first finding that bears so on the round, else that of ``reason``."""
+        texts = [finding.text for finding in self.findings if finding.kind.bearing is bearing]
+        return next(iter((texts or [self.reason])[0].splitlines()), "")
+
+    def _has(self, bearing: Bearing) -> bool:
+        return any(finding.kind.bearing is bearing for finding in self.findings)
 
 
 def round_path(out: Path, cell: Cell, kernel: str, number: int) -> Path:
@@ -103,7 +132,7 @@ def parse_round(data: Mapping[str, Any]) -> Round:
     fields["outcome"] = Outcome(data["outcome"])
     fields["correctness"] = Correctness(data["correctness"])
     fields["phases"] = {name: Phase(**phase) for name, phase in data["phases"].items()}
-    fields["findings"] = tuple(parse_finding(finding) for finding in data["findings"])
     for name in ("judged", "incidental", "evidence"):
         fields[name] = tuple(data[name])
+    fields["findings"] = tuple(parse_finding(finding) for finding in data["findings"])
     return Round(**fields)

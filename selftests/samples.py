@@ -1,0 +1,53 @@
+"""Plans and rounds of asyncpf for the tests of what compares them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from guestloop.counters import FLUSH_REQUESTS
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.plan import Kernels, Plan, PlannedKernel, Reach
+from guestloop.results.records import Correctness, Outcome, Round
+
+SHADOW = Cell("asyncpf", Mmu.SHADOW, {"load": "read-shared"})
+TDP = Cell("asyncpf", Mmu.TDP, {"load": "read-shared"})
+BECAUSE = "the TDP MMU does not call mmu_spte_update()"
+REACH = Reach((Mmu.SHADOW, Mmu.DIRECT), BECAUSE)
+A, B = "unpatched", "patched"
+REFERENCE = PlannedKernel(A, "6.12.117", "linux-source-6.12", (), "a" * 64, Reach())
+CANDIDATE = replace(REFERENCE, name=B, series=("0001.patch",), sha256="b" * 64, reach=REACH)
+
+
+def plan_of(*kernels: PlannedKernel, cells: tuple[Cell, ...] = (SHADOW,), rounds: int = 2) -> Plan:
+    """A plan for these kernels, the reference first."""
+    reference, *candidates = kernels
+    return Plan("default", "tcg", {"cpus": "2"}, Kernels(reference, tuple(candidates)), cells, rounds)
+
+
+def make_round(cell: Cell, kernel: str, number: int, ready: int, events: int = 1000, **more: Any) -> Round:
+    """A measured round with this many flushes on async_page_ready; ``more`` are fields of the round."""
+    paths = more.pop("paths", {"async_page_ready": ready, "mmu_notifier_unmap": events // 10})
+    fields: dict[str, Any] = {
+        "outcome": Outcome.MEASURED,
+        "correctness": Correctness.PASS,
+        "event": "page_ready",
+        "events": {"page_ready": events},
+        "counters": {FLUSH_REQUESTS: sum(paths.values())},
+        "paths": paths,
+        "judged": ("async_page_ready",),
+        "seconds": 15.0,
+    }
+    return Round(cell, kernel, number, number, **{**fields, **more})
+
+
+def rounds_of(ready: Mapping[str, tuple[int, ...]], cell: Cell = SHADOW) -> list[Round]:
+    """Rounds of a cell: for each kernel its flushes on async_page_ready, a figure per round."""
+    return [
+        make_round(cell, kernel, number, seen)
+        for number, one_each in enumerate(itertools.zip_longest(*ready.values()), 1)
+        for kernel, seen in zip(ready, one_each, strict=True)
+        if seen is not None
+    ]

@@ -1,0 +1,100 @@
+"""The verdict in one line that stands alone: the bad news first, each with its first example."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guestloop.compare.candidate import CandidateVerdict
+from guestloop.compare.cell_verdict import CellVerdict
+from guestloop.compare.statuses import Overall, Status
+from guestloop.results.cells import Cell
+from guestloop.results.plan import Plan
+from guestloop.results.records import Correctness
+
+LONGEST_REASON = 200
+"""Characters of a cell's reason in the answer: ten lost pages fill a screen, and its row has them all."""
+
+QUIET = {Status.SAME: "same", Status.CANNOT_DIFFER: "cannot differ"}
+"""Cells of these share one count and need no example."""
+
+BEFORE_QUIET = {
+    Status.BROKEN: "broken",
+    Status.MORE: "with more flushes",
+    Status.INCONCLUSIVE: "inconclusive",
+    Status.INVALID: "invalid",
+    Status.FIXED: "fixed",
+}
+AFTER_QUIET = {Status.FEWER: "with fewer flushes", Status.SKIPPED: "skipped"}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One candidate in one cell."""
+
+    cell: Cell
+    verdict: CandidateVerdict
+
+    @property
+    def status(self) -> Status:
+        return self.verdict.status
+
+
+def render_answer(plan: Plan, overall: Overall, cells: Sequence[CellVerdict]) -> str:
+    """The answer; of several candidates each has a part of its own, the worst candidate first."""
+    word = "no difference" if _nothing_differs(plan, overall, cells) else overall.replace("-", " ")
+    size = f"{plan.accelerator}, {plural(len(cells), 'cell')} x {plural(plan.rounds, 'round')}"
+    rows = {
+        kernel.name: [_Row(cell.cell, cell.candidates[kernel.name]) for cell in cells]
+        for kernel in plan.kernels.candidates
+    }
+    said, contents = {name: ", ".join(_parts(own)) for name, own in rows.items()}, _contents(cells)
+    if len(said) == 1:
+        return f"{word}: {', '.join([*said.values(), *contents])}; {size}"
+    names = sorted(rows, key=lambda name: sorted(row.status.severity for row in rows[name]))
+    return f"{word}: {'; '.join([*(f'{name}: {said[name]}' for name in names), *contents, size])}"
+
+
+def _nothing_differs(plan: Plan, overall: Overall, cells: Sequence[CellVerdict]) -> bool:
+    """An A/A run in which no measured cell differs."""
+    measured = [one.status for cell in cells for one in cell.candidates.values() if one.status.measured]
+    calm = overall is Overall.NO_REGRESSION and all(status in QUIET for status in measured)
+    return calm and plan.kernels.are_identical
+
+
+def _parts(rows: Sequence[_Row]) -> list[str]:
+    """How many cells have which status."""
+    quiet = [row for row in rows if row.status in QUIET]
+    words = " or ".join(word for status, word in QUIET.items() if any(row.status is status for row in quiet))
+    parts = [
+        *(_part(rows, status, word) for status, word in BEFORE_QUIET.items()),
+        f"{plural(len(quiet), 'cell')} {words}" if quiet else "",
+        *(_part(rows, status, word) for status, word in AFTER_QUIET.items()),
+    ]
+    return [part for part in parts if part] or ["no cells"]
+
+
+def _part(rows: Sequence[_Row], status: Status, word: str) -> str:
+    """``2 cells broken (the first of them: why)``; empty when there is none."""
+    found = [row for row in rows if row.status is status]
+    if not found:
+        return ""
+    first = found[0].verdict
+    detail = f"{found[0].cell.id}: {textwrap.shorten(first.reason, LONGEST_REASON, placeholder=' …')}"
+    if status is Status.FEWER and first.decisive:
+        detail = first.decisive.render()
+    return f"{plural(len(found), 'cell')} {word} ({detail})"
+
+
+def _contents(cells: Sequence[CellVerdict]) -> list[str]:
+    measured = [cell for cell in cells if cell.status.measured]
+    right = all(one is Correctness.PASS for cell in measured for one in cell.correctness.values())
+    if not measured or not right:
+        return []
+    return ["contents correct " + ("everywhere" if len(measured) == len(cells) else "in every measured cell")]
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
