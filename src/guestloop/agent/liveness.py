@@ -58,12 +58,14 @@ class Vigil:
     def look(self, now: Vitals, pace: float = 1.0) -> str:
         """Take another look. ``pace`` is how much slower than usual L0 lets this L1 run (ground/wait.py).
 
-        L1 cannot see what L0 takes away, so its idle time counts for less on a busy L0.
+        L1 cannot see what L0 takes away: its clocks go on while its CPUs do not run, so that both times
+        count for less on a busy L0.
         """
         last, self._last = self._last, now
         moved = (now.visits, now.faults) != (last.visits, last.faults)
         self._idle_s = 0.0 if moved else self._idle_s + (now.idle_s - last.idle_s) / pace
-        self._spun_s = 0.0 if now.visits != last.visits else self._spun_s + now.vcpu_s - last.vcpu_s
+        spun = (now.vcpu_s - last.vcpu_s) / pace
+        self._spun_s = 0.0 if now.visits != last.visits else self._spun_s + spun
         if self._idle_s >= IDLE_LIMIT_S:
             return (
                 f"nothing moved while L1 was idle for {self._idle_s:.0f} s of CPU time: "
