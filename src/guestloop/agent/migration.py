@@ -29,7 +29,7 @@ from guestloop.ground.errors import (
     MigrationFailed,
     TimedOut,
 )
-from guestloop.ground.wait import wait_for
+from guestloop.ground.wait import clock, wait_for
 
 POLL_S = 0.01
 ENDED = ("completed", "failed", "cancelled")
@@ -156,8 +156,9 @@ class Migration:
     def _pace(self, source: Guest, answer: dict[str, Any]) -> None:
         left = int(answer.get("ram", {}).get("remaining", 0))
         if self._round_s and answer["status"] == "active" and _rounds(answer) > 1:
-            bandwidth = max(int(left / self._round_s), self._least)
-            source.execute("migrate-set-parameters", max_bandwidth=bandwidth)
+            # A guest that L0 starves of CPU time needs as much longer to dirty its pages again.
+            bandwidth = max(int(left / self._round_s), self._least) / clock.pace
+            source.execute("migrate-set-parameters", max_bandwidth=int(bandwidth))
 
     def release(self, downtime_ms: int, bytes_per_s: int) -> None:
         """Let the migration end as soon as it can."""
