@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.machines.host import Accelerator
+from guestloop.machines.choice import KINDS
+from guestloop.machines.kind import MachineKind
 from guestloop.vm.argv import L1Spec, L2Spec, l1_argv, l2_argv
 
 GOLDEN = Path(__file__).parent / "data" / "argv"
 DIRECTORY = Path("/out/lab/patched.1")
 
 
-def l1(accelerator: Accelerator) -> list[str]:
+def l1(kind: MachineKind) -> list[str]:
     spec = L1Spec(
         name="patched",
-        accelerator=accelerator,
         program=Path("/cache/emulator/cdef/qemu-system-x86_64"),
+        cpu_argv=kind.cpu_argv,
         kernel=Path("/cache/kernel/0123/vmlinux"),
         root=Path("/cache/l1/4567/root.ext4"),
         payload=Path("/cache/payload/89ab/payload.tar"),
@@ -34,8 +35,7 @@ def l1(accelerator: Accelerator) -> list[str]:
 
 
 CASES = {
-    "l1-tcg": l1(Accelerator.TCG),
-    "l1-kvm": l1(Accelerator.KVM),
+    **{f"l1-{kind.name}": l1(kind) for kind in KINDS},
     "l2-default": l2_argv(L2Spec("storm")),
     "l2-large": l2_argv(L2Spec("storm", memory_mib=512, vcpus=8)),
     "l2-without-async-pf": l2_argv(L2Spec("storm", kvmapf=False)),
@@ -106,7 +106,7 @@ def test_shared_disks_are_read_only_and_nothing_else_has_a_name(name: str) -> No
 def test_a_comma_in_a_path_is_part_of_it() -> None:
     """To QEMU a comma ends a value, and two are one."""
     disks = Path("/ca,che/r"), Path("/p")
-    spec = L1Spec("a", Accelerator.TCG, Path("/q"), Path("/k"), *disks, Path("/c"), 5, 6)
+    spec = L1Spec("a", Path("/q"), ("-accel", "x"), Path("/k"), *disks, Path("/c"), 5, 6)
     (root,) = (disk for disk in values(l1_argv(spec), "-blockdev") if "node-name=root" in disk)
     assert "filename=/ca,,che/r,read-only=on" in root
 

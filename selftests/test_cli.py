@@ -18,6 +18,7 @@ from recorded import RECORDED
 from guestloop.config import find_kernel_files
 from guestloop.ground.errors import Exit
 from guestloop.machines.host import read_host
+from guestloop.machines.nested_kvm import NestedKvm
 from guestloop.workloads.selection import all_cells
 
 SHADOW = "rounds/asyncpf/shadow/read-shared"
@@ -116,11 +117,11 @@ def test_rounds_are_counted_from_one(terminal: Terminal, rounds: str) -> None:
 
 
 def test_kvm_where_it_cannot_be_had(terminal: Terminal) -> None:
-    host = read_host()
-    if host.nested_kvm:
-        pytest.skip(f"this machine has it: {host.reason}")
+    seen = NestedKvm().availability(read_host())
+    if seen.usable:
+        pytest.skip(f"this machine has it: {seen.reason}")
     message, hint = terminal.refused("run", "--accel", "kvm", status=3)
-    assert message == f"guestloop: --accel kvm: {host.reason}"
+    assert message == f"guestloop: --accel kvm: {seen.reason}"
     assert "--accel tcg" in hint
 
 

@@ -10,7 +10,8 @@ from guestloop.cache import Cache
 from guestloop.ground.errors import CacheError, ConfigError, GuestloopError, LabError, ProcessError
 from guestloop.kernels.series import read_patch
 from guestloop.machines.emulator import build_emulator, source
-from guestloop.machines.emulator.build import PROGRAM, RECIPE
+from guestloop.machines.emulator.build import RECIPE
+from guestloop.machines.kind import PROGRAM
 
 CONFIGURE = """#!/bin/sh
 echo "configured with $PYTHON: $*"

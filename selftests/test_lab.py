@@ -22,7 +22,7 @@ from guestloop.lab import client, server
 from guestloop.lab.client import L1, Connection, connect
 from guestloop.lab.server import Lab, Slot
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec, parse_lab_spec
-from guestloop.machines.host import Accelerator, Vendor
+from guestloop.machines.host import Vendor
 from guestloop.results.cells import Mmu
 from guestloop.vm.argv import L2Spec, l2_argv
 from guestloop.vm.console import Console
@@ -33,7 +33,7 @@ from guestloop.vm.link import Keys
 def parts(name: str) -> L1Parts:
     keys = Keys(Path("/keys/client"), "ssh-ed25519 AAAA")
     paths = Path("/k/vmlinux"), Path("/l1/root"), Path("/p/payload.tar")
-    return L1Parts(name, Accelerator.TCG, Path("/q/qemu"), paths[0], "abcd", paths[1], paths[2], keys)
+    return L1Parts(name, Path("/q/qemu"), ("-accel", "tcg"), paths[0], "abcd", paths[1], paths[2], keys)
 
 
 def make_spec(directory: Path, *kernels: str) -> LabSpec:

@@ -8,8 +8,7 @@ from guestloop.cache import Cache
 from guestloop.config import load_kernel
 from guestloop.images import build_l1, build_l2
 from guestloop.kernels import Kernel, build_kernel
-from guestloop.machines.emulator import build_emulator
-from guestloop.machines.host import Accelerator
+from guestloop.machines.emulated_svm import EmulatedSvm
 from guestloop.vm.l1 import L1Parts
 from guestloop.vm.link import Keys
 from guestloop.vm.payload import build_payload
@@ -25,7 +24,15 @@ def parts(kernel: Kernel) -> L1Parts:
     cache = Cache()
     root, l2 = build_l1(cache), build_l2(cache)
     payload = build_payload(cache, kernel.modules, kernel.vmlinux, l2.initramfs)
-    keys = Keys(root.client_key, root.host_key)
-    identity = kernel.build_ids["vmlinux"]
-    program = build_emulator(cache).program
-    return L1Parts("selftest", Accelerator.TCG, program, kernel.vmlinux, identity, root.disk, payload, keys)
+    machine = EmulatedSvm()
+    program = machine.find_qemu(cache).program
+    return L1Parts(
+        name="selftest",
+        program=program,
+        cpu_argv=machine.cpu_argv,
+        kernel=kernel.vmlinux,
+        build_id=kernel.build_ids["vmlinux"],
+        root=root.disk,
+        payload=payload,
+        keys=Keys(root.client_key, root.host_key),
+    )

@@ -13,6 +13,7 @@ from types import FrameType
 from guestloop.cache import DISK_FULL
 from guestloop.ground.errors import Exit, GuestloopError
 from guestloop.job.run import Options, conclude, list_cells, run
+from guestloop.machines.choice import AUTO, KINDS
 from guestloop.results.plan import PLAN_FILE
 
 
@@ -75,7 +76,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tests", type=_names, default=(), metavar="T,...", help="default: all")
     parser.add_argument("--mmu", type=_names, default=(), metavar="tdp,direct,shadow", help="default: all")
     parser.add_argument("--rounds", type=_count, metavar="N", help="default: the profile's")
-    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), default=AUTO)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/<time>")
     parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
     parser.set_defaults(action=_run)

@@ -19,10 +19,11 @@ from guestloop.config import REPOSITORY
 from guestloop.ground.errors import GuestloopError
 from guestloop.ground.log import say
 from guestloop.job.prepare import load_kernels, prepare
-from guestloop.job.run import accelerator_reason, conclude, host_facts
+from guestloop.job.run import conclude, host_facts
 from guestloop.job.session import running_lab
 from guestloop.lab.spec import SOCKET_VARIABLE
-from guestloop.machines.host import choose_accelerator, read_host
+from guestloop.machines.choice import choose
+from guestloop.machines.host import read_host
 from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan, write_plan
 from guestloop.workloads.selection import all_cells, cell_of
@@ -53,13 +54,13 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
 
     def _start(self, out: Path, cells: list[Cell], kernels: list[str]) -> None:
         host = read_host()
-        accelerator = choose_accelerator(host, "auto")
-        say(f"==> accelerator: {accelerator} ({accelerator_reason(host, accelerator)})")
+        machine = choose(host)
+        say(f"==> accelerator: {machine}")
         out.mkdir(parents=True)
-        prepared = prepare(load_kernels(kernels), host, accelerator, out, Cache())
-        facts = host_facts(host, accelerator, prepared.qemu)
+        prepared = prepare(load_kernels(kernels), machine, out, Cache())
+        facts = host_facts(host, machine, prepared.qemu)
         left = tuple(cell.id for cell in all_cells() if cell not in cells)
-        write_plan(out, Plan("avocado", accelerator, facts, prepared.kernels, tuple(cells), 1, left))
+        write_plan(out, Plan("avocado", machine.kind.name, facts, prepared.kernels, tuple(cells), 1, left))
         self._stack.enter_context(running_lab(prepared.lab, out))
         self._out = out
 

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from guestloop.cache import Cache
 from guestloop.config import KernelSpec, load_kernel
-from guestloop.ground import proc
 from guestloop.ground.errors import ConfigError
 from guestloop.images import build_l1, build_l2
 from guestloop.kernels import build_kernel
 from guestloop.lab.spec import LabSpec
-from guestloop.machines.emulator import PROGRAM, build_emulator
-from guestloop.machines.host import Accelerator, Host, guest_vendor
+from guestloop.machines.choice import Choice
 from guestloop.results.plan import Kernels, PlannedKernel
 from guestloop.vm.l1 import L1Parts
 from guestloop.vm.link import Keys
@@ -55,13 +53,11 @@ def labels(specs: Sequence[KernelSpec]) -> tuple[str, ...]:
     return tuple(taken)
 
 
-def prepare(
-    specs: Sequence[KernelSpec], host: Host, accelerator: Accelerator, out: Path, cache: Cache
-) -> Prepared:
+def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cache) -> Prepared:
     """Build the kernels and images that are not cached. L2 runs the reference kernel under all of them."""
     with cache.disk_errors():
         cache.sweep()
-    program, qemu = find_qemu(accelerator, cache)
+    qemu = machine.kind.find_qemu(cache)
     # Images first: they take seconds, and show at once when root or a package source is missing.
     root = build_l1(cache)
     l2 = build_l2(cache)
@@ -70,12 +66,12 @@ def prepare(
     lab = LabSpec(
         socket=f"guestloop-{secrets.token_hex(8)}",
         directory=out / "lab",
-        vendor=guest_vendor(host, accelerator),
+        vendor=machine.vendor,
         parts={
             name: L1Parts(
                 name=name,
-                accelerator=accelerator,
-                program=program,
+                program=qemu.program,
+                cpu_argv=machine.kind.cpu_argv,
                 kernel=kernel.vmlinux,
                 build_id=kernel.build_ids["vmlinux"],
                 root=root.disk,
@@ -90,13 +86,4 @@ def prepare(
         PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach)
         for (name, kernel), spec in zip(named.items(), specs, strict=True)
     )
-    return Prepared(lab, qemu, Kernels(reference, tuple(candidates)))
-
-
-def find_qemu(accelerator: Accelerator, cache: Cache) -> tuple[Path, str]:
-    """The program that runs L1, and what it is: the installed QEMU on hardware, our own for emulation."""
-    if accelerator is Accelerator.KVM:
-        program = proc.find_program(PROGRAM)
-        return program, proc.run([program, "--version"]).output.splitlines()[0]
-    emulator = build_emulator(cache)
-    return emulator.program, str(emulator)
+    return Prepared(lab, qemu.description, Kernels(reference, tuple(candidates)))

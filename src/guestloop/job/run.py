@@ -17,7 +17,8 @@ from guestloop.ground.log import say
 from guestloop.job.measure import measure
 from guestloop.job.prepare import Prepared, load_kernels, prepare
 from guestloop.job.session import running_lab
-from guestloop.machines.host import Accelerator, Host, choose_accelerator, read_host
+from guestloop.machines.choice import AUTO, Choice, choose
+from guestloop.machines.host import Host, read_host
 from guestloop.report import render_text, write_verdict
 from guestloop.results.plan import PLAN_FILE, Plan, read_plan, write_plan
 from guestloop.results.records import read_rounds
@@ -34,7 +35,7 @@ class Options:
     tests: tuple[str, ...] = ()
     mmu: tuple[str, ...] = ()
     rounds: int | None = None
-    accel: str = "auto"
+    accel: str = AUTO
     out: Path | None = None
 
 
@@ -65,11 +66,11 @@ def run(options: Options) -> Exit:
     selection = select(profile, options.tests, options.mmu)
     specs = load_kernels(options.kernels)
     host = read_host()
-    accelerator = choose_accelerator(host, options.accel)
-    say(f"==> accelerator: {accelerator} ({accelerator_reason(host, accelerator)})")
+    machine = choose(host, options.accel)
+    say(f"==> accelerator: {machine}")
     out = new_directory(options.out)
-    prepared = prepare(specs, host, accelerator, out, Cache())
-    plan = make_plan(profile, selection, prepared, host, accelerator)
+    prepared = prepare(specs, machine, out, Cache())
+    plan = make_plan(profile, selection, prepared, host, machine)
     write_plan(out, plan)
     with running_lab(prepared.lab, out):
         complete = measure(plan, out, fresh_boots=profile.fresh_boots)
@@ -91,13 +92,13 @@ def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
 
 
 def make_plan(
-    profile: Profile, selection: Selection, prepared: Prepared, host: Host, accelerator: Accelerator
+    profile: Profile, selection: Selection, prepared: Prepared, host: Host, machine: Choice
 ) -> Plan:
     """What this run sets out to do."""
     return Plan(
         profile=profile.name,
-        accelerator=accelerator,
-        host=host_facts(host, accelerator, prepared.qemu),
+        accelerator=machine.kind.name,
+        host=host_facts(host, machine, prepared.qemu),
         kernels=prepared.kernels,
         cells=selection.cells,
         rounds=profile.rounds,
@@ -105,22 +106,15 @@ def make_plan(
     )
 
 
-def host_facts(host: Host, accelerator: Accelerator, qemu: str) -> dict[str, str]:
+def host_facts(host: Host, machine: Choice, qemu: str) -> dict[str, str]:
     """What a result says of the machine that it comes from."""
     return {
         "cpu": host.model,
         "cpus": str(host.cpus),
         "memory_mib": str(host.memory_mib),
         "qemu": qemu,
-        "accelerator_reason": accelerator_reason(host, accelerator),
+        "accelerator_reason": machine.reason,
     }
-
-
-def accelerator_reason(host: Host, accelerator: Accelerator) -> str:
-    """Why L1 runs on this accelerator and no other."""
-    if accelerator is Accelerator.KVM:
-        return f"nested KVM: {host.reason}"
-    return f"QEMU's emulator with emulated SVM; nested KVM is not used: {host.reason}"
 
 
 def new_directory(wanted: Path | None) -> Path:

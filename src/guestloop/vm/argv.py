@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-
-from guestloop.machines.host import Accelerator
 
 Argv = list[str]
 
@@ -18,11 +17,14 @@ PAYLOAD_SERIAL, SWAP_SERIAL = "payload", "swap"
 
 @dataclass(frozen=True)
 class L1Spec:
-    """One L1. Sizes in MiB; ``qmp_fd`` is inherited, ``swap_fd`` an open file without a name."""
+    """One L1. Sizes in MiB; ``qmp_fd`` is inherited, ``swap_fd`` an open file without a name.
+
+    ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU: see machines/kind.py.
+    """
 
     name: str
-    accelerator: Accelerator
     program: Path
+    cpu_argv: Sequence[str]
     kernel: Path
     root: Path
     payload: Path
@@ -39,7 +41,8 @@ def l1_argv(spec: L1Spec) -> Argv:
         f"{spec.program}",
         *_firmware(),
         *_identity(f"guestloop-l1-{spec.name}"),
-        *_l1_cpu(spec),
+        *_l1_board(spec.cpus),
+        *spec.cpu_argv,
         *("-m", f"{spec.memory_mib}"),
         *_l1_kernel(spec),
         *_read_only_disk("root", spec.root),
@@ -60,14 +63,10 @@ def _identity(name: str) -> Argv:
     return ["-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
 
 
-def _l1_cpu(spec: L1Spec) -> Argv:
-    """TCG has SVM with nested paging (target/i386/tcg/sysemu/svm_helper.c) and no VMX."""
-    # One core a socket: without ACPI the kernel reads SeaBIOS's MP table, which lists sockets.
-    common = ["-machine", "q35,usb=off,vmport=off,smbus=off,hpet=off"]
-    common += ["-smp", f"{spec.cpus},sockets={spec.cpus}"]
-    if spec.accelerator is Accelerator.KVM:
-        return [*common, "-accel", "kvm", "-cpu", "host"]
-    return [*common, "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,+svm,+npt"]
+def _l1_board(cpus: int) -> Argv:
+    """One core per socket: without ACPI the kernel reads SeaBIOS's MP table, which lists sockets."""
+    machine = ["-machine", "q35,usb=off,vmport=off,smbus=off,hpet=off"]
+    return [*machine, "-smp", f"{cpus},sockets={cpus}"]
 
 
 def _l1_kernel(spec: L1Spec) -> Argv:

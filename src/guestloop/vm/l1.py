@@ -19,7 +19,6 @@ from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Reboo
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import client
 from guestloop.ground.wait import clock, wait_for
-from guestloop.machines.host import Accelerator
 from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv
 from guestloop.vm.console import Console
 from guestloop.vm.link import Keys, Link
@@ -34,11 +33,14 @@ READY_MARKER = "guestloop-init: agent and sshd started"
 
 @dataclass(frozen=True)
 class L1Parts:
-    """What an L1 is made of; ``program`` is QEMU, ``build_id`` what the booted kernel must report."""
+    """What an L1 is made of; ``build_id`` is what the booted kernel must report.
+
+    ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU: see machines/kind.py.
+    """
 
     name: str
-    accelerator: Accelerator
     program: Path
+    cpu_argv: tuple[str, ...]
     kernel: Path
     build_id: str
     root: Path
@@ -79,8 +81,8 @@ class Machine:
             _make_swap(swap.fileno())
             spec = L1Spec(
                 name=self.parts.name,
-                accelerator=self.parts.accelerator,
                 program=self.parts.program,
+                cpu_argv=self.parts.cpu_argv,
                 kernel=self.parts.kernel,
                 root=self.parts.root,
                 payload=self.parts.payload,

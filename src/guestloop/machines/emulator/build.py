@@ -20,10 +20,10 @@ from guestloop.ground.log import Step, step
 from guestloop.kernels.series import apply, read_patch
 from guestloop.kernels.toolchain import Toolchain, find_toolchain
 from guestloop.machines.emulator.source import DebianSource, find_source
+from guestloop.machines.kind import PROGRAM
 
 RECIPE = REPOSITORY / "emulators" / "qemu-7.2"
 KIND = "emulator"
-PROGRAM = "qemu-system-x86_64"
 # Part of the key: raise it when this module builds the same input in another way.
 FORMAT = 1
 CPU_S = 330.0  # of a build, on a slow core
