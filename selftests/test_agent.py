@@ -12,7 +12,7 @@ import pytest
 from guestloop.agent import modules, trace
 from guestloop.agent.counters import read_counters, read_vmstat
 from guestloop.agent.memory import MIB, Cgroup, Mapping, find_ram, have_memory_cgroups, have_swap, pick_ram
-from guestloop.agent.modules import Kvm, parameters, parse_build_id, same_value
+from guestloop.agent.modules import Kvm, parse_build_id, same_value
 from guestloop.agent.trace import LOG_DEFINITION, PROBE, Trace
 from guestloop.ground import proc
 from guestloop.ground.errors import GuestError
@@ -24,23 +24,9 @@ REQUEST = 256
 # --- modules ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("vendor", "mmu", "wanted"),
-    [
-        ("amd", "tdp", {"kvm": {"tdp_mmu": "Y"}, "kvm_amd": {"npt": "Y"}}),
-        ("amd", "direct", {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "Y"}}),
-        ("amd", "shadow", {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}}),
-        ("intel", "tdp", {"kvm": {"tdp_mmu": "Y"}, "kvm_intel": {"ept": "Y"}}),
-        ("intel", "direct", {"kvm": {"tdp_mmu": "N"}, "kvm_intel": {"ept": "Y"}}),
-        ("intel", "shadow", {"kvm": {"tdp_mmu": "N"}, "kvm_intel": {"ept": "N"}}),
-    ],
-)
-def test_parameters_of_a_mode(vendor: str, mmu: str, wanted: dict[str, dict[str, str]]) -> None:
-    assert parameters(vendor, mmu) == wanted
-
-
-def test_extra_parameters_go_to_the_vendor_module() -> None:
-    assert parameters("intel", "tdp", {"eptad": "N"})["kvm_intel"] == {"ept": "Y", "eptad": "N"}
+TDP = {"kvm": {"tdp_mmu": "Y"}, "kvm_amd": {"npt": "Y"}}
+DIRECT = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "Y"}}
+SHADOW = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +123,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modules:
 
 def test_load_reads_back_what_it_asked_for(system: Modules, tmp_path: Path) -> None:
     trace = NoTrace()
-    facts = Kvm(tmp_path, trace).load("amd", "shadow", REQUEST)
+    facts = Kvm(tmp_path, trace).load("shadow", SHADOW, REQUEST)
     assert facts == {"kvm.tdp_mmu": "0", "kvm_amd.npt": "0", "kvm.build_id": "", "kvm_amd.build_id": ""}
     assert system.commands == [["insmod", "kvm.ko", "tdp_mmu=N"], ["insmod", "kvm-amd.ko", "npt=N"]]
     assert trace.log == ["disarm", f"arm {REQUEST}"]
@@ -145,17 +131,17 @@ def test_load_reads_back_what_it_asked_for(system: Modules, tmp_path: Path) -> N
 
 def test_load_does_nothing_when_nothing_changes(system: Modules, tmp_path: Path) -> None:
     kvm = Kvm(tmp_path, NoTrace())
-    first = kvm.load("amd", "direct", REQUEST)
+    first = kvm.load("direct", DIRECT, REQUEST)
     done = len(system.commands)
-    assert kvm.load("amd", "direct", REQUEST) == first
+    assert kvm.load("direct", DIRECT, REQUEST) == first
     assert len(system.commands) == done
 
 
 def test_load_of_another_mode_reloads(system: Modules, tmp_path: Path) -> None:
     trace = NoTrace()
     kvm = Kvm(tmp_path, trace)
-    kvm.load("amd", "shadow", REQUEST)
-    assert kvm.load("amd", "tdp", REQUEST)["kvm.tdp_mmu"] == "1"
+    kvm.load("shadow", SHADOW, REQUEST)
+    assert kvm.load("tdp", TDP, REQUEST)["kvm.tdp_mmu"] == "1"
     assert system.commands[2:4] == [["rmmod", "kvm_amd"], ["rmmod", "kvm"]]
     assert trace.log[-2:] == ["disarm", f"arm {REQUEST}"], "a trigger would keep KVM from going"
 
@@ -163,30 +149,32 @@ def test_load_of_another_mode_reloads(system: Modules, tmp_path: Path) -> None:
 def test_grace_periods_are_hurried_while_kvm_is_exchanged_and_never_else(
     system: Modules, tmp_path: Path
 ) -> None:
-    Kvm(tmp_path, NoTrace()).load("amd", "tdp", REQUEST)
+    Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
     assert system.patience == ["1", "1"] and system.expedited.read_text() == "0\n"
     with pytest.raises(AssertionError, match="File exists"):
-        Kvm(tmp_path, Failing(system)).load("amd", "direct", REQUEST)
+        Kvm(tmp_path, Failing(system)).load("direct", DIRECT, REQUEST)
     assert system.expedited.read_text() == "0\n", "also when it could not be loaded"
 
 
 def test_a_kernel_without_that_switch_loads_all_the_same(system: Modules, tmp_path: Path) -> None:
     system.expedited.unlink()
-    Kvm(tmp_path, NoTrace()).load("amd", "tdp", REQUEST)
+    Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
     assert len(system.commands) == 2 and not system.expedited.exists()
 
 
 def test_a_parameter_of_an_earlier_load_does_not_stay(system: Modules, tmp_path: Path) -> None:
     kvm = Kvm(tmp_path, NoTrace())
-    assert kvm.load("intel", "tdp", REQUEST, {"eptad": "N"})["kvm_intel.eptad"] == "0"
-    kvm.load("intel", "tdp", REQUEST)
+    intel = {"kvm": {"tdp_mmu": "Y"}, "kvm_intel": {"ept": "Y"}}
+    extra = {**intel, "kvm_intel": {"ept": "Y", "eptad": "N"}}
+    assert kvm.load("tdp", extra, REQUEST)["kvm_intel.eptad"] == "0"
+    kvm.load("tdp", intel, REQUEST)
     assert not (system.root / "kvm_intel/parameters/eptad").exists(), "still as it was set before"
 
 
 def test_a_value_that_kvm_did_not_take_is_an_error(system: Modules, tmp_path: Path) -> None:
     system.stubborn["tdp_mmu"] = "N"
     with pytest.raises(GuestError, match=r"MMU mode tdp: kvm\.tdp_mmu: wanted Y, read back N"):
-        Kvm(tmp_path, NoTrace()).load("amd", "tdp", REQUEST)
+        Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
 
 
 def test_not_loaded_is_a_mismatch_even_where_n_is_wanted(
@@ -194,7 +182,7 @@ def test_not_loaded_is_a_mismatch_even_where_n_is_wanted(
 ) -> None:
     monkeypatch.setattr(proc, "run", lambda *_words, **_options: None)
     with pytest.raises(GuestError, match=r"kvm\.tdp_mmu: wanted N, read back nothing \(not loaded\)"):
-        Kvm(tmp_path, NoTrace()).load("amd", "shadow", REQUEST)
+        Kvm(tmp_path, NoTrace()).load("shadow", SHADOW, REQUEST)
 
 
 # --- tracefs ---------------------------------------------------------------------------------------

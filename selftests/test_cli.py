@@ -19,6 +19,7 @@ from guestloop.config import find_kernel_files
 from guestloop.ground.errors import Exit
 from guestloop.machines.host import read_host
 from guestloop.machines.nested_kvm import NestedKvm
+from guestloop.results.cells import Mmu
 from guestloop.workloads.selection import all_cells
 
 SHADOW = "rounds/asyncpf/shadow/read-shared"
@@ -107,6 +108,14 @@ def test_wrong_names(terminal: Terminal, arguments: tuple[str, str], message: st
     seen, help_ = terminal.refused("run", *arguments)
     assert seen == f"guestloop: {message}"
     assert hint in help_
+
+
+def test_help_says_what_each_mode_is(terminal: Terminal) -> None:
+    text = " ".join(terminal.run("run", "--help").stdout.split())
+    assert "--mmu tdp,direct,shadow" in text
+    for mode in Mmu:
+        assert mode.meaning in text
+    assert "direct or legacy-tdp: the legacy (shadow) MMU code running with TDP" in text
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1", "two", "1.5"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from guestloop.config import BaseKind, find_kernel_files, load_kernel, load_profiles, parse_kernel
+from guestloop.config import REPOSITORY, BaseKind, find_kernel_files, load_kernel, load_profiles, parse_kernel
 from guestloop.ground.errors import ConfigError
 from guestloop.results.cells import Mmu
 from guestloop.workloads.catalog import AXES
@@ -109,6 +110,23 @@ def test_selection_names_what_does_not_exist() -> None:
         select(profile, mmus=("ept",))
     with pytest.raises(ConfigError, match="has no cell for"):
         select(load_profiles(AXES)["smoke"], mmus=("tdp",))
+
+
+def test_legacy_tdp_is_another_name_of_direct(kernels: Path) -> None:
+    cells = select(load_profiles(AXES)["default"], mmus=("legacy-tdp",)).cells
+    assert cells == select(load_profiles(AXES)["default"], mmus=("direct",)).cells
+    assert {cell.id.split("/")[1] for cell in cells} == {"direct"}
+    own = kernels.parent / "profiles.yaml"
+    own.write_text("mine: {description: d, cells: [{test: asyncpf, mmu: [legacy-tdp, tdp]}]}\n")
+    assert {cell.mmu for cell in select(load_profiles(AXES)["mine"]).cells} == {Mmu.DIRECT, Mmu.TDP}
+    (kernels / "k.yaml").write_text(GOOD + "reach: {mmu: [legacy-tdp], because: x}\n")
+    assert load_kernel("k").reach.mmu == (Mmu.DIRECT,)
+    assert cell_of({"asyncpf": None, "load": {"read-own"}}, "legacy-tdp").mmu is Mmu.DIRECT
+
+
+def test_the_matrix_of_avocado_has_every_mode() -> None:
+    matrix = (REPOSITORY / "avocado.yaml").read_text()
+    assert re.findall(r"^    mmu: (.*)$", matrix, re.MULTILINE) == list(Mmu)
 
 
 def test_own_profile_with_a_typo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

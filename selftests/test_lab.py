@@ -200,7 +200,8 @@ def test_l1_of_a_test(connection: Connection, machines: list[FakeMachine]) -> No
     l1 = L1(connection, "patched")
     assert (l1.boot, l1.request) == (1, 256)
     l1.set_mmu(Mmu.SHADOW)
-    assert machines[0].calls == [("kvm.load", {"vendor": "amd", "mmu": "shadow", "request": 256})]
+    wanted = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}}
+    assert machines[0].calls == [("kvm.load", {"mmu": "shadow", "wanted": wanted, "request": 256})]
     assert l1.facts == {"release": "6.12.117", "vmlinux.build_id": "abcd", "kvm.tdp_mmu": "N"}
 
 

@@ -9,6 +9,8 @@ import pytest
 from guestloop.agent.memory import Need
 from guestloop.ground.errors import GuestKilled
 from guestloop.kernels import Kernel
+from guestloop.machines.host import Vendor
+from guestloop.results.cells import Mmu
 from guestloop.vm.argv import L2Spec, l2_argv
 from guestloop.vm.l1 import L1Parts, Machine
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.guest
 @pytest.fixture(scope="module")
 def machine(parts: L1Parts, kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     made = Machine(parts, tmp_path_factory.mktemp("lab"))
-    made.agent.kvm.load("amd", "tdp", kernel.tlb_flush_request)
+    made.agent.kvm.load("tdp", Mmu.TDP.parameters(Vendor.AMD.module), kernel.tlb_flush_request)
     yield made
     made.close()
 

@@ -10,6 +10,8 @@ import pytest
 
 from guestloop.ground.errors import GuestError, L1Panicked, L1Rebooted, LabError
 from guestloop.kernels import Kernel
+from guestloop.machines.host import Vendor
+from guestloop.results.cells import Mmu
 from guestloop.vm.l1 import L1Parts, Machine
 
 pytestmark = pytest.mark.guest
@@ -33,7 +35,8 @@ def test_boots_the_kernel_that_was_built(machine: Machine, kernel: Kernel) -> No
 def test_mmu_modes_are_read_back(machine: Machine, kernel: Kernel) -> None:
     wanted = {"tdp": ("Y", "Y"), "direct": ("N", "Y"), "shadow": ("N", "N")}
     for mmu, values in wanted.items():
-        facts = machine.agent.kvm.load("amd", mmu, kernel.tlb_flush_request)
+        parameters = Mmu(mmu).parameters(Vendor.AMD.module)
+        facts = machine.agent.kvm.load(mmu, parameters, kernel.tlb_flush_request)
         assert (facts["kvm.tdp_mmu"], facts["kvm_amd.npt"]) == values
         assert facts["kvm.build_id"] == kernel.build_ids["kvm"]
     assert set(machine.agent.trace.read()) >= {"request", "kvm_async_pf_ready", "kvm_age_hva"}

@@ -14,6 +14,7 @@ from guestloop.cache import DISK_FULL
 from guestloop.ground.errors import Exit, GuestloopError
 from guestloop.job.run import Options, conclude, list_cells, run
 from guestloop.machines.choice import AUTO, KINDS
+from guestloop.results.cells import Mmu
 from guestloop.results.plan import PLAN_FILE
 
 
@@ -74,7 +75,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="A is the reference, each of the others is compared with it; default: unpatched,patched",
     )
     parser.add_argument("--tests", type=_names, default=(), metavar="T,...", help="default: all")
-    parser.add_argument("--mmu", type=_names, default=(), metavar="tdp,direct,shadow", help="default: all")
+    modes = "; ".join(f"{' or '.join(mode.names)}: {mode.meaning}" for mode in Mmu)
+    parser.add_argument(
+        "--mmu", type=_names, default=(), metavar=",".join(Mmu), help=f"default: all. {modes}"
+    )
     parser.add_argument("--rounds", type=_count, metavar="N", help="default: the profile's")
     parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), default=AUTO)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/<time>")

@@ -12,21 +12,7 @@ from guestloop.ground.errors import GuestError
 
 SYS_MODULE = Path("/sys/module")
 RCU_EXPEDITED = Path("/sys/kernel/rcu_expedited")  # kernel/ksysfs.c
-VENDOR_MODULES = {"amd": "kvm_amd", "intel": "kvm_intel"}
 TRUE = frozenset({"Y", "1"})
-
-
-def parameters(vendor: str, mmu: str, extra: dict[str, str] | None = None) -> dict[str, dict[str, str]]:
-    """Module parameters of an MMU mode, by module.
-
-    ``kvm.tdp_mmu`` picks the TDP MMU (arch/x86/kvm/mmu/mmu.c, tdp_mmu_allowed), ``kvm_amd.npt`` and
-    ``kvm_intel.ept`` pick two-dimensional paging. ``extra`` (``eptad``, ``pml``) goes to the vendor module.
-    """
-    paging = {"amd": "npt", "intel": "ept"}[vendor]
-    return {
-        "kvm": {"tdp_mmu": "Y" if mmu == "tdp" else "N"},
-        VENDOR_MODULES[vendor]: {paging: "N" if mmu == "shadow" else "Y", **(extra or {})},
-    }
 
 
 def same_value(wanted: str, seen: str) -> bool:
@@ -43,30 +29,27 @@ class Kvm:
         self._directory, self._trace = modules, trace
         self._loaded: dict[str, dict[str, str]] = {}
 
-    def load(
-        self, vendor: str, mmu: str, request: int, extra: dict[str, str] | None = None
-    ) -> dict[str, str]:
-        """Have KVM loaded for this mode and counted; reloads only when something differs.
+    def load(self, mmu: str, parameters: dict[str, dict[str, str]], request: int) -> dict[str, str]:
+        """Have KVM loaded with these parameters by module, and counted; reloads only when something differs.
 
-        ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel under test. Returns every wanted
-        parameter as read back (``kvm.tdp_mmu``: ``N``) and each module's build id. Raises GuestError
-        when KVM took another value than the one asked for.
+        ``mmu`` names the mode in messages; ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel
+        under test. Returns every parameter as read back (``kvm.tdp_mmu``: ``N``) and each module's
+        build id. Raises GuestError when KVM took another value than the one asked for.
         """
-        wanted = parameters(vendor, mmu, extra)
         # A parameter of an earlier load that is not wanted now must go back to its default.
-        if wanted != self._loaded or self._mismatch(wanted):
+        if parameters != self._loaded or self._mismatch(parameters):
             with expedited_grace_periods():
                 self.unload()
-                for module, values in wanted.items():
+                for module, values in parameters.items():
                     self._insert(module, values)
                 self._trace.arm(request)
-            self._loaded = wanted
-        if wrong := self._mismatch(wanted):
+            self._loaded = parameters
+        if wrong := self._mismatch(parameters):
             raise GuestError(f"MMU mode {mmu}: {wrong}")
         facts = {
-            f"{module}.{key}": read_parameter(module, key) for module in wanted for key in wanted[module]
+            f"{module}.{key}": read_parameter(module, key) for module in parameters for key in parameters[module]
         }
-        return facts | {f"{module}.build_id": build_id(module) for module in wanted}
+        return facts | {f"{module}.build_id": build_id(module) for module in parameters}
 
     def unload(self) -> None:
         """Remove the KVM modules; raises ProcessError when a guest still uses them."""

@@ -63,7 +63,7 @@ def _parse_selection(
     test = str(data.get("test")) if isinstance(data, Mapping) else ""
     if test not in axes:
         raise ConfigError(f"{where}: unknown test {test!r}", hint=suggest(test, axes, "tests"))
-    allowed = {"mmu": tuple(mode.value for mode in Mmu), **axes[test]}
+    allowed = {"mmu": tuple(name for mode in Mmu for name in mode.names), **axes[test]}
     section = Section(where, data, ("test", *allowed))
     chosen: dict[str, tuple[str, ...]] = {"test": (test,)}
     for axis in section.data:
@@ -74,4 +74,6 @@ def _parse_selection(
             if value not in allowed[axis]:
                 hint = suggest(value, allowed[axis], "values")
                 raise ConfigError(f"{where}: {axis}: unknown value {value!r}", hint=hint)
+    if "mmu" in chosen:
+        chosen["mmu"] = tuple(Mmu(name).value for name in chosen["mmu"])
     return chosen

@@ -96,7 +96,8 @@ class L1:
 
     def set_mmu(self, mmu: Mmu) -> None:
         """Have KVM loaded for this MMU mode; its parameters as read back are added to ``facts``."""
-        self.facts |= self.agent.kvm.load(self._vendor.value, mmu.value, self.request)
+        parameters = mmu.parameters(self._vendor.module)
+        self.facts |= self.agent.kvm.load(mmu.value, parameters, self.request)
 
     def throttle_swap(self, reads_per_second: int) -> None:
         """Have L0 limit the reads of L1's swap disk; 0: no limit."""

@@ -67,10 +67,11 @@ def select(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()
     Raises ConfigError for names that do not exist, and when nothing is left.
     """
     _known("test", tests, AXES)
-    _known("MMU mode", mmus, [mode.value for mode in Mmu])
+    _known("MMU mode", mmus, [name for mode in Mmu for name in mode.names])
+    modes = {Mmu(name) for name in mmus}
     chosen = [cell for cell in all_cells() if _profile_has(profile, cell)]
     narrowed = [
-        cell for cell in chosen if (not tests or cell.test in tests) and (not mmus or cell.mmu in mmus)
+        cell for cell in chosen if (not tests or cell.test in tests) and (not modes or cell.mmu in modes)
     ]
     if not narrowed:
         raise ConfigError(
