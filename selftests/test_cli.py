@@ -20,7 +20,7 @@ from guestloop.ground.errors import Exit
 from guestloop.machines.host import read_host
 from guestloop.machines.nested_kvm import NestedKvm
 from guestloop.results.cells import Mmu
-from guestloop.workloads.selection import all_cells
+from guestloop.workloads.catalog import all_cells
 
 SHADOW = "rounds/asyncpf/shadow/read-shared"
 
@@ -280,7 +280,13 @@ def test_damaged_results_are_named(terminal: Terminal, out: Path, file: str, tex
 
 # --- what nobody foresaw ---------------------------------------------------------------------------
 
-FAULT = "import sys; from guestloop import cli; cli.run = lambda _: {fault}; sys.exit(cli.main(['run']))"
+FAULT = """
+import sys
+from guestloop import cli
+from guestloop.job import run as job
+job.run = lambda _: {fault}
+sys.exit(cli.main(["run"]))
+"""
 
 
 def fault(terminal: Terminal, expression: str) -> subprocess.CompletedProcess[str]:

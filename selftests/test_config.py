@@ -10,8 +10,8 @@ import pytest
 from guestloop.config import REPOSITORY, BaseKind, find_kernel_files, load_kernel, load_profiles, parse_kernel
 from guestloop.ground.errors import ConfigError
 from guestloop.results.cells import Mmu
-from guestloop.workloads.catalog import AXES
-from guestloop.workloads.selection import all_cells, cell_of, select
+from guestloop.workloads.catalog import AXES, all_cells, cell_of
+from guestloop.workloads.selection import select
 
 GOOD = """\
 description: a kernel

@@ -12,8 +12,8 @@ import pytest
 from guestloop.config import REPOSITORY, load_kernel
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.job.measure import Slot, _with_parameters, find_tests, order
+from guestloop.job.options import labels, load_kernels
 from guestloop.job.plugin import parameters
-from guestloop.job.prepare import labels, load_kernels
 from guestloop.job.progress import _summary
 from guestloop.job.run import new_directory
 from guestloop.lab.spec import OUT_VARIABLE
@@ -103,7 +103,7 @@ def test_avocado_discovers_every_test_class() -> None:
 
 
 def test_every_cell_has_a_test() -> None:
-    from guestloop.workloads.selection import all_cells
+    from guestloop.workloads.catalog import all_cells
 
     wanted = {(cell.test, next(iter(cell.variant.values()))) for cell in all_cells()}
     assert wanted == set(find_tests())

@@ -26,8 +26,7 @@ from guestloop.machines.host import Vendor
 from guestloop.results.cells import Mmu
 from guestloop.vm.argv import L2Spec, l2_argv
 from guestloop.vm.console import Console
-from guestloop.vm.l1 import L1Parts
-from guestloop.vm.link import Keys
+from guestloop.vm.parts import Keys, L1Parts
 
 
 def parts(name: str) -> L1Parts:

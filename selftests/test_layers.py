@@ -33,6 +33,8 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONLY = {
     "subprocess": {"ground/proc.py"},
     "paramiko": {"vm/link.py"},
+    "guestloop.vm.link": {"vm/l1.py"},
+    "guestloop.vm.l1": {"lab/server.py"},
     "yaml": {"config/reading.py"},
     "qemu.qmp": {"ground/qmp.py"},
     "avocado": {"testing.py", "job/measure.py", "job/plugin.py", "job/progress.py"},
@@ -47,10 +49,8 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "guestloop":
-                yield from (f"guestloop.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            # what is imported from a module may be a module itself
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
 
 
 def part(path: Path) -> str:

@@ -19,7 +19,9 @@ from guestloop.ground.errors import GuestError, TimedOut
 from guestloop.ground.rpc import Methods, Server
 from guestloop.ground.wait import wait_for
 from guestloop.images.keys import L1Keys, obtain_keys
-from guestloop.vm.link import AGENT_PORT, Keys, Link
+from guestloop.vm.argv import AGENT_PORT
+from guestloop.vm.link import Link
+from guestloop.vm.parts import Keys
 
 
 class Agent:

@@ -11,8 +11,7 @@ import pytest
 from guestloop.cache import Cache
 from guestloop.ground import proc
 from guestloop.vm import payload
-from guestloop.vm.argv import L1_PAYLOAD
-from guestloop.vm.link import AGENT_PORT
+from guestloop.vm.argv import AGENT_PORT, L1_PAYLOAD
 
 
 class Parts:

@@ -9,8 +9,7 @@ from guestloop.config import load_kernel
 from guestloop.images import build_l1, build_l2
 from guestloop.kernels import Kernel, build_kernel
 from guestloop.machines.emulated_svm import EmulatedSvm
-from guestloop.vm.l1 import L1Parts
-from guestloop.vm.link import Keys
+from guestloop.vm.parts import Keys, L1Parts
 from guestloop.vm.payload import build_payload
 
 

@@ -12,7 +12,8 @@ from guestloop.kernels import Kernel
 from guestloop.machines.host import Vendor
 from guestloop.results.cells import Mmu
 from guestloop.vm.argv import L2Spec, l2_argv
-from guestloop.vm.l1 import L1Parts, Machine
+from guestloop.vm.l1 import Machine
+from guestloop.vm.parts import L1Parts
 
 pytestmark = pytest.mark.guest
 

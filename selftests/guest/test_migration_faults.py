@@ -19,10 +19,10 @@ from guestloop.machines.host import Vendor
 from guestloop.results.cells import Mmu
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome
-from guestloop.vm.l1 import L1Parts
+from guestloop.vm.parts import L1Parts
 from guestloop.workloads import migration
+from guestloop.workloads.catalog import make_cell
 from guestloop.workloads.measuring import Measuring
-from guestloop.workloads.selection import make_cell
 
 pytestmark = pytest.mark.guest
 

@@ -1,4 +1,7 @@
-"""The command line: ``guestloop run``, ``guestloop compare``; scripts/ call these."""
+"""The command line: ``guestloop run``, ``guestloop compare``; scripts/ call these.
+
+Each command imports what it needs when it runs, so that ``--list`` and ``--help`` answer at once.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from guestloop.cache import DISK_FULL
 from guestloop.ground.errors import Exit, GuestloopError
-from guestloop.job.run import Options, conclude, list_cells, run
 from guestloop.machines.choice import AUTO, KINDS
 from guestloop.results.cells import Mmu
-from guestloop.results.plan import PLAN_FILE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_unforeseen(error: Exception) -> None:
+    from guestloop.cache import DISK_FULL
+
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         print(f"guestloop: no space left for {error.filename or 'the results'}", file=sys.stderr)
         print("  hint: free some space, or name another --out; what was measured is there", file=sys.stderr)
@@ -97,6 +99,8 @@ def _count(text: str) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    from guestloop.job.options import Options, list_cells
+
     options = Options(
         profile=parsed.profile,
         kernels=parsed.kernels,
@@ -109,10 +113,15 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.list:
         print("\n".join(list_cells(options)))
         return Exit.OK
+    from guestloop.job.run import run
+
     return run(options)
 
 
 def _compare(parsed: argparse.Namespace) -> int:
+    from guestloop.job.conclude import conclude
+    from guestloop.results.plan import PLAN_FILE
+
     if not (parsed.out / PLAN_FILE).exists():
         print(f"guestloop: {parsed.out} is not a result directory (no {PLAN_FILE})", file=sys.stderr)
         return Exit.USAGE

@@ -20,9 +20,8 @@ from guestloop.lab.spec import OUT_VARIABLE
 from guestloop.results.cells import Mmu
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome, Round, write_round
-from guestloop.workloads.catalog import AXES
+from guestloop.workloads.catalog import AXES, cell_of
 from guestloop.workloads.measuring import Measuring
-from guestloop.workloads.selection import cell_of
 
 
 class GuestTest(Test):  # type: ignore[misc]

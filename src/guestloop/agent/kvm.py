@@ -47,7 +47,9 @@ class Kvm:
         if wrong := self._mismatch(parameters):
             raise GuestError(f"MMU mode {mmu}: {wrong}")
         facts = {
-            f"{module}.{key}": read_parameter(module, key) for module in parameters for key in parameters[module]
+            f"{module}.{key}": read_parameter(module, key)
+            for module, values in parameters.items()
+            for key in values
         }
         return facts | {f"{module}.build_id": build_id(module) for module in parameters}
 

@@ -10,7 +10,7 @@ from guestloop.config.kernels import (
     parse_kernel,
 )
 from guestloop.config.profiles import Profile, load_profiles
-from guestloop.config.reading import REPOSITORY, suggest
+from guestloop.config.reading import REPOSITORY
 
 __all__ = [
     "REPOSITORY",
@@ -23,5 +23,4 @@ __all__ = [
     "load_kernel",
     "load_profiles",
     "parse_kernel",
-    "suggest",
 ]

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from guestloop.config.reading import REPOSITORY, Section, load_yaml, parse_enum, suggest
+from guestloop.config.reading import REPOSITORY, Section, load_yaml, parse_enum
 from guestloop.ground.errors import ConfigError
+from guestloop.ground.hints import suggest
 from guestloop.results.cells import Mmu
 from guestloop.results.plan import Reach
 

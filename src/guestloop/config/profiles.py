@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.config.kernels import kernel_directories
-from guestloop.config.reading import Section, load_yaml, suggest
+from guestloop.config.reading import Section, load_yaml
 from guestloop.ground.errors import ConfigError
+from guestloop.ground.hints import suggest
 from guestloop.results.cells import Mmu
 
 

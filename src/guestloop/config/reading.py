@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from guestloop.ground.errors import ConfigError
+from guestloop.ground.hints import suggest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 """The checkout that guestloop runs from: it is installed editable, and its data is not in the package."""
@@ -64,14 +64,6 @@ class Section:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{self.where}: {key}: a number of 1 or more was wanted, seen: {value!r}")
         return value
-
-
-def suggest(seen: str, allowed: Iterable[str], what: str) -> str:
-    """Hint for a name that is not known: the closest one, then all."""
-    names = sorted(allowed)
-    close = get_close_matches(seen, names, n=1)
-    did_you = f"did you mean {close[0]!r}? " if close else ""
-    return f"{did_you}{what}: {', '.join(names)}"
 
 
 def parse_enum(where: str, seen: str, kind: type[StrEnum]) -> Any:

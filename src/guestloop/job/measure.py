@@ -21,7 +21,7 @@ from guestloop.config import REPOSITORY
 from guestloop.ground.errors import LabError
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.plan import Plan
-from guestloop.workloads.selection import cell_of
+from guestloop.workloads.catalog import cell_of
 
 PROGRESS_KEY = "guestloop.progress"
 # Avocado kills a job's tests this long after asking them to end; its default of 1 s is too short

@@ -18,15 +18,17 @@ from guestloop.cache import Cache
 from guestloop.config import REPOSITORY
 from guestloop.ground.errors import GuestloopError
 from guestloop.ground.log import say
-from guestloop.job.prepare import load_kernels, prepare
-from guestloop.job.run import conclude, host_facts
+from guestloop.job.conclude import conclude
+from guestloop.job.options import load_kernels
+from guestloop.job.prepare import prepare
+from guestloop.job.run import host_facts
 from guestloop.job.session import running_lab
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.machines.choice import choose
 from guestloop.machines.host import read_host
 from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan, write_plan
-from guestloop.workloads.selection import all_cells, cell_of
+from guestloop.workloads.catalog import all_cells, cell_of
 
 
 class LabForJob(JobPre, JobPost):  # type: ignore[misc]

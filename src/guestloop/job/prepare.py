@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.cache import Cache
-from guestloop.config import KernelSpec, load_kernel
-from guestloop.ground.errors import ConfigError
+from guestloop.config import KernelSpec
 from guestloop.images import build_l1, build_l2
+from guestloop.job.options import labels
 from guestloop.kernels import build_kernel
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice
 from guestloop.results.plan import Kernels, PlannedKernel
-from guestloop.vm.l1 import L1Parts
-from guestloop.vm.link import Keys
+from guestloop.vm.parts import Keys, L1Parts
 from guestloop.vm.payload import build_payload
 
 
@@ -28,29 +26,6 @@ class Prepared:
     lab: LabSpec
     qemu: str
     kernels: Kernels
-
-
-def load_kernels(names: Sequence[str]) -> tuple[KernelSpec, ...]:
-    """The kernels to compare, the reference first.
-
-    Raises ConfigError for an unknown one, and for fewer than two.
-    """
-    if len(names) < 2:
-        raise ConfigError(
-            f"--kernels: two or more kernels were wanted, seen: {','.join(names) or 'none'}",
-            hint="the first is the reference, for example --kernels unpatched,patched",
-        )
-    return tuple(load_kernel(name) for name in names)
-
-
-def labels(specs: Sequence[KernelSpec]) -> tuple[str, ...]:
-    """Names of the kernels in the results; one that is named again gets a number, as in ``unpatched.2``."""
-    taken: list[str] = []
-    for spec in specs:
-        numbered = (f"{spec.name}.{number}" for number in itertools.count(2))
-        names = itertools.chain([spec.name], numbered)
-        taken.append(next(name for name in names if name not in taken))
-    return tuple(taken)
 
 
 def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cache) -> Prepared:

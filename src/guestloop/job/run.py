@@ -2,61 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guestloop.cache import Cache
-from guestloop.compare import Verdict, compare
-from guestloop.config import Profile, load_profiles, suggest
+from guestloop.config import Profile
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
+from guestloop.job.conclude import conclude
 from guestloop.job.measure import measure
-from guestloop.job.prepare import Prepared, load_kernels, prepare
+from guestloop.job.options import Options, chosen_profile, load_kernels
+from guestloop.job.prepare import Prepared, prepare
 from guestloop.job.session import running_lab
-from guestloop.machines.choice import AUTO, Choice, choose
+from guestloop.machines.choice import Choice, choose
 from guestloop.machines.host import Host, read_host
-from guestloop.report import render_text, write_verdict
-from guestloop.results.plan import PLAN_FILE, Plan, read_plan, write_plan
+from guestloop.results.plan import PLAN_FILE, Plan, write_plan
 from guestloop.results.records import read_rounds
-from guestloop.workloads.catalog import AXES
 from guestloop.workloads.selection import Selection, select
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asked for; of the kernels the first is the reference."""
-
-    profile: str = "default"
-    kernels: tuple[str, ...] = ("unpatched", "patched")
-    tests: tuple[str, ...] = ()
-    mmu: tuple[str, ...] = ()
-    rounds: int | None = None
-    accel: str = AUTO
-    out: Path | None = None
-
-
-def chosen_profile(options: Options) -> Profile:
-    """The profile, with ``--rounds`` in place of its own. Raises ConfigError for an unknown one."""
-    profiles = load_profiles(AXES)
-    if options.profile not in profiles:
-        hint = suggest(options.profile, profiles, "profiles")
-        raise ConfigError(f"unknown profile {options.profile!r}", hint=hint)
-    profile = profiles[options.profile]
-    return replace(profile, rounds=options.rounds) if options.rounds else profile
-
-
-def list_cells(options: Options) -> list[str]:
-    """The cells that would run, a line each; touches nothing."""
-    kernels = load_kernels(options.kernels)
-    profile = chosen_profile(options)
-    selection = select(profile, options.tests, options.mmu)
-    size = f"x {profile.rounds} rounds x {len(kernels)} kernels"
-    lines = [f"{cell.id}  {size}" for cell in selection.cells]
-    return lines + [f"left out: {cell}" for cell in selection.left_out]
 
 
 def run(options: Options) -> Exit:
@@ -80,15 +44,6 @@ def run(options: Options) -> Exit:
     verdict = conclude(out)
     say(f"==> {time.monotonic() - started:.0f} s in all")
     return verdict.exit_status
-
-
-def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
-    """Compare the rounds of a result directory, write its verdict, and print it."""
-    plan = read_plan(out)
-    verdict = compare(plan, read_rounds(out))
-    write_verdict(out, plan, verdict, replace=replace_old)
-    print(render_text(plan, verdict, colour=sys.stdout.isatty(), out=out), flush=True)
-    return verdict
 
 
 def make_plan(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from guestloop.ground.codec import decode, encode
 from guestloop.machines.host import Vendor
-from guestloop.vm.l1 import L1Parts
+from guestloop.vm.parts import L1Parts
 
 # How a test process finds the lab of its run and where results go.
 SOCKET_VARIABLE = "GUESTLOOP_LAB"

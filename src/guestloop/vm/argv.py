@@ -11,6 +11,7 @@ Argv = list[str]
 
 # Where L1's init unpacks the payload disk (guest-images/l1).
 L1_PAYLOAD = "/run/guestloop"
+AGENT_PORT = 7070  # on L1's loopback
 HUGETLBFS = "/dev/hugepages"
 PAYLOAD_SERIAL, SWAP_SERIAL = "payload", "swap"
 

@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from guestloop.ground.rpc import client
 from guestloop.ground.wait import clock, wait_for
 from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv
 from guestloop.vm.console import Console
-from guestloop.vm.link import Keys, Link
+from guestloop.vm.link import Link
+from guestloop.vm.parts import L1Parts
 
 BOOT_DEADLINE_S = 120.0
 SWAP_MIB = 1024
@@ -29,23 +29,6 @@ ENDING_S = 2.0
 QUIT_S = 5.0
 DRAIN_S = 60.0
 READY_MARKER = "guestloop-init: agent and sshd started"
-
-
-@dataclass(frozen=True)
-class L1Parts:
-    """What an L1 is made of; ``build_id`` is what the booted kernel must report.
-
-    ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU: see machines/kind.py.
-    """
-
-    name: str
-    program: Path
-    cpu_argv: tuple[str, ...]
-    kernel: Path
-    build_id: str
-    root: Path
-    payload: Path
-    keys: Keys
 
 
 class Machine:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -14,20 +12,13 @@ import paramiko
 from guestloop.ground.errors import LabError, LinkLost
 from guestloop.ground.rpc import Caller, nothing_to_see
 from guestloop.ground.wait import Deadline, wait_for
+from guestloop.vm.argv import AGENT_PORT
+from guestloop.vm.parts import Keys
 
 # Failed attempts while L1 boots are expected; paramiko logs each with a traceback at ERROR.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
-AGENT_PORT = 7070
 RETRIED = (paramiko.SSHException, OSError, EOFError)
-
-
-@dataclass(frozen=True)
-class Keys:
-    """Client key (file) and the server's public key (``ssh-ed25519 AAAA...``) baked into the image."""
-
-    client: Path
-    host_public: str
 
 
 class Link:

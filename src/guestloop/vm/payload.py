@@ -14,8 +14,7 @@ from pathlib import Path
 
 from guestloop.cache import Cache, file_digest
 from guestloop.ground.errors import LabError
-from guestloop.vm.argv import L1_PAYLOAD
-from guestloop.vm.link import AGENT_PORT
+from guestloop.vm.argv import AGENT_PORT, L1_PAYLOAD
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # The agent and what it stands on; a selftest checks that it imports nothing else.

@@ -1,0 +1,20 @@
+"""From the rounds of a result directory to its verdict, without a guest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from guestloop.compare import Verdict, compare
+from guestloop.report import render_text, write_verdict
+from guestloop.results.plan import read_plan
+from guestloop.results.records import read_rounds
+
+
+def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
+    """Compare the rounds of a result directory, write its verdict, and print it."""
+    plan = read_plan(out)
+    verdict = compare(plan, read_rounds(out))
+    write_verdict(out, plan, verdict, replace=replace_old)
+    print(render_text(plan, verdict, colour=sys.stdout.isatty(), out=out), flush=True)
+    return verdict

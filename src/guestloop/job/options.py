@@ -1,0 +1,74 @@
+"""What the command line asks for: the options, and the profile, cells and kernels that they name.
+
+``--list`` needs this and nothing else, so nothing that builds, boots or measures is imported here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from guestloop.config import KernelSpec, Profile, load_kernel, load_profiles
+from guestloop.ground.errors import ConfigError
+from guestloop.ground.hints import suggest
+from guestloop.machines.choice import AUTO
+from guestloop.workloads.catalog import AXES
+from guestloop.workloads.selection import select
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for; of the kernels the first is the reference."""
+
+    profile: str = "default"
+    kernels: tuple[str, ...] = ("unpatched", "patched")
+    tests: tuple[str, ...] = ()
+    mmu: tuple[str, ...] = ()
+    rounds: int | None = None
+    accel: str = AUTO
+    out: Path | None = None
+
+
+def chosen_profile(options: Options) -> Profile:
+    """The profile, with ``--rounds`` in place of its own. Raises ConfigError for an unknown one."""
+    profiles = load_profiles(AXES)
+    if options.profile not in profiles:
+        hint = suggest(options.profile, profiles, "profiles")
+        raise ConfigError(f"unknown profile {options.profile!r}", hint=hint)
+    profile = profiles[options.profile]
+    return replace(profile, rounds=options.rounds) if options.rounds else profile
+
+
+def load_kernels(names: Sequence[str]) -> tuple[KernelSpec, ...]:
+    """The kernels to compare, the reference first.
+
+    Raises ConfigError for an unknown one, and for fewer than two.
+    """
+    if len(names) < 2:
+        raise ConfigError(
+            f"--kernels: two or more kernels were wanted, seen: {','.join(names) or 'none'}",
+            hint="the first is the reference, for example --kernels unpatched,patched",
+        )
+    return tuple(load_kernel(name) for name in names)
+
+
+def labels(specs: Sequence[KernelSpec]) -> tuple[str, ...]:
+    """Names of the kernels in the results; one that is named again gets a number, as in ``unpatched.2``."""
+    taken: list[str] = []
+    for spec in specs:
+        numbered = (f"{spec.name}.{number}" for number in itertools.count(2))
+        names = itertools.chain([spec.name], numbered)
+        taken.append(next(name for name in names if name not in taken))
+    return tuple(taken)
+
+
+def list_cells(options: Options) -> list[str]:
+    """The cells that would run, a line each; touches nothing."""
+    kernels = load_kernels(options.kernels)
+    profile = chosen_profile(options)
+    selection = select(profile, options.tests, options.mmu)
+    size = f"x {profile.rounds} rounds x {len(kernels)} kernels"
+    lines = [f"{cell.id}  {size}" for cell in selection.cells]
+    return lines + [f"left out: {cell}" for cell in selection.left_out]

@@ -1,0 +1,31 @@
+"""What an L1 is made of, as plain data: what the lab process is given needs no import of what runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Client key (file) and the server's public key (``ssh-ed25519 AAAA...``) baked into the image."""
+
+    client: Path
+    host_public: str
+
+
+@dataclass(frozen=True)
+class L1Parts:
+    """What an L1 is made of; ``build_id`` is what the booted kernel must report.
+
+    ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU: see machines/kind.py.
+    """
+
+    name: str
+    program: Path
+    cpu_argv: tuple[str, ...]
+    kernel: Path
+    build_id: str
+    root: Path
+    payload: Path
+    keys: Keys
