@@ -18,7 +18,7 @@ from guestloop.cache import Cache, content_key
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
 from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError, ProcessError
-from guestloop.kernels import build, build_kernel, find_kernel, source
+from guestloop.kernels import build, build_kernel, source
 from guestloop.kernels.series import read_patch
 from guestloop.kernels.tree import MAKING, WorkTree, drop_suspects, making
 
@@ -218,12 +218,11 @@ def test_a_tarball_is_read_once(spec: KernelSpec, cache: Cache, monkeypatch: pyt
 
 
 def test_build_then_cached_without_the_source(spec: KernelSpec, cache: Cache) -> None:
-    assert find_kernel(spec, cache) is None
     kernel = build_kernel(spec, cache)
     assert kernel.release == "6.12.0-tiny"
     assert list(kernel.modules) == ["kvm", "kvm-amd", "kvm-intel"]
-    files = (kernel.vmlinux, kernel.config, kernel.system_map, *kernel.modules.values())
-    assert all(path.is_file() for path in files)
+    beside = [kernel.directory / name for name in ("config", "System.map")]
+    assert all(path.is_file() for path in (kernel.vmlinux, *beside, *kernel.modules.values()))
     assert set(kernel.build_ids) == {"vmlinux", *kernel.modules}
 
     patched = build_kernel(with_series(spec, GOOD), cache)
@@ -232,7 +231,7 @@ def test_build_then_cached_without_the_source(spec: KernelSpec, cache: Cache) ->
     assert changed == set(kernel.modules)
 
     shutil.rmtree(cache.root / "work")
-    assert build_kernel(spec, cache) == kernel == find_kernel(spec, cache)
+    assert build_kernel(spec, cache) == kernel
     same = build_kernel(dataclasses.replace(spec, name="A"), cache)
     assert (same.name, same.directory) == ("A", kernel.directory)
 

@@ -15,7 +15,7 @@ from guestloop.workloads.migration.oracles import Difference, Told, rounds_of
 from guestloop.workloads.migration.stamps import (
     MASK,
     PAGE,
-    WORDS,
+    SEED_FACTOR,
     Layout,
     Own,
     describe,
@@ -23,7 +23,6 @@ from guestloop.workloads.migration.stamps import (
     mix,
     own_words,
     page_of,
-    stamp,
     unmix,
     visit_order,
 )
@@ -31,7 +30,13 @@ from guestloop.workloads.migration.stamps import (
 program, payload = test_images_payload.program, test_images_payload.payload
 
 LAYOUT = Layout(gva=0x7F8000000000, pages=16, vcpus=2, seed=5)
+WORDS = PAGE // 8
 MOST_LINES = 16  # so many wrong words does the payload report
+
+
+def stamp(layout: Layout, page: int, word: int, generation: int) -> int:
+    """What a stamped word must hold, see ``stamp()`` in guest-images/l2/region.c."""
+    return mix(layout.seed * SEED_FACTOR + (page << 9 | word) + (generation << 32) & MASK)
 
 
 def content_of(layout: Layout, page: int, *generations: int) -> bytes:

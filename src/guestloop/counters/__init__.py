@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from guestloop.counters.histogram import Histogram, StackCount, parse_histogram, subtract
 from guestloop.counters.paths import RULES, PathRule, attribute, inconsistency, path_of, render_stacks
-from guestloop.counters.snapshot import FLUSH_REQUESTS, FLUSHES, diff
+from guestloop.counters.snapshot import FLUSH_REQUESTS, diff
 
 __all__ = [
-    "FLUSHES",
     "FLUSH_REQUESTS",
     "RULES",
     "Histogram",

@@ -12,9 +12,6 @@ Name = TypeVar("Name", bound=Hashable)
 FLUSH_REQUESTS = "remote_tlb_flush_requests"
 """Calls of ``kvm_flush_remote_tlbs()`` (virt/kvm/kvm_main.c), whether or not a vCPU had to be kicked."""
 
-FLUSHES = "remote_tlb_flush"
-"""Requests for which ``kvm_make_all_cpus_request()`` had to interrupt a vCPU. Depends on timing; noisy."""
-
 
 def diff(before: Mapping[Name, int], after: Mapping[Name, int]) -> dict[Name, int]:
     """Return by how much each counter grew. vCPU counters are sums over all vCPUs.

@@ -6,14 +6,11 @@ Elsewhere (CI) a line is printed when the step starts, every ``HEARTBEAT_S`` sec
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-logger = logging.getLogger("guestloop")
 
 HEARTBEAT_S = 15.0
 REDRAW_S = 1.0

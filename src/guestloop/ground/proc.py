@@ -89,7 +89,6 @@ def run(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    stdin: bytes | Path | None = None,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
     timeout_s: float | None = None,
@@ -98,15 +97,15 @@ def run(
 ) -> Finished:
     """Run a command until it ends. ``output`` has the last 400 lines of stdout and stderr together.
 
-    ``env`` is added to the environment. ``stdin`` is bytes, or a file to read. ``log`` receives the
-    whole output, ``on_line`` each line as it arrives. Raises ProcessError if the status is not 0 and
+    Its stdin is empty. ``env`` is added to the environment. ``log`` receives the whole output,
+    ``on_line`` each line as it arrives. Raises ProcessError if the status is not 0 and
     ``check`` is set, TimedOut after ``timeout_s``, and LabError if the program is missing. On any
     exception, Ctrl-C included, the process group is killed.
     """
     args = tuple(os.fspath(arg) for arg in argv)
     logger.debug("run: %s", paste(args))
     with (
-        spawn(args, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE, quick=True) as process,
+        spawn(args, cwd=cwd, env=env, stdout=subprocess.PIPE, quick=True) as process,
         _killed_after(process, timeout_s) as timed_out,
     ):
         output = _drain(process, log, on_line)
@@ -162,7 +161,7 @@ def spawn(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    stdin: bytes | Path | int | None = None,
+    stdin: int = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
     quick: bool = False,
@@ -172,51 +171,29 @@ def spawn(
     ``quick`` skips the TERM, for commands whose work is discarded on failure anyway.
     """
     args = [os.fspath(arg) for arg in argv]
-    with _stdin_source(stdin) as source:
-        try:
-            process = subprocess.Popen(
-                args,
-                cwd=cwd,
-                env={**os.environ, **env} if env else None,
-                stdin=source,
-                stdout=stdout,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-                pass_fds=tuple(pass_fds),
-            )
-        except FileNotFoundError as error:
-            raise LabError(f"program not found: {args[0]}", hint=INSTALL_HINT) from error
-        except PermissionError as error:
-            raise LabError(f"{args[0]}: {error.strerror}") from error
+    try:
+        process = subprocess.Popen(
+            args,
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            pass_fds=tuple(pass_fds),
+        )
+    except FileNotFoundError as error:
+        raise LabError(f"program not found: {args[0]}", hint=INSTALL_HINT) from error
+    except PermissionError as error:
+        raise LabError(f"{args[0]}: {error.strerror}") from error
     _guard.tell("+", process.pid)
-    if isinstance(stdin, bytes):
-        threading.Thread(target=_feed, args=(process, stdin), daemon=True).start()
     try:
         yield process
     finally:
         end_group(process, 0.0 if quick else TERM_GRACE_S)
-        for pipe in (process.stdout, process.stdin):
-            if pipe:
-                with suppress(OSError):
-                    pipe.close()
-
-
-@contextmanager
-def _stdin_source(stdin: bytes | Path | int | None) -> Iterator[int | IO[bytes]]:
-    if isinstance(stdin, Path):
-        with stdin.open("rb") as file:
-            yield file
-    elif isinstance(stdin, int):
-        yield stdin
-    else:
-        yield subprocess.DEVNULL if stdin is None else subprocess.PIPE
-
-
-def _feed(process: Popen, data: bytes) -> None:
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):
-        process.stdin.write(data)
-        process.stdin.close()
+        if process.stdout:
+            with suppress(OSError):
+                process.stdout.close()
 
 
 def kill_group(process: Popen, number: signal.Signals) -> None:

@@ -71,7 +71,6 @@ def wait_for(
     interval: float = 0.05,
     last_seen: Callable[[], str] = lambda: "nothing",
     progress: Callable[[], object] | None = None,
-    hint: str = "",
 ) -> T:
     """Call ``probe`` until it returns something other than None, and return that.
 
@@ -91,5 +90,5 @@ def wait_for(
         if deadline.passed:
             waited = f"waited {round(seconds, 1):g} s for {what}"
             without = " without any progress" if progress else ""
-            raise TimedOut(f"{waited}{without}; last seen: {last_seen()}", hint=hint)
+            raise TimedOut(f"{waited}{without}; last seen: {last_seen()}")
         time.sleep(min(interval, deadline.left))

@@ -1,6 +1,6 @@
 """Kernels: source, series, configuration, build and cache. ``build_kernel`` is the entry point."""
 
 from guestloop.kernels.artifacts import Kernel
-from guestloop.kernels.build import build_kernel, find_kernel
+from guestloop.kernels.build import build_kernel
 
-__all__ = ["Kernel", "build_kernel", "find_kernel"]
+__all__ = ["Kernel", "build_kernel"]

@@ -25,7 +25,7 @@ class Kernel:
     """A kernel that was built.
 
     ``sha256`` is the key of all its inputs. ``vmlinux`` is an uncompressed ELF file without symbols, which
-    QEMU starts with ``-kernel`` at its PVH entry point. ``system_map`` has the symbols. ``modules`` maps
+    QEMU starts with ``-kernel`` at its PVH entry point. System.map has the symbols. ``modules`` maps
     names (``kvm-amd``) to files without debug information. Each module comes after those that it needs, so
     they can be loaded in this order. ``build_ids`` maps ``vmlinux`` and the names of modules to the GNU
     build-id in hex, which the running kernel shows in ``/sys/kernel/notes`` and
@@ -42,19 +42,10 @@ class Kernel:
     modules: Mapping[str, Path]
     build_ids: Mapping[str, str]
     tlb_flush_request: int
-    provenance: Mapping[str, Any]
 
     @property
     def vmlinux(self) -> Path:
         return self.directory / "vmlinux"
-
-    @property
-    def config(self) -> Path:
-        return self.directory / "config"
-
-    @property
-    def system_map(self) -> Path:
-        return self.directory / "System.map"
 
 
 def read_kernel(spec: KernelSpec, sha256: str, directory: Path) -> Kernel:
@@ -70,7 +61,6 @@ def read_kernel(spec: KernelSpec, sha256: str, directory: Path) -> Kernel:
         modules={name: directory / "modules" / f"{name}.ko" for name in data["modules"]},
         build_ids=data["build_ids"],
         tlb_flush_request=data["tlb_flush_request"],
-        provenance=data["provenance"],
     )
 
 

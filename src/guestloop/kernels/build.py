@@ -95,13 +95,6 @@ def build_kernel(spec: KernelSpec, cache: Cache) -> Kernel:
     return artifacts.read_kernel(spec, content_key(inputs.described), directory)
 
 
-def find_kernel(spec: KernelSpec, cache: Cache) -> Kernel | None:
-    """Return the kernel for a specification if it is in the cache, else None."""
-    inputs = find_inputs(spec, cache)
-    directory = cache.find(KIND, inputs.described)
-    return artifacts.read_kernel(spec, content_key(inputs.described), directory) if directory else None
-
-
 def _make(spec: KernelSpec, inputs: Inputs, cache: Cache, into: Path) -> None:
     """Build one kernel and put the needed files in ``into``."""
     name = f"kernel-{inputs.source.key}"

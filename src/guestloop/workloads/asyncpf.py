@@ -44,21 +44,11 @@ class Load(StrEnum):
 class Way(StrEnum):
     """How pages go out and come back."""
 
-    PAGEOUT = "pageout"
-    PRESSURE = "pressure"
-    THROTTLED = "throttled"
-    THP = "thp"
-    DIRTY_LOG = "dirty-log"
-
-    @property
-    def meaning(self) -> str:
-        return {
-            Way.PAGEOUT: "MADV_PAGEOUT on small pages",
-            Way.PRESSURE: "L1 reclaims from the guest's memory cgroup",
-            Way.THROTTLED: "L0 throttles the reads of L1's swap disk",
-            Way.THP: "L2's RAM is huge pages in L1 at first, which the page-out splits",
-            Way.DIRTY_LOG: "dirty rounds complete during the storm, as in a migration",
-        }[self]
+    PAGEOUT = "pageout"  # MADV_PAGEOUT on small pages
+    PRESSURE = "pressure"  # L1 reclaims from the guest's memory cgroup
+    THROTTLED = "throttled"  # L0 throttles the reads of L1's swap disk
+    THP = "thp"  # L2's RAM is huge pages in L1 at first, which the page-out splits
+    DIRTY_LOG = "dirty-log"  # dirty rounds complete during the storm, as in a migration
 
 
 AXES: Mapping[str, tuple[str, ...]] = {

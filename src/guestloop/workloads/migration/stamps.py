@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PAGE = 4096
-WORDS = PAGE // 8
 LINE_WORDS = 8
 MASK = (1 << 64) - 1
 SEED_FACTOR = 0x9E3779B97F4A7C15
@@ -57,11 +56,6 @@ def unmix(value: int) -> int:
     value ^= value >> 27 ^ value >> 54
     value = value * pow(FACTORS[0], -1, 1 << 64) & MASK
     return value ^ value >> 30 ^ value >> 60
-
-
-def stamp(layout: Layout, page: int, word: int, generation: int) -> int:
-    """What a stamped word must hold."""
-    return mix(layout.seed * SEED_FACTOR + (page << 9 | word) + (generation << 32) & MASK)
 
 
 def generation_of(layout: Layout, page: int, word: int, value: int) -> int | None:
