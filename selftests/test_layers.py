@@ -34,9 +34,9 @@ ONLY = {
     "subprocess": {"ground/proc.py"},
     "paramiko": {"vm/link.py"},
     "guestloop.vm.link": {"vm/l1.py"},
-    "guestloop.vm.l1": {"lab/server.py"},
+    "guestloop.vm.l1": {"lab/slot.py"},
     "yaml": {"config/reading.py"},
-    "qemu.qmp": {"ground/qmp.py"},
+    "qemu.qmp": {"ground/qmp_session.py"},
     "avocado": {"testing.py", "job/measure.py", "job/plugin.py", "job/progress.py"},
     "jsonschema": {"report/verdict_json.py"},
 }
