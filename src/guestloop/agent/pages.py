@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,17 @@ KPAGEFLAGS = Path("/proc/kpageflags")
 
 # One letter a page, as the agent answers.
 YES, NO, UNKNOWN = "1", "0", "-"
+
+
+class Flag(StrEnum):
+    """Flags of /proc/kpageflags that a page may have."""
+
+    REFERENCED = "referenced"
+    THP = "thp"
+
+    @property
+    def bit(self) -> int:
+        return {Flag.REFERENCED: KPF_REFERENCED, Flag.THP: KPF_THP}[self]
 
 
 @dataclass(frozen=True)

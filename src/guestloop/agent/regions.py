@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from guestloop.agent import pages
 from guestloop.agent.guest import Guest
 from guestloop.agent.guests import Roster
 from guestloop.agent.memory import find_ram
-from guestloop.agent.pages import PAGE, Run
+from guestloop.agent.pages import PAGE, Flag, Run
 from guestloop.agent.placement import place
 from guestloop.ground.errors import GuestError
 
@@ -61,17 +60,6 @@ class Atlas:
         if name not in self.known:
             raise GuestError(f"the region of L2 {name!r} is not known; known: {sorted(self.known)}")
         return self.known[name]
-
-
-class Flag(StrEnum):
-    """Flags of /proc/kpageflags that a page may have."""
-
-    REFERENCED = "referenced"
-    THP = "thp"
-
-    @property
-    def bit(self) -> int:
-        return {Flag.REFERENCED: pages.KPF_REFERENCED, Flag.THP: pages.KPF_THP}[self]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """QMP, synchronous: used on L0 for L1's QEMU, and by the agent in L1 for the QEMUs of L2 guests.
 
-QEMU gets its end of a socket pair as a file descriptor, so there is no socket file to collide with, to outgrow
-the 108 bytes of a path, or to leave behind.
+QEMU gets its end of a socket pair as a file descriptor, so there is no socket file to collide with, to
+outgrow the 108 bytes of a path, or to leave behind.
 """
 
 from __future__ import annotations

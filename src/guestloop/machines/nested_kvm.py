@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guestloop.ground import proc
 from guestloop.ground.errors import LabError
 from guestloop.machines.host import Host, KvmDevice, Vendor
 from guestloop.machines.kind import PROGRAM, Availability, MachineKind, Qemu
@@ -40,6 +39,8 @@ class NestedKvm(MachineKind):
 
     def find_qemu(self, _cache: Cache) -> Qemu:
         """The installed one. Raises LabError when there is none."""
+        from guestloop.ground import proc
+
         program = proc.find_program(PROGRAM)
         return Qemu(program, proc.run([program, "--version"]).output.splitlines()[0])
 

@@ -11,15 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
 from guestloop.ground.errors import GuestloopError, GuestStuck, Lacking
-from guestloop.lab.client import L1, L2
 from guestloop.results.findings import FindingKind
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, dirty_round
 from guestloop.workloads.reading import SWAPPED_IN
+
+if TYPE_CHECKING:
+    from guestloop.lab.client import L1, L2
 
 EVENT = "page_ready"
 JUDGED = ("async_page_ready",)

@@ -7,14 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guestloop import counters
 from guestloop.ground.errors import GuestloopError, Kind
-from guestloop.lab.client import L1, L2
 from guestloop.results.cells import Cell
 from guestloop.results.findings import Bearing, Finding, FindingKind
 from guestloop.results.records import Correctness, Outcome, Phase, Round
 from guestloop.workloads.reading import Reading, take_reading
+
+if TYPE_CHECKING:
+    from guestloop.lab.client import L1, L2
 
 FINDINGS = {
     Kind.LACKING: FindingKind.LACKING,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from guestloop.ground.wait import wait_for
 from guestloop.ground.words import parse_words
-from guestloop.lab.client import L2
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.measuring import Measuring
+
+if TYPE_CHECKING:
+    from guestloop.lab.client import L2
 
 DIRTY_LOG_S = 60
 """QEMU's longest measurement of the dirty rate; the L2 ends before."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from guestloop import counters
 from guestloop.counters import Histogram
-from guestloop.lab.client import L2
 from guestloop.results.records import Phase
+
+if TYPE_CHECKING:
+    from guestloop.lab.client import L2
 
 # What the tracepoints of KVM are called in a result (arch/x86/include/asm/trace/kvm.h, trace/events/kvm.h).
 EVENT_NAMES = {

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
-from guestloop.agent.services import Agent
-from guestloop.lab.client import L2
 from guestloop.workloads.aging.beliefs import Belief, Share
 from guestloop.workloads.measuring import Measuring
 
 if TYPE_CHECKING:
+    from guestloop.agent.services import Agent
+    from guestloop.lab.client import L2
     from guestloop.workloads.aging.cells import Scene
 
 HUGE_PAGES = 512

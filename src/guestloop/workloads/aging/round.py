@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
-from guestloop.agent.regions import Flag
+from guestloop.agent.pages import Flag
 from guestloop.ground.errors import Lacking
-from guestloop.lab.client import L1, L2
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import Belief, parse_frames
 from guestloop.workloads.aging.cells import DirtyLog, Pages, Scene, scene_of
 from guestloop.workloads.aging.driver import HUGE_PAGES, Driver, Scan
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, prove_dirty_log, start_dirty_log
+
+if TYPE_CHECKING:
+    from guestloop.lab.client import L1, L2
 
 EVENT = "aged_pages"
 JUDGED = ("clear_flush_young", "clear_young")

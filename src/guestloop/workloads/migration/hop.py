@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from guestloop.lab.client import L2
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import oracles, turns
 from guestloop.workloads.migration.explained import Area
 from guestloop.workloads.migration.ledger import Entry, idle_vcpus, lost_visits, parse_ledger
+
+if TYPE_CHECKING:
+    from guestloop.lab.client import L2
 
 # A downtime limit so low that precopy cannot converge while the load runs. (With a limit of 0 QEMU would not
 # look for dirty pages again: migration/ram.c, ram_save_pending.)

@@ -6,14 +6,17 @@ import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from guestloop.ground.errors import GuestError
-from guestloop.lab.client import L2
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.explained import Area, areas_of, cause_of
 from guestloop.workloads.migration.ledger import Entry, round_at, when_visited
 from guestloop.workloads.migration.stamps import Layout, describe, own_words, page_of, visit_order
+
+if TYPE_CHECKING:
+    from guestloop.lab.client import L2
 
 __all__ = ["Layout", "compare_ram", "read_areas"]
 

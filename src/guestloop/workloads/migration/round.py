@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from guestloop.ground.errors import GuestloopError, Lacking
-from guestloop.lab.client import L1, L2
 from guestloop.results.findings import FindingKind
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import Measuring
@@ -15,6 +15,9 @@ from guestloop.workloads.memory import check_contents
 from guestloop.workloads.migration import oracles
 from guestloop.workloads.migration.cells import Pages, Trip, trip_of
 from guestloop.workloads.migration.hop import JUDGED, Hop
+
+if TYPE_CHECKING:
+    from guestloop.lab.client import L1, L2
 
 HUGE_PAGE_MIB = 2
 NAMES = "abcd"  # of the guest at each stop of its trip

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from guestloop.agent.migration import Mark as AgentMark
 from guestloop.results.records import Phase
 from guestloop.workloads.reading import Reading
+
+if TYPE_CHECKING:
+    from guestloop.agent.migration import Mark as AgentMark
 
 ROUND = "round-"
 

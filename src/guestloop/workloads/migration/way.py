@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from guestloop.lab.client import L2
 from guestloop.vm.argv import Incoming, L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.hop import Hop
 
 if TYPE_CHECKING:
+    from guestloop.lab.client import L2
     from guestloop.workloads.migration.cells import Trip
 
 

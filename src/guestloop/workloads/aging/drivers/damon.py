@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from guestloop.agent.services import Agent
 from guestloop.ground.errors import GuestloopError
-from guestloop.lab.client import L2
 from guestloop.workloads.aging.beliefs import Belief, judge_samples
 from guestloop.workloads.aging.driver import HUGE_PAGES, Driver, Scan, Sizes
 from guestloop.workloads.measuring import Measuring
 
 if TYPE_CHECKING:
+    from guestloop.agent.services import Agent
+    from guestloop.lab.client import L2
     from guestloop.workloads.aging.cells import Scene
 
 MOST_PAGES = 400

@@ -7,15 +7,15 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
-from guestloop.agent.services import Agent
 from guestloop.ground.errors import GuestloopError
-from guestloop.lab.client import L2
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import Belief, judge_evicted
 from guestloop.workloads.aging.driver import Driver, Scan, Sizes
 from guestloop.workloads.measuring import Measuring
 
 if TYPE_CHECKING:
+    from guestloop.agent.services import Agent
+    from guestloop.lab.client import L2
     from guestloop.workloads.aging.cells import Scene
 
 WALKS = 3  # mm/vmscan.c: LRU_GEN_CORE and LRU_GEN_MM_WALK

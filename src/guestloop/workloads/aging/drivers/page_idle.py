@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from guestloop.agent.services import Agent
+from typing import TYPE_CHECKING
+
 from guestloop.workloads.aging.beliefs import Belief, judge_idle
 from guestloop.workloads.aging.driver import HUGE_PAGES, Driver, Scan, Sizes
+
+if TYPE_CHECKING:
+    from guestloop.agent.services import Agent
 
 
 class PageIdle(Driver):

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
-from guestloop.agent.services import Agent
-from guestloop.lab.client import L2
 from guestloop.workloads.aging.beliefs import Belief, judge_taken
 from guestloop.workloads.aging.driver import Driver, Scan, Sizes
 from guestloop.workloads.measuring import Measuring
 
 if TYPE_CHECKING:
+    from guestloop.agent.services import Agent
+    from guestloop.lab.client import L2
     from guestloop.workloads.aging.cells import Scene
 
 PAGE_OUT_S = 20.0
