@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from guestloop.agent.pages import PAGE
 from guestloop.agent.placement import moving
 from guestloop.agent.regions import Atlas
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 
 ADMIN = Path("/sys/kernel/mm/damon/admin/kdamonds")
 LARGEST = (1 << 64) - 1

@@ -28,6 +28,7 @@ from guestloop.ground.errors import (
     TimedOut,
 )
 from guestloop.ground.qmp import Qmp
+from guestloop.ground.units import MIB
 from guestloop.ground.wait import Deadline, clock
 
 CONSOLE_LINES = 40
@@ -182,7 +183,7 @@ class Guest:
         if status is None:
             return ""
         if status == -signal.SIGBUS and self.ram:
-            free = shutil.disk_usage(self.ram.parent).free >> 20
+            free = shutil.disk_usage(self.ram.parent).free // MIB
             return f"killed by signal {-status} (SIGBUS; {free} MiB free for its RAM in {self.ram.parent})"
         return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
 

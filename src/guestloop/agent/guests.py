@@ -14,6 +14,7 @@ from guestloop.agent.counters import read_counters
 from guestloop.agent.guest import Guest
 from guestloop.agent.memory import PageOut, page_out_all, press_out
 from guestloop.ground.errors import GuestError, GuestloopError
+from guestloop.ground.units import MIB
 
 START_S = 120.0
 """From QEMU's start to the payload's ``hello``."""
@@ -113,7 +114,7 @@ class Guests:
         guest = self._roster[name]
         if pressure:
             return press_out(guest.cgroup, timeout_s)
-        return page_out_all(guest.process.pid, ram_mib << 20, guest.cgroup, timeout_s)
+        return page_out_all(guest.process.pid, ram_mib * MIB, guest.cgroup, timeout_s)
 
     def stop(self, name: str) -> str:
         """End an L2 and forget it; returns the end of its console."""

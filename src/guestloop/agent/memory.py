@@ -11,11 +11,11 @@ from pathlib import Path
 
 from guestloop.agent.cgroup import Cgroup, have_memory_cgroups
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import MIB
 from guestloop.ground.wait import Deadline
 
 MADV_PAGEOUT = 21
 SYS_PROCESS_MADVISE = 440
-MIB = 1 << 20
 PIECE = 4 * MIB
 # Pages of QEMU itself come and go; what is left of the guest's is then too little to matter.
 ENOUGH_LEFT = MIB // 4

@@ -29,6 +29,7 @@ from guestloop.ground.errors import (
     MigrationFailed,
     TimedOut,
 )
+from guestloop.ground.units import PAGE
 from guestloop.ground.wait import clock, wait_for
 
 POLL_S = 0.01
@@ -335,5 +336,5 @@ def _progress(answer: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _summary(answer: dict[str, Any]) -> str:
-    left = int(answer.get("ram", {}).get("remaining", 0)) >> 12
+    left = int(answer.get("ram", {}).get("remaining", 0)) // PAGE
     return f"status {answer.get('status', 'none')}, dirty round {_rounds(answer)}, {left} pages left"

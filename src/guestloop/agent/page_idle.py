@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guestloop.agent import pages
 from guestloop.agent.regions import Atlas, Region
+from guestloop.ground.units import PAGES_PER_HUGE_PAGE
 
 
 class PageIdle:
@@ -34,6 +35,6 @@ def find_folios(region: Region) -> list[int]:
     frames = region.host_frames()
     huge = pages.read_flags(frames, pages.KPF_THP)
     return [
-        frame & ~(pages.HUGE - 1) if flag == pages.YES else frame
+        frame & ~(PAGES_PER_HUGE_PAGE - 1) if flag == pages.YES else frame
         for frame, flag in zip(frames, huge, strict=True)
     ]

@@ -15,11 +15,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guestloop.ground.units import PAGE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = 4096
-HUGE = 512  # pages of 4 KiB in one of 2 MiB
 WORD = 8
 PRESENT, SWAPPED = 1 << 63, 1 << 62
 FRAME_MASK = (1 << 55) - 1

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import MIB, PAGE
 
-PAGE = 4096
-PIECE = 1 << 20
+PIECE = MIB
 # Of so many pages at most both contents are reported; all are counted.
 REPORTED_PAGES = 64
 

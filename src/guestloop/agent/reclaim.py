@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from guestloop.agent import pages
 from guestloop.agent.regions import Atlas
+from guestloop.ground.units import PAGE
 
 PIECE_PAGES = 64
 
@@ -36,6 +37,6 @@ class Reclaim:
         before = after = region.swapped()
         calls = 0
         while calls < most_calls and after.count(pages.YES) < before.count(pages.YES) + wanted:
-            region.guest.cgroup.reclaim(PIECE_PAGES * pages.PAGE)
+            region.guest.cgroup.reclaim(PIECE_PAGES * PAGE)
             after, calls = region.swapped(), calls + 1
         return Taken(before, after, calls)

@@ -10,11 +10,11 @@ from guestloop.agent import pages
 from guestloop.agent.guest import Guest
 from guestloop.agent.guests import Roster
 from guestloop.agent.memory import find_ram
-from guestloop.agent.pages import PAGE, Flag, Run
+from guestloop.agent.pages import Flag, Run
 from guestloop.agent.placement import place
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import HUGE_PAGE, MIB, PAGE
 
-MIB = 1 << 20
 PROOF_PAGES = 16  # compared with their stamps to prove the way from guest frame to host page
 
 
@@ -89,7 +89,7 @@ class Regions:
         guest = self._roster[name]
         ram = find_ram(guest.process.pid, ram_mib * MIB)
         # QEMU aligns RAM to 2 MiB; a neighbour merged into the mapping comes before it.
-        base = -(-ram.start // (2 * MIB)) * (2 * MIB)
+        base = -(-ram.start // HUGE_PAGE) * HUGE_PAGE
         runs = tuple(Run(base + frame * PAGE, count) for frame, count in pages.parse_frames(frames))
         region = Region(guest, runs, unit)
         prove_addresses(region, gva)

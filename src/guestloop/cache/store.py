@@ -20,6 +20,7 @@ from pathlib import Path
 
 from guestloop.ground.errors import CacheError, ProcessError
 from guestloop.ground.log import say
+from guestloop.ground.units import MIB
 
 MANIFEST = "inputs.json"
 PARTIAL = ".partial"
@@ -140,7 +141,7 @@ class Cache:
             raise
 
     def _no_space(self) -> CacheError:
-        free = shutil.disk_usage(_existing(self.root)).free >> 20
+        free = shutil.disk_usage(_existing(self.root)).free // MIB
         return CacheError(
             f"no space left in the cache {self.root} ({free} MiB free)",
             hint="free some space, or set GUESTLOOP_CACHE to a larger disk; nothing was lost",

@@ -1,4 +1,6 @@
-"""Sizes that the whole project shares, in bytes."""
+"""Sizes that the whole project shares, in bytes. Pages are those of x86-64."""
 
 PAGE = 4096
 MIB = 1 << 20
+HUGE_PAGE = 2 * MIB
+PAGES_PER_HUGE_PAGE = HUGE_PAGE // PAGE

@@ -21,6 +21,7 @@ from guestloop.config import KernelSpec
 from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, ProcessError
 from guestloop.ground.log import Step, step
+from guestloop.ground.units import MIB
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.requests import flush_request
@@ -38,7 +39,7 @@ TARGETS = ("vmlinux", "modules")
 FULL_BUILD_FILES = 1590
 FULL_BUILD_CPU_S = 420.0
 FURTHER_BUILD_EXPECT_S = 15.0
-NEEDED_BYTES = 3 << 30
+NEEDED_BYTES = 3072 * MIB
 
 _MADE = re.compile(r"^  [A-Z][A-Z0-9_]* +(?:\[M\] +)?(\S+)")
 _TELLING = re.compile(rf"\berror\b|undefined reference|\*\*\*|{NO_SPACE}", re.IGNORECASE)
@@ -136,7 +137,7 @@ def _check_space(cache: Cache, tree: WorkTree) -> None:
     if free < NEEDED_BYTES:
         raise CacheError(
             f"no space for a kernel build in the cache {cache.root}:"
-            f" {free >> 20} MiB free, {NEEDED_BYTES >> 20} MiB needed",
+            f" {free // MIB} MiB free, {NEEDED_BYTES // MIB} MiB needed",
             hint="free some space, or set GUESTLOOP_CACHE to a larger disk; nothing was lost",
         )
 

@@ -17,6 +17,7 @@ from guestloop.ground import proc
 from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Rebooted, LabError
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import client
+from guestloop.ground.units import MIB
 from guestloop.ground.wait import clock, wait_for
 from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv
 from guestloop.vm.console import Console
@@ -57,7 +58,7 @@ class Machine:
     def _launch(self) -> None:
         swap = tempfile.TemporaryFile(dir=self.directory)  # noqa: SIM115 - lives as long as L1
         self._stack.callback(swap.close)
-        swap.truncate(SWAP_MIB << 20)
+        swap.truncate(SWAP_MIB * MIB)
         ours, theirs = socket.socketpair()
         descriptors = [theirs.fileno(), swap.fileno()]
         with theirs:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from guestloop.ground.units import PAGE
+from guestloop.ground.units import MIB, PAGE, PAGES_PER_HUGE_PAGE
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.aging.beliefs import Share
-from guestloop.workloads.aging.driver import HUGE_PAGES, Driver, Sizes
+from guestloop.workloads.aging.driver import Driver, Sizes
 from guestloop.workloads.aging.drivers import DRIVERS
 
 
@@ -47,12 +47,12 @@ class Scene:
     @property
     def region_pages(self) -> int:
         """Pages of 4 KiB in the region."""
-        return (self.sizes.mib << 20) // PAGE
+        return self.sizes.mib * MIB // PAGE
 
     @property
     def grain(self) -> int:
         """Pages of 4 KiB that are touched or left alone side by side."""
-        return HUGE_PAGES if self.pages is Pages.HUGE else 1
+        return PAGES_PER_HUGE_PAGE if self.pages is Pages.HUGE else 1
 
     def guest(self, name: str) -> L2Spec:
         """The L2 that this needs."""

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from guestloop.lab.client import L2
     from guestloop.workloads.aging.cells import Scene
 
-HUGE_PAGES = 512
-"""Pages of 4 KiB in a huge one."""
-
 
 @dataclass(frozen=True)
 class Sizes:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from guestloop.agent.memory import Need
 from guestloop.agent.pages import Flag
 from guestloop.ground.errors import Lacking
+from guestloop.ground.units import PAGES_PER_HUGE_PAGE
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import Belief, parse_frames
 from guestloop.workloads.aging.cells import DirtyLog, Pages, Scene, scene_of
-from guestloop.workloads.aging.driver import HUGE_PAGES, Driver, Scan
+from guestloop.workloads.aging.driver import Driver, Scan
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, prove_dirty_log, start_dirty_log
 
@@ -78,8 +79,8 @@ def load(this: Measuring, l2: L2, scene: Scene) -> None:
     regions.watch(l2.spec.name, sizes.ram_mib, frames, int(ready["gva"], 16), sizes.unit)
     if huge:
         flags = regions.flagged(l2.spec.name, Flag.THP)
-        this.events["huge_pages"] = flags.count("1") * sizes.unit // HUGE_PAGES
-        this.require("huge_pages", scene.region_pages // HUGE_PAGES // 2)
+        this.events["huge_pages"] = flags.count("1") * sizes.unit // PAGES_PER_HUGE_PAGE
+        this.require("huge_pages", scene.region_pages // PAGES_PER_HUGE_PAGE // 2)
 
 
 def prove(this: Measuring, scene: Scene) -> None:

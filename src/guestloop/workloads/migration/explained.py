@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from guestloop import counters
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 
 ENABLED = 1
-PAGE = 4096
 
 
 @dataclass(frozen=True)

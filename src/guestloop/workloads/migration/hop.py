@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from guestloop.ground.units import MIB
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import oracles, turns
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 HELD_DOWNTIME_MS = 1
 RELEASED_DOWNTIME_MS = 60_000
 # Until the agent sets it for each round: hardly below what is reached, so that no round is over before that.
-HELD_BYTES_PER_S = 16 << 20
-UNLIMITED_BYTES_PER_S = 4 << 30
-LEAST_BYTES_PER_S = 1 << 20
+HELD_BYTES_PER_S = 16 * MIB
+UNLIMITED_BYTES_PER_S = 4096 * MIB
+LEAST_BYTES_PER_S = 1 * MIB
 # With a ring little is known to be dirty when a round begins.
-LEAST_BYTES_PER_S_WITH_RING = 8 << 20
+LEAST_BYTES_PER_S_WITH_RING = 8 * MIB
 # Slow enough that the destination asks for pages before they come by themselves.
-POSTCOPY_BYTES_PER_S = 1 << 20
+POSTCOPY_BYTES_PER_S = 1 * MIB
 # A migration may take as long as it makes progress; without any for so long it is stuck.
 STALLED_S = 60.0
 REPORTS_BEFORE = 3

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.explained import Area, areas_of, cause_of
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "compare_ram", "read_areas"]
 
 REPORTED = 4
-PAGE = 4096
 
 
 def read_areas(guest: L2) -> list[Area]:

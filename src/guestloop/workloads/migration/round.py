@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from guestloop.ground.errors import GuestloopError, Lacking
+from guestloop.ground.units import HUGE_PAGE, MIB
 from guestloop.results.findings import FindingKind
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import Measuring
@@ -19,7 +20,6 @@ from guestloop.workloads.migration.hop import JUDGED, Hop
 if TYPE_CHECKING:
     from guestloop.lab.client import L1, L2
 
-HUGE_PAGE_MIB = 2
 NAMES = "abcd"  # of the guest at each stop of its trip
 
 
@@ -33,7 +33,7 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
     this.event, this.judged = trip.event, JUDGED
     with ExitStack() as stack:
         if trip.pages is Pages.HUGE:
-            stack.enter_context(huge_pages(l1, (trip.hops + 1) * trip.ram_mib // HUGE_PAGE_MIB))
+            stack.enter_context(huge_pages(l1, (trip.hops + 1) * trip.ram_mib * MIB // HUGE_PAGE))
         for source in NAMES[: trip.hops]:  # all now: later they would be counted with a hop
             l1.launch(destination_of(trip, source))
         guest = stack.enter_context(l1.guest(trip.guest("a")))

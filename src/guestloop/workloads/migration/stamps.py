@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-PAGE = 4096
+from guestloop.ground.units import PAGE
+
 LINE_WORDS = 8
 MASK = (1 << 64) - 1
 SEED_FACTOR = 0x9E3779B97F4A7C15

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from guestloop.ground.units import PAGE
 from guestloop.results.records import Phase
 from guestloop.workloads.reading import Reading
 
@@ -41,7 +42,7 @@ def turn_of(mark: AgentMark) -> Mark:
         at_s=mark.at_s,
         rounds=ram.get("dirty-sync-count", 0),
         sent=ram.get("normal", 0) + ram.get("duplicate", 0),
-        left=ram.get("remaining", 0) >> 12,
+        left=ram.get("remaining", 0) // PAGE,
         multifd_bytes=ram.get("multifd-bytes", 0),
         reading=Reading(total(mark.source, mark.destination), mark.vmstat, mark.histograms),
     )

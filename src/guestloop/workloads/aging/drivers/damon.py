@@ -7,8 +7,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from guestloop.ground.errors import GuestloopError
+from guestloop.ground.units import PAGES_PER_HUGE_PAGE
 from guestloop.workloads.aging.beliefs import Belief, judge_samples
-from guestloop.workloads.aging.driver import HUGE_PAGES, Driver, Scan, Sizes
+from guestloop.workloads.aging.driver import Driver, Scan, Sizes
 from guestloop.workloads.measuring import Measuring
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Damon(Driver):
 
     name = "damon"
     # Huge pages stay whole, each of them one aged page, which is asked for with each sample.
-    huge = Sizes(mib=128, ram_mib=288, scans=4, unit=HUGE_PAGES)
+    huge = Sizes(mib=128, ram_mib=288, scans=4, unit=PAGES_PER_HUGE_PAGE)
 
     def lacks(self, agent: Agent) -> str:
         return agent.damon.lacks()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guestloop.ground.units import PAGES_PER_HUGE_PAGE
 from guestloop.workloads.aging.beliefs import Belief, judge_idle
-from guestloop.workloads.aging.driver import HUGE_PAGES, Driver, Scan, Sizes
+from guestloop.workloads.aging.driver import Driver, Scan, Sizes
 
 if TYPE_CHECKING:
     from guestloop.agent.services import Agent
@@ -16,7 +17,7 @@ class PageIdle(Driver):
 
     name = "page-idle"
     # Huge pages stay whole, each of them one aged page, which is asked for twice a scan.
-    huge = Sizes(mib=128, ram_mib=288, scans=17, unit=HUGE_PAGES)
+    huge = Sizes(mib=128, ram_mib=288, scans=17, unit=PAGES_PER_HUGE_PAGE)
 
     def lacks(self, agent: Agent) -> str:
         return agent.page_idle.lacks()
