@@ -17,6 +17,7 @@ from typing import Any
 from guestloop.agent.cgroup import Cgroup
 from guestloop.agent.liveness import UNMEASURED_LAP_S, Vigil, Vitals, read_vitals
 from guestloop.ground import proc
+from guestloop.ground.console import find_panic
 from guestloop.ground.errors import (
     Disconnected,
     GuestCrashed,
@@ -35,7 +36,6 @@ CONSOLE_LINES = 40
 ENDING_S = 2.0
 LOOK_S = 1.0
 MEM_PATH = re.compile(r"\bmem-path=([^,]+)")
-PANIC = re.compile(r"Kernel panic[^\n]*")
 VISITS = re.compile(r"\breads=(\d+)")
 GONE = "\0gone"  # queued when the port closes
 
@@ -189,9 +189,7 @@ class Guest:
 
     def panicked(self) -> str:
         """What the guest's kernel said when it panicked, empty when it did not."""
-        text = self.console.read_text(errors="replace") if self.console.exists() else ""
-        found = PANIC.search(text)
-        return found[0].strip() if found else ""
+        return find_panic(self.console.read_text(errors="replace")) if self.console.exists() else ""
 
     def give_time_to_end(self) -> None:
         """A QEMU that has let go of a socket is about to end, and how is what one wants to know."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guestloop.ground.units import PAGE
+from guestloop.ground.words import parse_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ def parse_frames(lines: Iterable[str]) -> list[tuple[int, int]]:
     runs: list[tuple[int, int]] = []
     told = 0
     for line in lines:
-        words = dict(word.split("=", 1) for word in line.split()[1:])
+        words = parse_words(line)
         if int(words["at"]) != told:
             raise ValueError(f"frames: page {told} was wanted next, seen: {line}")
         for run in words["runs"].split(","):

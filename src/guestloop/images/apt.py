@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from guestloop.ground import proc
 from guestloop.ground.errors import ConfigError, LabError
+from guestloop.ground.words import parse_words
 
 ROOT = Path("/")
 CHANNELS = ("", "-updates", "-security")
@@ -114,7 +115,7 @@ def _parse_lines(text: str) -> Iterator[Source]:
     for line in text.splitlines():
         match = _ONE_LINE.match(line.partition("#")[0].strip())
         if match:
-            options = dict(option.partition("=")[::2] for option in (match["options"] or "").split())
+            options = parse_words(match["options"] or "")
             components = tuple(match["components"].split())
             yield Source((match["uri"],), (match["suite"],), components, options.get("signed-by", ""))
 

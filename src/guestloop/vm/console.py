@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PANIC = re.compile(r"Kernel panic|Oops:|kernel BUG at|general protection fault|Attempted to kill init")
+from guestloop.ground.console import PANIC, find_panic
+
 WARNING = re.compile(r"WARNING: |BUG: |INFO: task .* blocked|rcu: INFO: .*stall|soft lockup|Call Trace:")
+COMPLAINT = re.compile(f"{PANIC.pattern}|{WARNING.pattern}")
 
 
 class Console:
@@ -27,12 +29,9 @@ class Console:
         return "\n".join(f"  console | {line}" for line in self.text().splitlines()[-lines:])
 
     def panic(self) -> str:
-        """The first line that tells of a panic, or nothing."""
-        return next(iter(self._matching(PANIC)), "")
+        """The first message of a panic or oops; empty when there is none."""
+        return find_panic(self.text())
 
     def warnings(self) -> list[str]:
         """Lines in which the kernel complains, panics included."""
-        return self._matching(re.compile(f"{PANIC.pattern}|{WARNING.pattern}"))
-
-    def _matching(self, pattern: re.Pattern[str]) -> list[str]:
-        return [line.strip() for line in self.text().splitlines() if pattern.search(line)]
+        return [line.strip() for line in self.text().splitlines() if COMPLAINT.search(line)]
