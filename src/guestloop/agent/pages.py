@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORD = 8
-PRESENT, SWAPPED = 1 << 63, 1 << 62
+PRESENT = 1 << 63
+SWAPPED = 1 << 62
 FRAME_MASK = (1 << 55) - 1
 # fs/proc/page.c: bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h).
-KPF_REFERENCED, KPF_THP = 1 << 2, 1 << 22
+KPF_REFERENCED = 1 << 2
+KPF_THP = 1 << 22
 IDLE_BITMAP = Path("/sys/kernel/mm/page_idle/bitmap")
 KPAGEFLAGS = Path("/proc/kpageflags")
 
 # One letter a page, as the agent answers.
-YES, NO, UNKNOWN = "1", "0", "-"
+YES = "1"
+NO = "0"
+UNKNOWN = "-"
 
 
 class Flag(StrEnum):

@@ -28,7 +28,8 @@ MOUNT_POINTS = ("dev", "proc", "root", "run", "sys", "tmp", "usr/share/empty", "
 BLOCK_BYTES = 4096
 SPARE_BLOCKS = 4096
 
-_DISK, _DIGEST = "root.ext4", "sha256"
+_DISK = "root.ext4"
+_DIGEST = "sha256"
 # The file system is never written, so it needs no journal. The other features only slow the mount down.
 _FEATURES = "^has_journal,^resize_inode,^metadata_csum"
 

@@ -25,7 +25,9 @@ NAME_WIDTH = 38
 OTHER_FLOOR = 0.005
 """Paths that are not judged are shown from this many requests per event on."""
 
-GREEN, RED, YELLOW = 32, 31, 33
+GREEN = 32
+RED = 31
+YELLOW = 33
 _ROW = "{:<38}{:>9}{:>9}{:>10}{:>10}{:>9}  {:<10}{}"
 
 

@@ -13,7 +13,8 @@ Argv = list[str]
 L1_PAYLOAD = "/run/guestloop"
 AGENT_PORT = 7070  # on L1's loopback
 HUGETLBFS = "/dev/hugepages"
-PAYLOAD_SERIAL, SWAP_SERIAL = "payload", "swap"
+PAYLOAD_SERIAL = "payload"
+SWAP_SERIAL = "swap"
 
 
 @dataclass(frozen=True)

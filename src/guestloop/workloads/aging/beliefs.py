@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from guestloop.agent.pages import NO, YES
 from guestloop.ground.errors import GuestError
-
-YES, NO = "1", "0"  # of the agent's answers about pages; anything else is unknown
 
 
 @dataclass(frozen=True)
