@@ -7,8 +7,8 @@ import threading
 from typing import cast
 
 import pytest
-
 from guestloop.agent.aging import Aging
+
 from guestloop.agent.guests import Guests
 from guestloop.agent.placement import moving
 from guestloop.ground.errors import GuestError
@@ -35,7 +35,7 @@ class Machine:
 
     def __init__(self, cpus: set[int]) -> None:
         self.cpus = cpus
-        self.moves: list[tuple[int, int]] = []
+        self.moves: list[tuple[int, ...]] = []
 
     def put(self, thread: int, cpus: list[int]) -> None:
         if thread == 99:

@@ -152,10 +152,13 @@ def tiny_disk(tmp_path: Path) -> Path:
 
 
 def test_a_disk_that_really_is_full(tiny_disk: Path) -> None:
+    def fill(directory: Path) -> None:
+        (directory / "big").write_bytes(bytes(1 << 20))
+
     try:
         cache = Cache(tiny_disk / "cache")
         with pytest.raises(CacheError, match=r"no space left in the cache .*\(0 MiB free\)"):
-            cache.obtain("kind", INPUTS, lambda path: (path / "big").write_bytes(bytes(1 << 20)) and None)
+            cache.obtain("kind", INPUTS, fill)
         assert entries(cache) == []
         assert cache.obtain("kind", INPUTS, make).exists()
     finally:

@@ -1,5 +1,6 @@
 """What rebuilds what: keys of cache entries, and the SSH keys."""
 
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from guestloop.cache import Cache, content_key
+from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, LabError, ProcessError
 from guestloop.images import l1, l2, rootfs
 from guestloop.images.apt import Release, Source
@@ -60,7 +62,7 @@ def test_ssh_keys_are_made_once_and_kept_private(tmp_path: Path) -> None:
 
 
 def test_building_needs_root(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rootfs.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     cache = Cache(tmp_path / "cache")
     with pytest.raises(LabError, match="only be built as root") as caught:
         rootfs.build_root(cache, recipe, RELEASE)
@@ -74,9 +76,9 @@ def test_full_disk_is_a_cache_error_and_leaves_nothing(
     def run(argv: list[str], **_: object) -> None:
         raise ProcessError(argv, 1, "E: write failed: No space left on device")
 
-    monkeypatch.setattr(rootfs.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(rootfs, "fetch_options", lambda: "")
-    monkeypatch.setattr(rootfs.proc, "run", run)
+    monkeypatch.setattr(proc, "run", run)
     cache = Cache(tmp_path / "cache")
     with pytest.raises(CacheError, match="no space left"):
         rootfs.build_root(cache, recipe, RELEASE)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,22 +84,25 @@ class Run:
         return dict(cell)
 
 
+Start = Callable[..., Run]
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[type[Run]]:
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a run with these options, which is ended with the test."""
     started: list[Run] = []
 
-    class Started(Run):
-        def __init__(self, *options: str) -> None:
-            super().__init__(tmp_path / "out", *options)
-            started.append(self)
+    def begin(*options: str) -> Run:
+        started.append(Run(tmp_path / "out", *options))
+        return started[-1]
 
-    yield Started
+    yield begin
     for run in started:
         if run.process.poll() is None:
             os.killpg(run.process.pid, signal.SIGKILL)
 
 
-def test_smoke_profile_tells_the_patch_apart(start: type[Run]) -> None:
+def test_smoke_profile_tells_the_patch_apart(start: Start) -> None:
     run = start()
     run.until_measuring()
     assert run.finish() == 0, run.text
@@ -123,7 +126,7 @@ def test_smoke_profile_tells_the_patch_apart(start: type[Run]) -> None:
     run.assert_nothing_left()
 
 
-def test_interrupt_ends_every_guest(start: type[Run]) -> None:
+def test_interrupt_ends_every_guest(start: Start) -> None:
     run = start()
     run.until_measuring()
     assert run.qemus()
@@ -134,7 +137,7 @@ def test_interrupt_ends_every_guest(start: type[Run]) -> None:
     assert not (run.out / "verdict.json").exists()
 
 
-def test_kill_9_leaves_no_guest(start: type[Run]) -> None:
+def test_kill_9_leaves_no_guest(start: Start) -> None:
     run = start()
     run.until_measuring()
     assert run.qemus()
@@ -143,7 +146,7 @@ def test_kill_9_leaves_no_guest(start: type[Run]) -> None:
     run.assert_nothing_left()
 
 
-def test_a_dead_l1_is_told_and_the_run_goes_on(start: type[Run]) -> None:
+def test_a_dead_l1_is_told_and_the_run_goes_on(start: Start) -> None:
     run = start("--rounds", "2")
     run.until_measuring()
     for pid in run.qemus():
