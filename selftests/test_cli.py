@@ -112,7 +112,7 @@ def test_wrong_names(terminal: Terminal, arguments: tuple[str, str], message: st
 
 def test_help_says_what_each_mode_is(terminal: Terminal) -> None:
     text = " ".join(terminal.run("run", "--help").stdout.split())
-    assert "--mmu tdp,direct,shadow" in text
+    assert f"--mmu {','.join(Mmu)}" in text
     for mode in Mmu:
         assert mode.meaning in text
     assert "direct or legacy-tdp: the legacy (shadow) MMU code running with TDP" in text

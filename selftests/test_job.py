@@ -22,7 +22,8 @@ from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import PLAN_FILE, Kernels, Plan, PlannedKernel, Reach, read_plan, write_plan
 from guestloop.results.records import Correctness, Outcome, Round, write_round
 
-CELLS = tuple(Cell("asyncpf", mmu, {"load": "read-shared"}) for mmu in Mmu)
+MODES = (Mmu.TDP, Mmu.DIRECT, Mmu.SHADOW)
+CELLS = tuple(Cell("asyncpf", mmu, {"load": "read-shared"}) for mmu in MODES)
 TEST_FILE = """\
 from guestloop.testing import GuestTest
 
