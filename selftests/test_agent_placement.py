@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import cast
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from guestloop.agent.aging import Aging
 
-from guestloop.agent.guests import Guests
+from guestloop.agent.guests import Roster
 from guestloop.agent.placement import moving
+from guestloop.agent.regions import Atlas, Regions
 from guestloop.ground.errors import GuestError
 from guestloop.ground.wait import wait_for
 
 MOVER = "moving-vcpus"
 
 
-class FakeGuests:
-    """Guests whose vCPUs are these threads."""
-
-    def __init__(self, threads: list[int]) -> None:
-        self.vcpus = threads
-
-    def get(self, _name: str) -> FakeGuests:
-        return self
-
-    def vcpu_threads(self) -> list[int]:
-        return self.vcpus
+def regions(*threads: int) -> Regions:
+    """The service, with a guest whose vCPUs are these threads."""
+    roster = Roster()
+    running: dict[str, Any] = roster.running
+    running["a"] = SimpleNamespace(vcpu_threads=lambda: list(threads))
+    return Regions(roster, Atlas())
 
 
 class Machine:
@@ -35,12 +31,13 @@ class Machine:
 
     def __init__(self, cpus: set[int]) -> None:
         self.cpus = cpus
-        self.moves: list[tuple[int, ...]] = []
+        self.moves: list[tuple[int, int]] = []
 
     def put(self, thread: int, cpus: list[int]) -> None:
         if thread == 99:
             raise ProcessLookupError
-        self.moves.append((thread, *cpus))
+        (cpu,) = cpus
+        self.moves.append((thread, cpu))
 
     def wait_for_moves(self, number: int) -> None:
         wait_for(f"{number} moves", lambda: len(self.moves) >= number or None, 5.0)
@@ -59,15 +56,15 @@ def movers() -> list[threading.Thread]:
 
 
 def test_each_vcpu_comes_to_another_cpu_with_each_turn(machine: Machine) -> None:
-    aging = Aging(cast(Guests, FakeGuests([71, 72])))
-    assert aging.move_vcpus("a", 1) == [3, 0] and machine.moves == [(71, 3), (72, 0)]
-    assert aging.move_vcpus("a", 2) == [0, 3] and machine.moves[2:] == [(71, 0), (72, 3)]
+    service = regions(71, 72)
+    assert service.move_vcpus("a", 1) == [3, 0] and machine.moves == [(71, 3), (72, 0)]
+    assert service.move_vcpus("a", 2) == [0, 3] and machine.moves[2:] == [(71, 0), (72, 3)]
 
 
 def test_with_one_cpu_vcpus_cannot_be_moved(machine: Machine) -> None:
     machine.cpus = {0}
     with pytest.raises(GuestError, match="this L1 has one CPU"):
-        Aging(cast(Guests, FakeGuests([71]))).move_vcpus("a", 1)
+        regions(71).move_vcpus("a", 1)
     with pytest.raises(GuestError, match="this L1 has one CPU"), moving([71], every_s=0.001):
         pytest.fail("the work began with vCPUs that cannot be moved")
     assert not movers()

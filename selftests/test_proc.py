@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.ground import proc
+from guestloop.ground import proc, wait
 from guestloop.ground.errors import LabError, ProcessError, TimedOut
-from guestloop.ground.wait import wait_for
+from guestloop.ground.wait import PacedClock, wait_for
 
 GUARD = Path(proc.__file__).with_name("guard.py")
 
@@ -85,6 +85,21 @@ def test_timeout_kills_the_whole_group() -> None:
     wait_until_gone(int(lines[0]))
 
 
+def test_a_timeout_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command gets as much longer as everything else on a machine that is busy."""
+    monkeypatch.setattr(wait, "clock", PacedClock())
+    monkeypatch.setattr(wait, "STEP_S", 0.01)
+    wait.clock.pace = 1000
+    slow = ["sh", "-c", "echo begun; sleep 0.1; echo done"]
+    assert proc.run(slow, timeout_s=0.05).output == "begun\ndone"
+
+    def calm_down(_line: str) -> None:
+        wait.clock.pace = 1
+
+    with pytest.raises(TimedOut, match=r"still running after 0\.05 s; killed"):
+        proc.run(["sh", "-c", "echo begun; exec sleep 60"], timeout_s=0.05, on_line=calm_down)
+
+
 def test_an_exception_kills_the_group() -> None:
     groups: list[int] = []
 
@@ -141,7 +156,7 @@ def test_what_a_dead_helper_left_behind_is_killed() -> None:
 
 PARENT = """
 import os, signal, sys
-from guestloop.ground import proc
+from guestloop.ground import proc, wait
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with proc.spawn(["sh", "-c", "trap '' TERM HUP INT; sleep 60 & wait"], quick=True) as process:
     print(process.pid, flush=True)

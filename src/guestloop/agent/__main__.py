@@ -7,10 +7,12 @@ from pathlib import Path
 
 from guestloop.agent.services import make_agent
 from guestloop.ground.rpc import Methods, Server
+from guestloop.ground.threads import watch_threads
 
 
 def main() -> None:
     """Serve until L1 goes away."""
+    watch_threads()
     port, directory = int(sys.argv[1]), Path(sys.argv[2])
     Server(port, Methods(make_agent(directory))).serve_forever()
 

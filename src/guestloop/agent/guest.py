@@ -87,14 +87,16 @@ class Guest:
         self._stack.callback(self.qmp.close)
 
     def _receive(self) -> None:
-        with suppress(OSError):
-            for line in self._port.makefile("r", encoding="ascii", errors="replace"):
-                if line.startswith("progress "):
-                    self.progress.append((time.monotonic(), line.rstrip("\n")))
-                if found := VISITS.search(line):
-                    self._visits = int(found[1])
-                self._lines.put(line.rstrip("\n"))
-        self._lines.put(GONE)
+        try:
+            with suppress(OSError):
+                for line in self._port.makefile("r", encoding="ascii", errors="replace"):
+                    if line.startswith("progress "):
+                        self.progress.append((time.monotonic(), line.rstrip("\n")))
+                    if found := VISITS.search(line):
+                        self._visits = int(found[1])
+                    self._lines.put(line.rstrip("\n"))
+        finally:
+            self._lines.put(GONE)
 
     def until(self, verb: str, timeout_s: float, lap_s: float = UNMEASURED_LAP_S) -> list[str]:
         """Lines of the payload up to and with the first that begins with ``verb``.
@@ -113,6 +115,7 @@ class Guest:
                 vigil = self._watch(vigil, verb, lap_s)
                 continue
             if line == GONE:
+                self._lines.put(GONE)  # it stays gone, for whoever asks next
                 raise self.how_it_ended(f"QEMU ended while {verb!r} was awaited")
             seen.append(line)
             word = line.split(" ", 1)[0]
@@ -126,7 +129,9 @@ class Guest:
         )
 
     def _watch(self, vigil: Vigil | None, verb: str, lap_s: float) -> Vigil:
-        """Look whether the guest is stuck. Raises GuestStuck with what was seen."""
+        """Look whether the guest is dead or stuck. Raises GuestCrashed or GuestStuck with what was seen."""
+        if self.panicked():  # QEMU ends by that, unless the kernel hangs as it dies
+            raise self.how_it_ended(f"nothing came while {verb!r} was awaited")
         now = self.vitals()
         if vigil is None:
             return Vigil(now, lap_s)

@@ -26,6 +26,12 @@ SPIN_LAPS = 20
 UNMEASURED_LAP_S = 3.0
 """CPU time assumed for a lap before the first one of this boot has ended."""
 
+LEAST_LAP_S = 1.0
+"""The least that counts as a lap: one that had almost ended when it was waited for says nothing.
+
+A guest reports its visits once a second of its own time, and must not be taken for stuck between two reports.
+"""
+
 DEBUGFS = Path("/sys/kernel/debug/kvm")
 FAULTS = ("pf_taken", "pf_fixed", "pf_spurious")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -21,6 +21,8 @@ PIECE = 4 * MIB
 ENOUGH_LEFT = MIB // 4
 # QEMU goes on running and touching its own pages while its cgroup is under pressure.
 PRESSED_ENOUGH = 4 * MIB
+BLOCK = Path("/sys/block")
+READ_AHEAD = Path("/proc/sys/vm/page-cluster")
 SWAPS = Path("/proc/swaps")
 VMSTAT = Path("/proc/vmstat")
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -53,8 +55,8 @@ class Memory:
 
         Read-ahead from swap is switched off: each page is then a fault of its own.
         """
-        Path("/proc/sys/vm/page-cluster").write_text("0")
-        for disk in Path("/sys/block").iterdir():
+        READ_AHEAD.write_text("0")
+        for disk in BLOCK.iterdir():
             file = disk / "serial"
             if file.exists() and file.read_text().strip() == serial:
                 return use_swap(Path("/dev") / disk.name)

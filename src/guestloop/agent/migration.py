@@ -26,6 +26,7 @@ from guestloop.ground.errors import (
     GuestError,
     GuestKilled,
     GuestloopError,
+    InternalError,
     MigrationFailed,
     TimedOut,
 )
@@ -144,6 +145,9 @@ class Migration:
             self._lost = error
         except OSError as error:  # of the tracing files, or of a process that has just gone
             self._lost = GuestError(f"the watcher of the migration: {error}")
+        except Exception as error:  # noqa: BLE001 - it has no caller: whoever waits is told
+            self._lost = InternalError(f"the watcher of the migration failed: {error!r}")
+            self._lost.__cause__ = error
 
     def break_at(self, phase: str, fault: faults.Fault) -> None:
         """Break the next migration on purpose when this phase of it begins, see faults.Fault."""
@@ -201,6 +205,8 @@ class Migration:
         """
 
         def probe() -> dict[str, Any] | None:
+            if isinstance(self._lost, InternalError):
+                raise self._lost
             if self._lost:
                 what = f"the source's QEMU does not answer: {self._lost.first_line}"
                 raise self._broken(what, type(self._lost))

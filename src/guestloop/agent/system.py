@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.agent.kvm import build_id
+from guestloop.ground import threads
 from guestloop.ground.wait import clock
 
 WARN_ONCE = Path("/sys/kernel/debug/clear_warn_once")
@@ -40,6 +41,10 @@ class System:
     def set_pace(self, pace: float) -> None:
         """How much slower than usual L0 lets this L1 run at the moment: deadlines last as much longer."""
         clock.pace = pace
+
+    def raise_faults(self) -> None:
+        """Raise InternalError when a thread of the agent died since the last time, see ground/threads.py."""
+        threads.raise_kept("the agent")
 
     def rearm_warnings(self) -> bool:
         """Have each WARN_ONCE warn once more (kernel/panic.c: clear_warn_once_set); False without it."""

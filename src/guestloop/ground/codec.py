@@ -79,10 +79,12 @@ def _decode_generic(origin: Any, arguments: tuple[Any, ...], data: Any, where: s
             raise CodecError(f"{where}: {len(arguments)} items were wanted, seen: {len(items)}")
         pairs = zip(arguments, items, strict=True)
         return tuple(_decode(one, item, f"{where}[{at}]") for at, (one, item) in enumerate(pairs))
+    if not isinstance(origin, type):
+        raise CodecError(f"{where}: {origin} cannot be read from JSON")
     if issubclass(origin, Mapping):
         key, value = arguments
         return {
-            _decode_key(key, name): _decode(value, item, f"{where}[{name!r}]")
+            _decode_key(key, name, where): _decode(value, item, f"{where}[{name!r}]")
             for name, item in _plain(dict, data, where).items()
         }
     if issubclass(origin, Sequence):
@@ -105,8 +107,14 @@ def _decode_union(members: tuple[Any, ...], data: Any, where: str) -> Any:
     raise last
 
 
-def _decode_key(kind: Any, name: str) -> Any:
-    return int(name) if kind is int else kind(name)
+def _decode_key(kind: Any, name: str, where: str) -> Any:
+    """Keys are texts in JSON."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _decode_enum(kind, name, f"a key of {where}")
+    try:
+        return kind(name)
+    except ValueError:
+        raise CodecError(f"a key of {where}: {kind.__name__} was wanted, seen: {name!r}") from None
 
 
 def _decode_enum(kind: type[Enum], data: Any, where: str) -> Enum:

@@ -2,27 +2,27 @@
 
 ::
 
-    GuestloopError             base: message, hint, kind, traceback of the far side, exit status
-     +-- ConfigError           wrong usage or configuration                         exit 2
-     +-- LabError              this machine, a build or a guest broke               exit 3
-          +-- ProcessError     a command failed: argv, status, output
-          +-- TimedOut         a deadline passed: what for, last thing seen
-          +-- CacheError       the cache cannot be written (full disk, ...)
-          +-- Lacking          this machine or kernel has no such feature: the cell is skipped
-          +-- LinkLost         a connection between L0, the lab and an agent ended
-          +-- NotBooted         an L1 did not come up as far as its agent
-         +-- L1Ended          L1 is gone, and not because its kernel broke
-          +-- L1Panicked       L1's kernel panicked: a finding about the kernel under test
-          +-- L1Rebooted       L1 reset itself without being asked: a finding too
-          +-- InternalError    code of guestloop raised what it should not have
-          +-- GuestError       an L2 guest, or what is asked of it, broke
-               +-- Refused        QEMU or the payload refused a request
-               +-- Disconnected   QEMU closed its end of a socket; how it ended is not known yet
-               +-- GuestCrashed   the guest panicked or reset itself: a finding about its memory
-               +-- GuestKilled    a signal from outside ended its QEMU
-               +-- GuestFailed    its QEMU ended with an error of its own
-               +-- GuestStuck     it owes an answer, had the CPU time for it, and does nothing
-               +-- MigrationFailed   a migration ended otherwise than it was meant to
+    GuestloopError                  base: message, hint, kind, traceback of the far side, exit status
+     +-- ConfigError                wrong usage or configuration                         exit 2
+     +-- LabError                   this machine, a build or a guest broke               exit 3
+          +-- ProcessError          a command failed: argv, status, output
+          +-- TimedOut              a deadline passed: what for, last thing seen
+          +-- CacheError            the cache cannot be written (full disk, ...)
+          +-- Lacking               this machine or kernel has no such feature: the cell is skipped
+          +-- LinkLost              a connection between L0, the lab and an agent ended
+          +-- NotBooted             an L1 did not come up as far as its agent
+          +-- L1Ended               L1 is gone, and not because its kernel broke
+          +-- L1Panicked            L1's kernel panicked: a finding about the kernel under test
+          +-- L1Rebooted            L1 reset itself without being asked: a finding too
+          +-- InternalError         code of guestloop raised what it should not have
+          +-- GuestError            an L2 guest, or what is asked of it, broke
+               +-- Refused          QEMU or the payload refused a request
+               +-- Disconnected     QEMU closed its end of a socket; how it ended is not known yet
+               +-- GuestCrashed     the guest panicked or reset itself: a finding about its memory
+               +-- GuestKilled      a signal from outside ended its QEMU
+               +-- GuestFailed      its QEMU ended with an error of its own
+               +-- GuestStuck       it owes an answer, had the CPU time for it, and does nothing
+               +-- MigrationFailed  a migration ended otherwise than it was meant to
 
 Verdicts look at the kind, never at the message. ``describe`` and ``revive`` carry an error across a
 process boundary as kind, message, hint and traceback.

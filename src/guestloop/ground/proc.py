@@ -123,8 +123,8 @@ def _killed_after(process: Popen, timeout_s: float | None) -> Iterator[threading
     expired, done = threading.Event(), threading.Event()
 
     def watch(deadline: Deadline) -> None:
-        while not done.wait(deadline.left):
-            if deadline.passed:  # the pace may have changed since
+        while not done.wait(deadline.step):
+            if deadline.passed:
                 expired.set()
                 kill_group(process, signal.SIGKILL)
                 return

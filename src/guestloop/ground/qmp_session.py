@@ -30,7 +30,7 @@ class _Loop:
         deadline = Deadline(timeout_s)
         while True:
             try:
-                return future.result(deadline.left)
+                return future.result(deadline.step)
             except concurrent.futures.TimeoutError:
                 if future.done() or deadline.passed:  # the work's own time-out, or ours
                     future.cancel()

@@ -16,11 +16,13 @@ import inspect
 import json
 import queue
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import IO, Any, Protocol, TypeVar, cast, get_type_hints
 
+from guestloop.ground import threads
 from guestloop.ground.codec import CodecError, decode, encode, hints_of
 from guestloop.ground.errors import GuestloopError, InternalError, LinkLost, TimedOut, describe, revive
 from guestloop.ground.wait import Deadline
@@ -96,8 +98,17 @@ def serve_lines(methods: Methods, lines: Iterable[bytes], sink: IO[bytes]) -> No
         with lock, suppress(OSError, ValueError):  # the caller went away
             sink.write(answer)
 
-    for line in lines:
-        threading.Thread(target=serve, args=(line,), daemon=True).start()
+    with suppress(ConnectionError):  # the caller was killed
+        for line in lines:
+            threading.Thread(target=serve, args=(line,), name="request", daemon=True).start()
+
+
+class KeepsFaults(socketserver.BaseServer):
+    """A server that keeps what breaks outside of a request, see ground/threads.py."""
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - socketserver's
+        if error := sys.exception():
+            threads.keep("a connection", error)
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -107,7 +118,7 @@ class _Connection(socketserver.StreamRequestHandler):
         serve_lines(self.server.methods, self.rfile, cast("IO[bytes]", self.wfile))
 
 
-class Server(socketserver.ThreadingTCPServer):
+class Server(KeepsFaults, socketserver.ThreadingTCPServer):
     """Serves methods on a loopback TCP port."""
 
     allow_reuse_address = True
@@ -176,17 +187,20 @@ class Caller:
         self._pending: dict[int, Mailbox] = {}
         self._lock = threading.Lock()
         self._next = 0
-        self._closed = False
+        self._closed, self._why = False, ""
         threading.Thread(target=self._receive, name=f"calls-{name}", daemon=True).start()
 
     def _receive(self) -> None:
-        with suppress(OSError, ValueError):
+        """Hand out answers. However this ends, whoever waits for one is told."""
+        try:
             for line in self._lines:
                 answer = json.loads(line)
                 with self._lock:
                     waiting = self._pending.pop(answer["id"], None)
                 if waiting:
                     waiting.put(answer)
+        except Exception as error:  # noqa: BLE001 - of whatever is below the lines, or an answer that is none
+            self._why = f" ({error!r})"
         with self._lock:
             self._closed = True
             for waiting in self._pending.values():
@@ -218,7 +232,7 @@ class Caller:
             with self._lock:
                 self._pending.pop(identity, None)
         if answer is None:
-            raise LinkLost(f"{self.name}: the connection was lost during {method}")
+            raise LinkLost(f"{self.name}: the connection was lost during {method}{self._why}")
         if fault := answer.get("error"):
             raise _revive(fault)
         return answer["result"]
@@ -226,14 +240,15 @@ class Caller:
     def _post(self, mailbox: Mailbox, method: str, params: Mapping[str, Any]) -> int:
         with self._lock:
             if self._closed:
-                raise LinkLost(f"{self.name}: the connection is lost")
+                raise LinkLost(f"{self.name}: the connection is lost{self._why}")
             self._next += 1
             identity = self._next
-            self._pending[identity] = mailbox
+            request = _line({"id": identity, "method": method, "params": dict(params)})
             try:
-                self._send(_line({"id": identity, "method": method, "params": dict(params)}))
+                self._send(request)
             except OSError as error:
                 raise LinkLost(f"{self.name}: the connection is lost ({error})") from error
+            self._pending[identity] = mailbox  # the answer cannot be taken before this lock is free
         return identity
 
     def _take(

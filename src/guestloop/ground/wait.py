@@ -15,6 +15,8 @@ from guestloop.ground.errors import TimedOut
 
 T = TypeVar("T")
 
+STEP_S = 1.0
+
 
 class PacedClock:
     """Monotonic seconds that pass more slowly the slower this machine is at the moment."""
@@ -57,6 +59,11 @@ class Deadline:
     def left(self) -> float:
         """Seconds of the monotonic clock that are left at the present pace, never negative."""
         return max(0.0, (self._end - clock.now()) * clock.pace)
+
+    @property
+    def step(self) -> float:
+        """Seconds to wait before looking again: a pace that changes must not be missed for long."""
+        return min(STEP_S, self.left)
 
     @property
     def passed(self) -> bool:

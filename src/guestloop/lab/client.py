@@ -16,7 +16,7 @@ from guestloop.agent.memory import PageOut
 from guestloop.agent.services import Agent
 from guestloop.ground.errors import LabError
 from guestloop.ground.rpc import Caller, client
-from guestloop.ground.wait import wait_for
+from guestloop.ground.wait import Deadline, clock, wait_for
 from guestloop.ground.words import parse_words
 from guestloop.lab.services import LabServices
 from guestloop.lab.spec import SOCKET_VARIABLE
@@ -24,11 +24,18 @@ from guestloop.results.cells import Mmu
 from guestloop.results.records import VMLINUX_BUILD_ID
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
+PACE_S = 1.0
+ASK_S = 60.0
+
 logger = logging.getLogger("guestloop.lab")  # ends up in the test's debug.log
 
 
 class Connection:
-    """A connection to the lab, as ``lab``: what it raises is what happened there. LabError without a lab."""
+    """A connection to the lab, as ``lab``: what it raises is what happened there. LabError without a lab.
+
+    The pace that the lab has measured is taken over while it is waited for, so that deadlines of this process
+    do not end before those of the lab and of the agent.
+    """
 
     def __init__(self, name: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -44,14 +51,28 @@ class Connection:
         self._reader = self._socket.makefile("rb")
         self._caller = Caller("the lab process", self._socket.sendall, self._reader)
         self.lab = client(LabServices, self._call).lab
+        self._asking = client(LabServices, self._ask).lab
+        self._pace_is_old = Deadline(0)
+        self._served = False  # the lab serves one connection at a time: is it this one's turn?
 
     def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
         """What was asked, and how long it took, is logged."""
         started = time.monotonic()
+        self._keep_pace()
         try:
-            return self._caller.call(method, params, timeout_s)
+            return self._caller.call(method, params, timeout_s, self._keep_pace)
         finally:
+            self._served = True
             logger.debug("%s: %.2f s", render_request(method, params), time.monotonic() - started)
+
+    def _keep_pace(self) -> None:
+        """Take over the lab's pace, once a second. Raises TimedOut when it does not even answer this."""
+        if self._served and self._pace_is_old.passed:
+            clock.pace = self._asking.pace()
+            self._pace_is_old = Deadline(PACE_S)
+
+    def _ask(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
+        return self._caller.call(method, params, min(timeout_s, ASK_S))
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)

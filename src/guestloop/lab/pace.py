@@ -8,12 +8,12 @@ deadline that waits for an L1, here and in its agent, is stretched by the ratio 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop.ground.errors import GuestloopError
+from guestloop.ground.threads import keeping
 from guestloop.ground.wait import clock
 
 SAMPLE_S = 1.0
@@ -44,14 +44,29 @@ class Usage:
         return (self.ran_s + self.waited_s) / self.ran_s if self.ran_s >= BUSY_S else 1.0
 
 
-def read_usage(pid: int, root: Path = Path("/proc")) -> Usage:
-    """Sum over the threads of a process; one that is gone has used nothing."""
-    total = Usage(0.0, 0.0)
-    for task in root.glob(f"{pid}/task/*/schedstat"):
+NOTHING = Usage(0.0, 0.0)
+Threads = Mapping[int, Usage]
+"""What each thread of a process has used, by its id."""
+
+
+def read_threads(pid: int, root: Path = Path("/proc")) -> Threads:
+    """What the threads of a process have used since they were started; none when it is gone."""
+    threads = {}
+    for task in root.glob(f"{pid}/task/*"):
         with suppress(OSError):
-            ran, waited, _slices = task.read_text().split()
-            total += Usage(int(ran) / 1e9, int(waited) / 1e9)
-    return total
+            ran, waited, _slices = (task / "schedstat").read_text().split()
+            threads[int(task.name)] = Usage(int(ran) / 1e9, int(waited) / 1e9)
+    return threads
+
+
+def total(threads: Threads) -> Usage:
+    """The sum over all threads."""
+    return sum(threads.values(), NOTHING)
+
+
+def spent(now: Threads, before: Threads) -> Usage:
+    """What the threads that live now have used since an earlier look."""
+    return total({thread: usage - before.get(thread, NOTHING) for thread, usage in now.items()})
 
 
 def boot_speed(usage: Usage) -> float:
@@ -62,13 +77,13 @@ def boot_speed(usage: Usage) -> float:
 class Pace:
     """Keeps the pace of this process up to date, and that of the agents.
 
-    ``pids`` returns the QEMUs that run L1s now; ``tell`` hands a new pace to their agents. ``speed`` is
-    boot_speed of the slowest boot so far.
+    ``pids`` returns the QEMUs that run L1s now; ``tell`` hands a new pace to their agents, when it has
+    changed or there is a new L1. ``speed`` is boot_speed of the slowest boot so far.
     """
 
     def __init__(self, pids: Callable[[], Iterable[int]], tell: Callable[[float], None]) -> None:
         self._pids, self._tell = pids, tell
-        self._last: dict[int, Usage] = {}
+        self._last: Mapping[int, Threads] = {}
         self._told = self._starved = self.speed = 1.0
         self._done = threading.Event()
 
@@ -81,18 +96,20 @@ class Pace:
 
     def _keep(self) -> None:
         while not self._done.wait(SAMPLE_S):
-            self.sample({pid: read_usage(pid) for pid in self._pids()})
+            with keeping("the measurement of the pace"):
+                self.sample({pid: read_threads(pid) for pid in self._pids()})
 
-    def sample(self, usage: dict[int, Usage]) -> None:
-        """Take one sample: what each L1's QEMU has used since it was started."""
-        spent = Usage(0.0, 0.0)
-        for pid, now in usage.items():
-            spent += now - self._last.get(pid, now)
-        self._last = usage
+    def sample(self, machines: Mapping[int, Threads]) -> None:
+        """Take one sample: what each L1's QEMU has used, by its pid.
+
+        What a QEMU used before it was seen first is not of this sample.
+        """
+        usage = sum((spent(now, self._last.get(pid, now)) for pid, now in machines.items()), NOTHING)
+        newcomers = machines.keys() - self._last.keys()
+        self._last = machines
         # A lull says nothing about the load that comes back a second later.
-        self._starved = max(spent.slowdown, 1.0 + (self._starved - 1.0) * FORGET)
+        self._starved = max(usage.slowdown, 1.0 + (self._starved - 1.0) * FORGET)
         clock.pace = pace = self.speed * self._starved
-        if not self._told / TELL < pace < self._told * TELL:
+        if newcomers or not self._told / TELL < pace < self._told * TELL:
             self._told = pace
-            with suppress(GuestloopError):  # an agent that is gone needs no pace
-                self._tell(pace)
+            self._tell(pace)

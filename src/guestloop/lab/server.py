@@ -11,11 +11,10 @@ import struct
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import IO, cast
 
-from guestloop.ground.errors import GuestloopError
-from guestloop.ground.rpc import Methods, serve_lines
+from guestloop.ground.rpc import KeepsFaults, Methods, serve_lines
+from guestloop.ground.threads import watch_threads
 from guestloop.lab.pace import Pace
 from guestloop.lab.services import Lab, LabServices
 from guestloop.lab.slot import Slot
@@ -32,7 +31,7 @@ class _Connection(socketserver.StreamRequestHandler):
             serve_lines(self.server.methods, self.rfile, cast("IO[bytes]", self.wfile))
 
 
-class _Server(socketserver.ThreadingUnixStreamServer):
+class _Server(KeepsFaults, socketserver.ThreadingUnixStreamServer):
     """``lease`` is held by the connection of the one test that measures: rounds never run side by side,
     however many tests are started at once."""
 
@@ -51,27 +50,21 @@ def _peer_uid(connection: socket.socket) -> int:
 
 
 def boot_ahead(slots: Mapping[str, Slot]) -> None:
-    """Boot every L1 in the background; what fails is raised again for the test that asks for it."""
-
-    def boot(slot: Slot) -> None:
-        with suppress(GuestloopError):  # kept in the slot
-            slot.acquire()
-
-    for slot in slots.values():
-        threading.Thread(target=boot, args=(slot,), daemon=True).start()
+    """Boot every L1 in the background."""
+    for name, slot in slots.items():
+        threading.Thread(target=slot.boot_ahead, name=f"boot-{name}", daemon=True).start()
 
 
 def make_pace(slots: Mapping[str, Slot]) -> Pace:
     """The pace of this machine, measured on the L1s of these slots."""
 
     def pids() -> list[int]:
-        pace.speed = max(slot.boot_speed for slot in slots.values())
+        pace.speed = max((slot.boot_speed for slot in slots.values()), default=1.0)
         return [pid for slot in slots.values() if (pid := slot.pid) is not None]
 
     def tell(factor: float) -> None:
         for slot in slots.values():
-            if slot.pid is not None:
-                slot.machine.agent.system.set_pace(factor)
+            slot.set_pace(factor)
 
     pace = Pace(pids, tell)
     return pace
@@ -88,15 +81,18 @@ def main() -> None:
     """Serve until stdin ends, which is when the run ends, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the run's to handle, stdin tells us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    watch_threads()
     spec = parse_lab_spec(sys.stdin.readline())
     slots = {kernel: Slot(spec, kernel) for kernel in spec.parts}
     with _Server(spec.socket, slots) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        make_pace(slots).start()
+        threading.Thread(target=server.serve_forever, name="serve", daemon=True).start()
+        pace = make_pace(slots)
+        pace.start()
         boot_ahead(slots)
         try:
             sys.stdin.read()
         finally:
+            pace.stop()
             close(slots, spec)
 
 

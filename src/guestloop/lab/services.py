@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guestloop.agent.system import Hello
+from guestloop.ground import threads
 from guestloop.ground.errors import LabError
+from guestloop.ground.wait import clock
 from guestloop.machines.host import Vendor
 
 if TYPE_CHECKING:  # tests import this module, and need nothing that boots an L1
@@ -45,12 +47,21 @@ class Lab:
         return self._slot(kernel).call(method, params, timeout_s)
 
     def conclude(self, kernel: str) -> list[str]:
-        """End a round in an L1, see Slot.conclude."""
+        """End a round in an L1, see Slot.conclude.
+
+        Raises InternalError when a thread of the lab died since the last time; what is left undone here is
+        done when an L1 is acquired for the next round.
+        """
+        threads.raise_kept("the lab process")
         return self._slot(kernel).conclude()
 
     def throttle_swap(self, kernel: str, reads_per_second: int) -> None:
         """Limit the reads of an L1's swap disk (0: no limit)."""
-        self._slot(kernel).machine.throttle_swap(reads_per_second)
+        self._slot(kernel).throttle_swap(reads_per_second)
+
+    def pace(self) -> float:
+        """How many times longer than usual everything takes at the moment, see lab/pace.py."""
+        return clock.pace
 
     def _slot(self, kernel: str) -> Slot:
         if kernel not in self._slots:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Rebooted, NotBooted
-from guestloop.lab.pace import boot_speed, read_usage
+from guestloop.lab.pace import boot_speed, read_threads, total
 from guestloop.lab.services import Acquired
 from guestloop.lab.spec import LabSpec
 from guestloop.vm.l1 import Machine
@@ -30,37 +31,44 @@ class Slot:
         self._lock = threading.Lock()
         self._machine: Machine | None = None
         self._boots = self._failed = 0
+        self._failure: NotBooted | None = None  # of the last boot
         self._used = False
+        self._told = False  # a round was told how the L1 ended
         self._reported = 0  # warnings on the console that a round has been told of
-        self._failure: GuestloopError | None = None
+        self._late: list[str] = []
         self.boot_speed = 1.0
 
     @property
     def machine(self) -> Machine:
         """The L1 that ``acquire`` returned. Raises L1Ended when there is none."""
-        if self._machine is None:
+        machine = self._machine  # once: another thread may drop it
+        if machine is None:
             raise L1Ended(f"L1 {self._kernel} is not running")
-        return self._machine
+        return machine
 
     @property
     def pid(self) -> int | None:
         """The process of its QEMU, None while there is none."""
-        return self._machine.process.pid if self._machine else None
+        machine = self._machine
+        return machine.process.pid if machine else None
+
+    def boot_ahead(self) -> None:
+        """Boot the L1 before it is asked for. What fails is tried again for the round that asks."""
+        with self._lock, suppress(GuestloopError):
+            self._machine = self._machine or self._boot()
 
     def acquire(self, fresh: bool = False) -> Acquired:
         """A living L1 without guests: boots one when there is none, or none unused and ``fresh`` is wanted.
 
-        Raises L1Panicked, L1Rebooted or L1Ended when the last one broke since its round ended, and what the
-        boot raised; after two failed boots in a row it is not tried again.
+        Raises L1Panicked, L1Rebooted or L1Ended when the last one broke since its round ended, and NotBooted
+        when it does not boot; after two failed boots in a row it is not tried again.
         """
         with self._lock:
             self._look_after_the_last()
             if fresh and self._used:
                 self._drop()
-            if self._machine is None:
-                self._machine = self._boot()
-            machine = self._machine
-            machine.agent.system.rearm_warnings()
+            machine = self._machine = self._machine or self._boot()
+            self._noting_its_end(machine.agent.system.rearm_warnings)
         return Acquired(
             boot=self._boots,
             boot_seconds=machine.boot_seconds,
@@ -71,17 +79,17 @@ class Slot:
         )
 
     def _look_after_the_last(self) -> None:
-        """Drop an L1 that is of no use any more; raise how it ended if no round was told."""
+        """Drop an L1 that is of no use any more; raise how it ended unless a round was told."""
         if self._machine is None:
             return
         try:
             self._machine.check_alive()
             self._machine.agent.guests.stop_all()  # a test that was killed may have left some
-        except ENDS as error:
-            known, self._failure = self._failure is not None, None
+        except ENDS:
+            told, self._told = self._told, True
             self._drop()
-            if not known:
-                raise error
+            if not told:
+                raise
         except GuestloopError:
             self._drop()
 
@@ -94,11 +102,12 @@ class Slot:
             machine = Machine(self._spec.parts[self._kernel], directory)
         except GuestloopError as error:
             self._failed += 1
-            self._failure = NotBooted(f"L1 {self._kernel} did not boot: {error}", hint=error.hint)
+            what = f"L1 {self._kernel} did not boot: {error}"
+            self._failure = NotBooted(what, hint=error.hint, traceback=error.traceback)
             raise self._failure from error
         self._failed, self._failure = 0, None
-        self._used, self._reported = False, 0
-        self.boot_speed = max(self.boot_speed, boot_speed(read_usage(machine.process.pid)))
+        self._used, self._told, self._reported = False, False, 0
+        self.boot_speed = max(self.boot_speed, boot_speed(total(read_threads(machine.process.pid))))
         return machine
 
     def call(self, method: str, params: Mapping[str, object], timeout_s: float) -> object:
@@ -123,27 +132,39 @@ class Slot:
         fresh, self._reported = warnings[self._reported :], len(warnings)
         return fresh
 
+    def throttle_swap(self, reads_per_second: int) -> None:
+        """Limit the reads of the L1's swap disk (0: no limit)."""
+        self._noting_its_end(lambda: self.machine.throttle_swap(reads_per_second))
+
+    def set_pace(self, pace: float) -> None:
+        """Report the pace to the agent. One that is gone, or hangs, needs none."""
+        machine = self._machine
+        if machine:
+            with suppress(GuestloopError):
+                machine.set_pace(pace)
+
     def _noting_its_end(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        except ENDS as error:
-            self._failure = error  # the caller is told
+        except ENDS:
+            self._told = True
             raise
 
     def _drop(self) -> None:
+        """End the L1. What its kernel complained of since the last round is kept for ``close``."""
         if self._machine:
+            if not self._told:
+                self._late += self.new_warnings()
             self._machine.close()
             self._machine = None
 
     def close(self) -> list[str]:
-        """End it; returns what its kernel complained of since the last round was concluded."""
+        """End it; returns what no round was told: complaints of its kernel, and how it ended."""
         with self._lock:
-            late: list[str] = []
-            if self._machine and self._failure is None:
+            if self._machine and not self._told:
                 try:
                     self._machine.check_alive()
-                    late = self.new_warnings()
                 except ENDS as error:
-                    late = [error.first_line]
+                    self._late.append(error.first_line)
             self._drop()
-            return late
+            return self._late

@@ -14,7 +14,14 @@ from typing import Any
 
 from guestloop.agent.services import Agent
 from guestloop.ground import proc
-from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Rebooted, LabError
+from guestloop.ground.errors import (
+    Disconnected,
+    GuestloopError,
+    L1Ended,
+    L1Panicked,
+    L1Rebooted,
+    LabError,
+)
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import client
 from guestloop.ground.units import MIB
@@ -29,6 +36,7 @@ SWAP_MIB = 1024
 ENDING_S = 2.0
 QUIT_S = 5.0
 DRAIN_S = 60.0
+PACE_S = 5.0
 READY_MARKER = "guestloop-init: agent and sshd started"
 
 
@@ -130,7 +138,8 @@ class Machine:
         """End the guests that are left, and have everything that L1's kernel has to say on the console.
 
         A line is written to the kernel's log and waited for on the console: what was printed before it is
-        there then. Raises L1Panicked, L1Rebooted or L1Ended when it did not survive the end of its guests.
+        there then. Raises L1Panicked, L1Rebooted or L1Ended when it did not survive the end of its guests,
+        and InternalError when a thread of its agent died.
         """
         self._rounds += 1
         marker = f"guestloop: end of round {self._rounds}"
@@ -142,6 +151,7 @@ class Machine:
             return True if self.console.has(marker) else None
 
         wait_for(f"the console of L1 {self.parts.name} to show {marker!r}", drained, DRAIN_S)
+        self.agent.system.raise_faults()
 
     def _look(self) -> None:
         """A kernel that panicked may hang instead of ending QEMU; nobody would answer then."""
@@ -159,7 +169,24 @@ class Machine:
         # A virtio device's back end is a device of its own, which is the one that has the disk.
         backend = f"/machine/peripheral/{SWAP_SERIAL}/virtio-backend"
         arguments = {"id": backend, **limits, "iops_rd": reads_per_second}
-        self.qmp.execute_as_spelt("block_set_io_throttle", arguments)  # older than the rule of hyphens
+        try:
+            # a command that is older than the rule of hyphens
+            self.qmp.execute_as_spelt("block_set_io_throttle", arguments)
+        except Disconnected:
+            self._give_time_to_end(ENDING_S)
+            self.check_alive()
+            raise
+
+    def set_pace(self, pace: float) -> None:
+        """Report to the agent how much slower than usual L0 lets this L1 run, see lab/pace.py.
+
+        Bounded, because an agent that hangs must not keep the others from being told.
+        """
+
+        def call_briefly(method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
+            return self.call(method, params, min(timeout_s, PACE_S))
+
+        client(Agent, call_briefly).system.set_pace(pace)
 
     def check_alive(self) -> None:
         """Raise L1Panicked, L1Rebooted or L1Ended when this L1 is not what it was.

@@ -33,7 +33,14 @@ class Link:
         except BaseException:
             self._client.close()
             raise
-        self._caller = Caller(f"L1 {name}", channel.sendall, channel.makefile("r"))
+
+        def send(request: bytes) -> None:
+            try:
+                channel.sendall(request)
+            except (paramiko.SSHException, EOFError) as error:
+                raise ConnectionError(f"{error!r}") from error
+
+        self._caller = Caller(f"L1 {name}", send, channel.makefile("r"))
 
     def _connect(self, port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:
         last: Exception | None = None

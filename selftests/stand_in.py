@@ -1,0 +1,124 @@
+"""What several selftests of the agent share: a program that plays an L2's QEMU, and no real cgroups."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from guestloop.agent import guest
+from guestloop.agent.guest import Guest
+
+# It knows how QEMU and the payload in the guest behave: by its mode, and by what the payload is told.
+QEMU = """
+import json, os, signal, socket, sys, threading, time
+qmp, port = (socket.socket(fileno=int(word)) for word in sys.argv[1:3])
+console, mode = sys.argv[3:5]
+print("stand-in:", mode, flush=True)
+if mode == "dies at once":
+    sys.exit(3)
+state = "running"
+
+def returned(command, arguments):
+    if command == "query-status":
+        return {"status": state}
+    if command == "query-cpus-fast":
+        return [{"cpu-index": 0, "thread-id": os.getpid()}]
+    return {"seen": command, "with": arguments}
+
+def serve_qmp():
+    version = {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}
+    qmp.sendall(json.dumps({"QMP": {"version": version, "capabilities": []}}).encode() + b"\\r\\n")
+    text, decoder = "", json.JSONDecoder()
+    while piece := qmp.recv(4096):
+        text += piece.decode()
+        try:
+            request, end = decoder.raw_decode(text)
+        except ValueError:
+            continue
+        text = text[end:].lstrip()
+        if request["execute"] == "quit":
+            os._exit(0)
+        answer = {"return": returned(request["execute"], request.get("arguments"))}
+        if request["execute"] == "no-such-command":
+            answer = {"error": {"class": "CommandNotFound", "desc": "not found"}}
+        qmp.sendall(json.dumps({**answer, "id": request.get("id")}).encode() + b"\\r\\n")
+
+def panic():
+    with open(console, "a") as file:
+        file.write("[ 1.0] BUG: unable to handle page fault\\n[ 1.1] Kernel panic - not syncing: Oops\\n")
+
+threading.Thread(target=serve_qmp, daemon=True).start()
+if mode != "silent":
+    port.sendall(b"booting\\nhello cpus=2 kvmapf=1\\n")
+for line in port.makefile():
+    word = line.split()[0]
+    if word == "load":
+        port.sendall(b"progress reads=1\\nprogress reads=2\\nready pages=4\\n")
+    elif word == "start":
+        port.sendall(b"running\\nstopped reads=9 laps=1\\n")
+    elif word == "refuse":
+        port.sendall(b"error unknown command\\n")
+    elif word == "fail":
+        print("qemu: fatal: it broke", flush=True)
+        os._exit(5)
+    elif word == "reset":
+        os._exit(0)
+    elif word == "panic":
+        panic()
+        os._exit(0)
+    elif word == "hang-panicked":
+        panic()
+    elif word == "die-of":
+        os.kill(os.getpid(), int(line.split()[1]))
+    elif word == "let-go":
+        port.shutdown(socket.SHUT_RDWR)
+        time.sleep(60)
+    elif word == "pause":
+        state = "paused"
+"""
+
+
+class NoCgroup:
+    """Notes which processes went in."""
+
+    made: list[NoCgroup]
+
+    def __init__(self, name: str) -> None:
+        self.name, self.pids, self.removed = name, list[int](), False
+        self.made.append(self)
+
+    def add(self, pid: int) -> None:
+        self.pids.append(pid)
+
+    def remove(self) -> None:
+        self.removed = True
+
+
+class StandIn:
+    """QEMUs of L2 guests in this directory, each with its files below ``l2/NAME``."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory / "l2"
+        self._program = directory / "qemu.py"
+        self._program.write_text(QEMU)
+        monkeypatch.setattr(NoCgroup, "made", [], raising=False)
+        monkeypatch.setattr(guest, "Cgroup", NoCgroup)
+
+    def argv(self, name: str = "a", mode: str = "well") -> list[str]:
+        """The command line of a guest, as L0 sends it."""
+        console = f"{self.directory}/{name}/console.log"
+        return [sys.executable, "-S", str(self._program), "@qmp@", "@port@", console, mode]
+
+    @contextmanager
+    def running(self, name: str = "a") -> Iterator[Guest]:
+        """A guest that has said hello."""
+        running = Guest(name, self.argv(name), self.directory / name)
+        try:
+            running.until("hello", 10)
+            yield running
+        finally:
+            running.close()

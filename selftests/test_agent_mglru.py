@@ -1,0 +1,82 @@
+"""The multi-gen LRU, aged and evicted by hand, on a stand-in for its debugfs file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from guestloop.agent import mglru
+from guestloop.agent.guests import Roster
+from guestloop.agent.mglru import EVERYTHING, SWAPPINESS, Mglru
+from guestloop.ground.errors import GuestError
+
+TEXT = (Path(__file__).parent / "data" / "lru_gen-6.12.txt").read_text()
+
+
+class Kernel:
+    """The control file, which shows a text and takes commands."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.control, self.enabled = directory / "lru_gen", directory / "enabled"
+        self.commands: list[str] = []
+        self.control.write_text(TEXT)
+        monkeypatch.setattr(mglru, "CONTROL", self.control)
+        monkeypatch.setattr(mglru, "ENABLED", self.enabled)
+        monkeypatch.setattr(mglru, "_command", self.commands.append)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    return Kernel(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def service() -> Mglru:
+    roster, guest = Roster(), SimpleNamespace(cgroup=SimpleNamespace(name="l2-aging"))
+    running: dict[str, Any] = roster.running
+    running["aging"] = guest
+    return Mglru(roster)
+
+
+def test_age_asks_for_a_generation_beyond_the_youngest(kernel: Kernel, service: Mglru) -> None:
+    assert service.age("aging") == {4: 2, 5: 2445, 6: 518, 7: 0}
+    assert kernel.commands == [f"+ 14 0 7 {SWAPPINESS} 1"]
+
+
+def test_evict_leaves_the_two_youngest(kernel: Kernel, service: Mglru) -> None:
+    service.evict("aging")
+    assert kernel.commands == [f"- 14 0 5 {SWAPPINESS} {EVERYTHING}"]
+
+
+def test_a_cgroup_that_mglru_does_not_know(kernel: Kernel, service: Mglru) -> None:
+    kernel.control.write_text(TEXT.replace("/l2-aging", "/l2-other"))
+    with pytest.raises(LookupError, match="knows no cgroup /l2-aging"):
+        service.age("aging")
+    with pytest.raises(GuestError, match="no L2 is called 'none'"):
+        service.evict("none")
+    assert kernel.commands == []
+
+
+def test_switching(kernel: Kernel, service: Mglru) -> None:
+    assert service.switch(on=True) == "", "without MGLRU there is nothing to switch"
+    assert not kernel.enabled.exists()
+    kernel.enabled.write_text("0x0000\n")
+    assert service.switch(on=True) == "7" and kernel.enabled.read_text() == "7"
+    assert service.switch(on=False) == "0"
+
+
+def test_a_kernel_without_it(kernel: Kernel, service: Mglru) -> None:
+    assert service.lacks() == ""
+    kernel.control.unlink()
+    assert "CONFIG_LRU_GEN" in service.lacks()
+
+
+def test_a_command_is_written_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel refuses one that comes in pieces (mm/vmscan.c: lru_gen_seq_write)."""
+    (tmp_path / "lru_gen").write_text("")
+    monkeypatch.setattr(mglru, "CONTROL", tmp_path / "lru_gen")
+    mglru._command("+ 14 0 7 200 1")
+    assert (tmp_path / "lru_gen").read_text() == "+ 14 0 7 200 1"
