@@ -21,7 +21,7 @@ GREETING = {
 
 
 class FakeQemu:
-    """The other end of QMP: it refuses ``no-such``, ignores ``wait``, ends at ``die``; all else is answered."""
+    """The other end of QMP: it refuses ``no-such``, ignores ``wait``, ends at ``die``, else answers."""
 
     def __init__(self, *, greets: bool = True) -> None:
         self.ours, self._theirs = socket.socketpair()
