@@ -13,9 +13,9 @@ import pytest
 
 from guestloop.agent import damon
 from guestloop.agent.damon import LARGEST, Damon
-from guestloop.agent.pages import PAGE
 from guestloop.agent.regions import Atlas
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 
 PID = 99
 

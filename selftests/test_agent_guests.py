@@ -19,8 +19,7 @@ from guestloop.agent.guests import Guests, Roster, Started
 from guestloop.agent.liveness import Vitals
 from guestloop.agent.memory import PageOut
 from guestloop.ground.errors import GuestError, GuestFailed, GuestloopError, LabError, TimedOut
-
-MIB = 1 << 20
+from guestloop.ground.units import MIB
 
 
 class Fleet:

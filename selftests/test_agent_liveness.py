@@ -92,6 +92,13 @@ def test_only_a_visit_excuses_a_guest_that_runs() -> None:
     assert visiting.look(later(visited, vcpu=19)) == ""
 
 
+def test_on_a_busy_l0_the_time_that_vcpus_run_counts_for_less() -> None:
+    """L1's clock goes on while L0 runs something else."""
+    vigil, now = Vigil(START, lap_s=1.0), later(START, vcpu=3 * SPIN_LAPS - 1)
+    assert vigil.look(now, pace=3) == ""
+    assert "ran for 20 s" in vigil.look(later(now, vcpu=1), pace=3)
+
+
 def test_a_lap_that_was_not_measured_is_assumed_to_take_seconds() -> None:
     vigil, now = Vigil(START), later(START, vcpu=SPIN_LAPS * UNMEASURED_LAP_S - 0.1)
     assert vigil.look(now) == "" and vigil.look(later(now, vcpu=0.1))

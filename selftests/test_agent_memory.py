@@ -18,7 +18,6 @@ from guestloop.agent import memory
 from guestloop.agent.cgroup import Cgroup, have_memory_cgroups
 from guestloop.agent.memory import (
     ENOUGH_LEFT,
-    MIB,
     PRESSED_ENOUGH,
     Mapping,
     Memory,
@@ -31,6 +30,7 @@ from guestloop.agent.memory import (
     use_swap,
 )
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import MIB
 
 DATA = Path(__file__).parent / "data"
 

@@ -13,7 +13,7 @@ import pytest
 
 from guestloop.machines.choice import KINDS
 from guestloop.machines.kind import MachineKind
-from guestloop.vm.argv import L1Spec, L2Spec, l1_argv, l2_argv
+from guestloop.vm.argv import Backing, Incoming, L1Spec, L2Spec, l1_argv, l2_argv
 
 GOLDEN = Path(__file__).parent / "data" / "argv"
 DIRECTORY = Path("/out/lab/patched.1")
@@ -39,6 +39,10 @@ CASES = {
     "l2-default": l2_argv(L2Spec("storm")),
     "l2-large": l2_argv(L2Spec("storm", memory_mib=512, vcpus=8)),
     "l2-without-async-pf": l2_argv(L2Spec("storm", kvmapf=False)),
+    "l2-source": l2_argv(L2Spec("source", backing=Backing.FILE, dirty_ring=4096)),
+    "l2-destination": l2_argv(L2Spec("target", backing=Backing.HUGE_FILE, incoming=Incoming.REST)),
+    "l2-destination-that-runs-on": l2_argv(L2Spec("target", backing=Backing.FILE, incoming=Incoming.RUN)),
+    "l2-elsewhere": l2_argv(L2Spec("target", backing=Backing.FILE, ram_directory="/run/small")),
 }
 ALL = pytest.mark.parametrize("name", CASES)
 L1_CASES = pytest.mark.parametrize("name", [name for name in CASES if name.startswith("l1")])

@@ -1,97 +1,48 @@
-"""The lab: L1s that are booted when they must be, and the socket by which tests reach them."""
+"""The lab process and the socket by which tests reach it."""
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import secrets
 import signal
 import socket
 import struct
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_l1 import FakeMachine, machines, make_spec
 
-from guestloop.ground.errors import GuestError, LabError
-from guestloop.ground.wait import wait_for
+from guestloop.agent.memory import PageOut
+from guestloop.ground import rpc, threads
+from guestloop.ground.errors import (
+    GuestStuck,
+    InternalError,
+    L1Panicked,
+    LabError,
+    LinkLost,
+    TimedOut,
+)
+from guestloop.ground.wait import clock, wait_for
 from guestloop.job import session
 from guestloop.lab import client, server
-from guestloop.lab.client import L1, Connection, connect
-from guestloop.lab.server import Lab, Slot
-from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec, parse_lab_spec
-from guestloop.machines.host import Vendor
+from guestloop.lab.client import L1, Connection, connect, render_request
+from guestloop.lab.slot import Slot
+from guestloop.lab.spec import LATE_FILE, OUT_VARIABLE, SOCKET_VARIABLE, LabSpec, parse_lab_spec
 from guestloop.results.cells import Mmu
-from guestloop.vm.argv import L2Spec, l2_argv
-from guestloop.vm.console import Console
-from guestloop.vm.parts import Keys, L1Parts
+from guestloop.vm.argv import Incoming, L2Spec, l2_argv
+
+__all__ = ["machines"]  # a fixture
 
 
-def parts(name: str) -> L1Parts:
-    keys = Keys(Path("/keys/client"), "ssh-ed25519 AAAA")
-    paths = Path("/k/vmlinux"), Path("/l1/root"), Path("/p/payload.tar")
-    return L1Parts(name, Path("/q/qemu"), ("-accel", "tcg"), paths[0], "abcd", paths[1], paths[2], keys)
-
-
-def make_spec(directory: Path, *kernels: str) -> LabSpec:
-    return LabSpec(
-        socket=f"guestloop-selftest-{secrets.token_hex(8)}",
-        directory=directory,
-        vendor=Vendor.AMD,
-        parts={name: parts(name) for name in kernels},
-        requests=dict.fromkeys(kernels, 256),
-    )
-
-
-class FakeMachine:
-    """An L1 that needs no QEMU. ``fail`` is what the next boots raise, one each."""
-
-    made: list[FakeMachine]
-    fail: list[Exception]
-
-    def __init__(self, parts: L1Parts, directory: Path) -> None:
-        directory.mkdir(parents=True)
-        if self.fail:
-            raise self.fail.pop(0)
-        self.made.append(self)
-        self.alive, self.answers, self.calls = True, True, list[tuple[str, dict[str, Any]]]()
-        self.boot_seconds, self.closed = 5.0, False
-        self.hello = {"release": "6.12.117", "build_id": "abcd"}
-        self.console = Console(directory / "console.log")
-        self.console.path.write_text("[    0.1] booted\n")
-
-    def check_alive(self) -> None:
-        if not self.alive:
-            raise GuestError("L1 patched: QEMU ended (killed by signal 9)")
-
-    def call(self, method: str, params: dict[str, Any] | None = None, timeout_s: float = 60.0) -> Any:
-        if not self.answers:
-            raise GuestError("L1 patched: the link to the agent is lost")
-        self.calls.append((method, params or {}))
-        if method == "agent.refuse":
-            raise GuestError("L1 patched: agent.refuse: no", traceback="in refuse", hint="ask again")
-        hello = {"hello": "hello cpus=2 kvmapf=1", "seconds": 1.5}
-        return {"guests.start": hello, "kvm.load": {"kvm.tdp_mmu": "N"}}.get(
-            method, ["ready", "done n=4 odd"]
-        )
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@pytest.fixture
-def machines(monkeypatch: pytest.MonkeyPatch) -> list[FakeMachine]:
-    monkeypatch.setattr(FakeMachine, "made", [], raising=False)
-    monkeypatch.setattr(FakeMachine, "fail", [], raising=False)
-    monkeypatch.setattr(server, "Machine", FakeMachine)
-    return FakeMachine.made
-
-
-@pytest.fixture
-def slot(machines: list[FakeMachine], tmp_path: Path) -> Slot:
-    return Slot(make_spec(tmp_path, "patched"), "patched")
+def slots_of(spec: LabSpec) -> dict[str, Slot]:
+    return {kernel: Slot(spec, kernel) for kernel in spec.parts}
 
 
 def test_spec_survives_the_way_to_the_lab(tmp_path: Path) -> None:
@@ -100,90 +51,16 @@ def test_spec_survives_the_way_to_the_lab(tmp_path: Path) -> None:
     assert parse_lab_spec(spec.dump()) == spec
 
 
-# --- slots -----------------------------------------------------------------------------------------
-
-
-def test_acquire_boots_once(slot: Slot, machines: list[FakeMachine], tmp_path: Path) -> None:
-    first = slot.acquire()
-    assert (first["boot"], first["vendor"], first["request"]) == (1, "amd", 256)
-    assert first["console"] == str(tmp_path / "patched.1/console.log")
-    assert slot.acquire()["boot"] == 1
-    assert len(machines) == 1
-
-
-def test_a_dead_l1_is_booted_again(slot: Slot, machines: list[FakeMachine]) -> None:
-    slot.acquire()
-    machines[0].alive = False
-    assert slot.acquire()["boot"] == 2
-    assert machines[0].closed and not machines[1].closed
-
-
-def test_an_l1_that_does_not_answer_is_booted_again(slot: Slot, machines: list[FakeMachine]) -> None:
-    slot.acquire()
-    machines[0].answers = False
-    assert slot.acquire()["boot"] == 2
-    assert machines[0].closed
-
-
-def test_guests_that_a_killed_test_left_are_ended(slot: Slot, machines: list[FakeMachine]) -> None:
-    slot.acquire()
-    slot.call("guests.start", {"name": "storm"}, 5)
-    slot.acquire()
-    assert [method for method, _ in machines[0].calls] == ["guests.start", "guests.stop_all"]
-
-
-def test_fresh_boots_what_was_used_and_only_that(slot: Slot, machines: list[FakeMachine]) -> None:
-    slot.acquire()
-    assert slot.acquire(fresh=True)["boot"] == 1, "booted ahead and not used yet"
-    slot.call("agent.any", {}, 5)
-    assert slot.acquire()["boot"] == 1
-    assert slot.acquire(fresh=True)["boot"] == 2
-    assert machines[0].closed
-    assert slot.acquire(fresh=True)["boot"] == 2
-
-
-def test_after_two_failed_boots_it_is_not_tried_again(slot: Slot, machines: list[FakeMachine]) -> None:
-    FakeMachine.fail.extend(GuestError(f"panic {number}") for number in (1, 2, 3))
-    for message in ("panic 1", "panic 2", "panic 2"):
-        with pytest.raises(GuestError, match=message):
-            slot.acquire()
-    assert len(FakeMachine.fail) == 1 and machines == []
-
-
-def test_a_boot_that_works_forgives_the_failed_one(slot: Slot, machines: list[FakeMachine]) -> None:
-    FakeMachine.fail.append(GuestError("panic 1"))
-    with pytest.raises(GuestError):
-        slot.acquire()
-    assert slot.acquire()["boot"] == 2
-    machines[0].alive = False
-    FakeMachine.fail.append(GuestError("panic 2"))
-    with pytest.raises(GuestError, match="panic 2"):
-        slot.acquire()
-    assert slot.acquire()["boot"] == 4
-
-
-def test_call_never_boots(slot: Slot, machines: list[FakeMachine]) -> None:
-    with pytest.raises(GuestError, match="L1 patched is not running"):
-        slot.call("agent.hello", {}, 5)
-    assert slot.warnings() == [] and machines == []
-
-
-def test_boot_ahead_and_close(machines: list[FakeMachine], tmp_path: Path) -> None:
-    lab = Lab(make_spec(tmp_path, "unpatched", "patched"))
-    lab.boot_ahead()
-    wait_for("both to boot", lambda: True if len(machines) == 2 else None, 5)
-    lab.close()
-    assert all(machine.closed for machine in machines)
-
-
-# --- the socket ------------------------------------------------------------------------------------
+# --- what a test can ask of it ---------------------------------------------------------------------
 
 
 @pytest.fixture
-def name(machines: list[FakeMachine], tmp_path: Path) -> Iterator[str]:
+def name(machines: list[FakeMachine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The socket of a lab that is served in this process."""
+    monkeypatch.setattr(threads, "_kept", [])
     spec = make_spec(tmp_path, "patched")
-    with server._Server(spec.socket, Lab(spec)) as lab:
-        threading.Thread(target=lab.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with server._Server(spec.socket, slots_of(spec)) as lab:
+        threading.Thread(target=lab.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
         yield spec.socket
         lab.shutdown()
 
@@ -195,47 +72,88 @@ def connection(name: str) -> Iterator[Connection]:
     connection.close()
 
 
-def test_l1_of_a_test(connection: Connection, machines: list[FakeMachine]) -> None:
+def test_l1_of_a_test(connection: Connection, machines: list[FakeMachine], tmp_path: Path) -> None:
     l1 = L1(connection, "patched")
-    assert (l1.boot, l1.request) == (1, 256)
+    assert (l1.boot, l1.request, l1.console) == (1, 256, tmp_path / "patched.1/console.log")
     l1.set_mmu(Mmu.SHADOW)
-    wanted = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}}
-    assert machines[0].calls == [("kvm.load", {"mmu": "shadow", "wanted": wanted, "request": 256})]
+    parameters = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}}
+    loaded = ("kvm.load", {"mmu": "shadow", "parameters": parameters, "request": 256})
+    assert machines[0].calls[-1] == loaded
     assert l1.facts == {"release": "6.12.117", "vmlinux.build_id": "abcd", "kvm.tdp_mmu": "N"}
+    l1.throttle_swap(250)
+    l1.throttle_swap(0)
+    assert machines[0].throttled == [250, 0]
+    assert L1(connection, "patched", fresh=True).boot == 2
+
+
+def test_a_round_ends_with_what_its_kernel_complained_of(
+    connection: Connection, machines: list[FakeMachine]
+) -> None:
+    l1 = L1(connection, "patched")
+    machines[0].last_words = "[ 9.1] BUG: Bad page state"
+    assert l1.conclude() == ["[ 9.1] BUG: Bad page state"]
+    machines[0].end = L1Panicked("L1 patched panicked: Oops")
+    with pytest.raises(L1Panicked, match=r"^L1 patched panicked: Oops$"):
+        l1.conclude()
 
 
 def test_l2_of_a_test_ends_with_the_body(connection: Connection, machines: list[FakeMachine]) -> None:
     l1, spec = L1(connection, "patched"), L2Spec("storm")
+    machines[0].calls.clear()
     with pytest.raises(KeyError), l1.guest(spec) as l2:
         assert (l2.hello, l2.start_seconds) == ({"cpus": "2", "kvmapf": "1"}, 1.5)
         assert l2.answer("start", "done", timeout_s=7) == {"n": "4"}
         raise KeyError
-    (start, started), (_, command), stop = machines[0].calls
-    assert start == "guests.start" and started["argv"] == l2_argv(spec)
-    assert command == {"name": "storm", "line": "start", "until": "done", "timeout_s": 7}
-    assert stop == ("guests.stop", {"name": "storm"})
+    assert machines[0].calls == [
+        ("guests.start", {"name": "storm", "argv": l2_argv(spec), "incoming": False}),
+        ("guests.command", {"name": "storm", "line": "start", "until": "done", "timeout_s": 7}),
+        ("guests.stop", {"name": "storm"}),
+    ]
 
 
-def test_a_fault_comes_with_hint_and_traceback(connection: Connection) -> None:
-    with pytest.raises(GuestError, match=r"agent\.refuse: no") as raised:
-        L1(connection, "patched").call("agent.refuse")
-    assert (raised.value.hint, raised.value.traceback) == ("ask again", "in refuse")
-    with pytest.raises(GuestError, match="KeyError: 'other'"):
-        L1(connection, "other")
-    with pytest.raises(GuestError, match="unknown request 'dance'"):
-        connection.request({"kernel": "patched", "op": "dance"}, 5)
+def test_everything_that_a_test_does_with_an_l2(connection: Connection, machines: list[FakeMachine]) -> None:
+    l1, spec = L1(connection, "patched"), L2Spec("storm", incoming=Incoming.REST)
+    l1.launch(spec)
+    machines[0].calls.clear()
+    with l1.guest(spec) as l2:
+        assert l2.command("load", "done") == ["ready", "done n=4 odd"]
+        assert l2.listen_for("progress") == {"reads": "3"}
+        assert l2.finish_lap() == {"reads": "9", "bad": "0"}
+        assert l2.qmp("migrate", some_name=1) == {"status": "running"}
+        assert l2.counters() == {"exits": 5}
+        assert l2.page_out(20.0, pressure=True) == PageOut(4096, 0.5)
+    seen = dict(machines[0].calls)
+    assert seen["guests.start"]["incoming"] is True, "it has no payload yet that could say hello"
+    assert seen["guests.qmp"] == {"name": "storm", "command": "migrate", "arguments": {"some_name": 1}}
+    wanted = {"name": "storm", "ram_mib": spec.memory_mib, "timeout_s": 20.0, "pressure": True}
+    assert seen["guests.page_out"] == wanted
 
 
-def test_new_warnings_are_those_since_this_test_began(
+def test_an_error_of_the_agent_arrives_as_what_it_was(
     connection: Connection, machines: list[FakeMachine]
 ) -> None:
-    L1(connection, "patched")
-    console = machines[0].console.path
-    console.write_text("WARNING: old\n")
     l1 = L1(connection, "patched")
-    assert l1.new_warnings() == []
-    console.write_text("WARNING: old\nall is well\n[  9.1] BUG: new\n")
-    assert l1.new_warnings() == ["[  9.1] BUG: new"]
+    fault = GuestStuck("L2 storm does not answer", hint="ask again", traceback="in until")
+    machines[0].fault = fault
+    with pytest.raises(GuestStuck, match=r"^L2 storm does not answer$") as raised:
+        l1.agent.guests.finish_lap("storm")
+    assert (raised.value.hint, raised.value.traceback) == ("ask again", "in until")
+
+
+def test_a_kernel_that_this_lab_does_not_have(connection: Connection) -> None:
+    with pytest.raises(LabError, match=r"^this lab has no kernel 'other'; it has patched$"):
+        L1(connection, "other")
+
+
+def test_a_thread_of_the_lab_that_died_is_a_fault_of_the_round(
+    connection: Connection, machines: list[FakeMachine]
+) -> None:
+    l1 = L1(connection, "patched")
+    machines[0].says("WARNING: in the same round")
+    threads.keep("thread pace", KeyError("cpus"))
+    with pytest.raises(InternalError, match=r"^thread pace of the lab process failed: KeyError: 'cpus'$"):
+        l1.conclude()
+    assert l1.conclude() == ["WARNING: in the same round"], "and once only"
 
 
 def test_one_test_at_a_time(name: str, connection: Connection) -> None:
@@ -248,10 +166,168 @@ def test_one_test_at_a_time(name: str, connection: Connection) -> None:
 
     thread = threading.Thread(target=measure, daemon=True)
     thread.start()
-    assert not got.wait(0.2)
+    assert not got.wait(0.1)
     connection.close()
     assert got.wait(5)
     second.close()
+
+
+def test_nobody_else_is_served(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket in the abstract namespace has no permissions of its own."""
+    monkeypatch.setattr(server, "_peer_uid", lambda _connection: os.getuid() + 1)
+    stranger = Connection(name)
+    with pytest.raises(LinkLost):
+        L1(stranger, "patched")
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "wanted"),
+    [
+        ("lab.acquire", {"kernel": "patched"}, "patched lab.acquire"),
+        ("lab.pace", {}, "lab.pace"),
+        (
+            "lab.call",
+            {"kernel": "a", "method": "guests.command", "params": {"name": "l2", "line": "stop"}},
+            "a guests.command l2 stop",
+        ),
+    ],
+)
+def test_a_request_in_short(method: str, params: Mapping[str, Any], wanted: str) -> None:
+    assert render_request(method, params) == wanted
+
+
+# --- pace ------------------------------------------------------------------------------------------
+
+
+class Lab:
+    """A lab in another process, whose pace is set here. Its first answer may keep one waiting."""
+
+    def __init__(self) -> None:
+        self.pace, self.asked = 1.0, 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def call(
+        self,
+        method: str,
+        _params: Mapping[str, Any],
+        _timeout_s: float,
+        look: Callable[[], None] = rpc.nothing_to_see,
+    ) -> Any:
+        if method == "lab.pace":
+            self.asked += 1
+            return self.pace
+        while not self.gate.wait(0.001):
+            look()
+        return ["warning"]
+
+
+@pytest.fixture
+def lab(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    lab = Lab()
+    monkeypatch.setattr(connection, "_caller", lab)
+    monkeypatch.setattr(client, "PACE_S", 0.0)
+    yield lab
+    clock.pace = 1.0
+
+
+def test_a_test_takes_over_the_pace_of_the_lab(connection: Connection, lab: Lab) -> None:
+    """Else its own deadlines would end before those of the lab and of the agent."""
+    lab.pace = 4.0
+    connection.lab.conclude("patched")
+    assert (clock.pace, lab.asked) == (1.0, 0), "before its turn nobody would answer"
+    connection.lab.conclude("patched")
+    assert clock.pace == 4.0
+
+
+def test_the_pace_is_kept_while_an_answer_is_awaited(connection: Connection, lab: Lab) -> None:
+    connection.lab.conclude("patched")
+    lab.gate.clear()
+    thread = threading.Thread(target=connection.lab.conclude, args=("patched",), daemon=True)
+    thread.start()
+    for lab.pace in (3.0, 5.0):
+        wait_for(f"a pace of {lab.pace}", lambda: clock.pace == lab.pace or None, 5, interval=0.001)
+    lab.gate.set()
+    thread.join(5)
+
+
+def test_the_pace_is_not_asked_for_with_every_call(
+    connection: Connection, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PACE_S", 60.0)
+    for _ in range(5):
+        connection.lab.conclude("patched")
+    assert lab.asked == 1
+
+
+def test_the_lab_says_its_pace(connection: Connection) -> None:
+    clock.pace = 2.5
+    try:
+        assert connection.lab.pace() == 2.5
+    finally:
+        clock.pace = 1.0
+
+
+def test_the_pace_is_measured_on_the_l1s_that_run_and_told_to_their_agents(
+    machines: list[FakeMachine], tmp_path: Path
+) -> None:
+    spec = make_spec(tmp_path, "unpatched", "patched")
+    slots = slots_of(spec)
+    pace = server.make_pace(slots)
+    assert list(pace._pids()) == [] and pace.speed == 1.0
+    slots["patched"].acquire()
+    slots["patched"].boot_speed = 2.0
+    assert list(pace._pids()) == [machines[0].process.pid] and pace.speed == 2.0
+    slots["unpatched"].acquire()
+    machines[0].fault = TimedOut("hangs")
+    pace._tell(3.0)
+    assert [machine.paces for machine in machines] == [[], [3.0]], "one that hangs keeps nobody waiting"
+    assert list(server.make_pace({})._pids()) == []
+
+
+# --- the process -----------------------------------------------------------------------------------
+
+
+def test_late_complaints_are_kept_in_the_directory_of_the_lab(
+    machines: list[FakeMachine], tmp_path: Path
+) -> None:
+    spec = make_spec(tmp_path, "unpatched", "patched")
+    slots = slots_of(spec)
+    for slot in slots.values():
+        slot.acquire()
+    server.close(slots, spec)
+    assert not (tmp_path / LATE_FILE).exists() and all(machine.closed for machine in machines)
+    slots = slots_of(make_spec(tmp_path / "again", "unpatched", "patched"))
+    for slot in slots.values():
+        slot.acquire()
+    machines[3].says("[ 99.0] WARNING: late")
+    server.close(slots, spec)
+    assert json.loads((tmp_path / LATE_FILE).read_text()) == {"patched": ["[ 99.0] WARNING: late"]}
+
+
+def test_the_lab_lives_as_long_as_its_stdin(
+    machines: list[FakeMachine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``main`` in this process: it boots ahead, serves, and ends its L1s."""
+    spec = make_spec(tmp_path, "patched")
+    seen: list[int] = []
+
+    class Stdin(io.StringIO):
+        def read(self, _size: int | None = -1) -> str:
+            wait_for("the boot", lambda: machines or None, 5, interval=0.005)
+            connection = Connection(spec.socket)
+            seen.append(L1(connection, "patched").boot)
+            connection.close()
+            return ""
+
+    handled: list[signal.Signals] = []
+    monkeypatch.setattr(signal, "signal", lambda number, _handler: handled.append(number))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "stdin", Stdin(spec.dump() + "\n"))
+    server.main()
+    assert seen == [1] and machines[0].closed
+    assert handled == [signal.SIGINT, signal.SIGTERM]
+    assert threading.excepthook is not threading.__excepthook__
 
 
 def test_no_lab_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,24 +335,21 @@ def test_no_lab_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LabError, match="no lab is running") as raised:
         connect()
     assert "scripts/run" in raised.value.hint
-    monkeypatch.setattr(client, "wait_for", lambda what, probe, seconds: wait_for(what, probe, 0.1))
-    with pytest.raises(LabError, match="the lab process to listen"):
-        Connection("guestloop-selftest-nobody")
-
-
-# --- the process -----------------------------------------------------------------------------------
+    monkeypatch.setattr(client, "wait_for", lambda what, probe, _seconds: wait_for(what, probe, 0.05))
+    with pytest.raises(TimedOut, match="for the lab process to listen"):
+        Connection(f"guestloop-selftest-{secrets.token_hex(8)}")
 
 
 def test_the_lab_process_lives_as_long_as_the_body(tmp_path: Path) -> None:
     with session.running_lab(make_spec(tmp_path / "lab"), tmp_path):
         assert os.environ[OUT_VARIABLE] == str(tmp_path)
         first = connect()
-        with pytest.raises(GuestError, match="KeyError: 'patched'"):
+        with pytest.raises(LabError, match="this lab has no kernel 'patched'"):
             L1(first, "patched")
         spec_socket = os.environ[SOCKET_VARIABLE]
     assert SOCKET_VARIABLE not in os.environ and OUT_VARIABLE not in os.environ
-    with pytest.raises(LabError, match=r"the lab process is gone|did not answer"):
-        first.request({"kernel": "patched", "op": "warnings"}, 5)
+    with pytest.raises(LinkLost, match=r"^the lab process: the connection (is|was) lost"):
+        first.lab.conclude("patched")
     assert f"@{spec_socket}" not in Path("/proc/net/unix").read_text().replace("\0", "@")
     assert (tmp_path / "lab/lab.log").read_text() == ""
 
@@ -286,7 +359,7 @@ def test_a_lab_that_was_killed_is_missed(tmp_path: Path) -> None:
         first = connect()
         listener = first._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         os.kill(struct.unpack("3i", listener)[0], signal.SIGKILL)
-        with pytest.raises(LabError, match=r"the lab process is gone|did not answer"):
+        with pytest.raises(LinkLost, match=r"^the lab process: the connection (is|was) lost"):
             L1(first, "patched")
 
 

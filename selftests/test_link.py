@@ -8,14 +8,21 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paramiko
 import pytest
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_CONNECT_FAILED,
+    OPEN_SUCCEEDED,
+)
 
 from guestloop.cache import Cache
-from guestloop.ground.errors import GuestError, TimedOut
+from guestloop.ground import rpc
+from guestloop.ground.errors import GuestStuck, L1Panicked, LabError, LinkLost, TimedOut
 from guestloop.ground.rpc import Methods, Server
 from guestloop.ground.wait import wait_for
 from guestloop.images.keys import L1Keys, obtain_keys
@@ -24,8 +31,8 @@ from guestloop.vm.link import Link
 from guestloop.vm.parts import Keys
 
 
-class Agent:
-    """Methods of the far end; ``gate`` is what a stuck one waits for."""
+class Words:
+    """Service of the far end; ``gate`` is what a stuck call waits for."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -34,10 +41,17 @@ class Agent:
         return word * 2
 
     def refuse(self) -> None:
-        raise RuntimeError("not today")
+        raise GuestStuck("L2 storm does not answer", hint="look at its console")
 
     def hang(self) -> bool:
         return self.gate.wait(20)
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The services of the far end."""
+
+    words: Words
 
 
 class Door(paramiko.ServerInterface):
@@ -51,13 +65,13 @@ class Door(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         known = username == "root" and key == self.client
-        return paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED
+        return AUTH_SUCCESSFUL if known else AUTH_FAILED
 
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> int:
         right = destination == ("127.0.0.1", AGENT_PORT)
-        return paramiko.OPEN_SUCCEEDED if right else paramiko.OPEN_FAILED_CONNECT_FAILED
+        return OPEN_SUCCEEDED if right else OPEN_FAILED_CONNECT_FAILED
 
 
 class SshServer:
@@ -124,12 +138,11 @@ def keys(l1_keys: L1Keys) -> Keys:
 
 @pytest.fixture
 def agent_port() -> Iterator[int]:
-    agent, methods = Agent(), Methods()
-    methods.add("agent", agent.double, agent.refuse, agent.hang)
-    with Server(0, methods) as server:
+    words = Words()
+    with Server(0, Methods(Agent(words))) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield server.server_address[1]
-        agent.gate.set()
+        words.gate.set()
         server.shutdown()
 
 
@@ -148,45 +161,66 @@ def link(sshd: SshServer, keys: Keys) -> Iterator[Link]:
 
 
 def test_call(link: Link) -> None:
-    assert link.call("agent.double", {"word": "ab"}, 5) == "abab"
+    assert link.call("words.double", {"word": "ab"}, 5) == "abab"
     large = "x" * 300_000
-    assert link.call("agent.double", {"word": large}, 5) == large * 2
+    assert link.call("words.double", {"word": large}, 5) == large * 2
 
 
 def test_calls_from_several_threads_get_their_own_answers(link: Link) -> None:
     words = [f"<{number}>" for number in range(40)]
     with ThreadPoolExecutor(8) as threads:
-        answers = threads.map(lambda word: link.call("agent.double", {"word": word}, 5), words)
+        answers = threads.map(lambda word: link.call("words.double", {"word": word}, 5), words)
         assert list(answers) == [word * 2 for word in words]
 
 
 def test_what_the_agent_raises_is_raised_here_with_its_traceback(link: Link) -> None:
-    with pytest.raises(GuestError, match=r"^L1 patched: agent\.refuse: not today$") as raised:
-        link.call("agent.refuse", {}, 5)
-    assert "in refuse" in raised.value.traceback
-    assert link.call("agent.double", {"word": "a"}, 5) == "aa"
+    with pytest.raises(GuestStuck, match=r"^L2 storm does not answer$") as raised:
+        link.call("words.refuse", {}, 5)
+    assert "in refuse" in raised.value.traceback and raised.value.hint == "look at its console"
+    assert link.call("words.double", {"word": "a"}, 5) == "aa"
 
 
 def test_timeout_of_a_call(link: Link) -> None:
-    with pytest.raises(TimedOut, match=r"L1 patched: agent\.hang: no answer in 0\.2 s"):
-        link.call("agent.hang", {}, 0.2)
-    assert link.call("agent.double", {"word": "a"}, 5) == "aa", "a late answer must not be taken for this one"
+    with pytest.raises(TimedOut, match=r"L1 patched: words\.hang: no answer in 0\.05 s"):
+        link.call("words.hang", {}, 0.05)
+    assert link.call("words.double", {"word": "a"}, 5) == "aa", "a late answer must not be taken for this one"
 
 
 def test_link_cut_during_a_call(link: Link, sshd: SshServer) -> None:
     started = time.monotonic()
-    threading.Timer(0.2, sshd.cut).start()
-    with pytest.raises(GuestError, match=r"L1 patched: the link was lost during agent\.hang"):
-        link.call("agent.hang", {}, 30)
+    assert not link.lost
+    threading.Timer(0.05, sshd.cut).start()
+    with pytest.raises(LinkLost, match=r"^L1 patched: the connection was lost during words\.hang"):
+        link.call("words.hang", {}, 30)
     assert time.monotonic() - started < 5, "seen at once, not at the deadline"
-    with pytest.raises(GuestError, match="the link to the agent is lost"):
-        link.call("agent.double", {"word": "a"}, 30)
+    assert link.lost
+    with pytest.raises(LinkLost, match=r"^L1 patched: the connection is lost"):
+        link.call("words.double", {"word": "a"}, 30)
+
+
+@pytest.mark.parametrize("fault", [paramiko.SSHException("key exchange timed out"), EOFError()])
+def test_a_request_that_cannot_be_sent(link: Link, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    def refuse(_channel: paramiko.Channel, _request: bytes) -> None:
+        raise fault
+
+    monkeypatch.setattr(paramiko.Channel, "sendall", refuse)
+    with pytest.raises(LinkLost, match=r"^L1 patched: the connection is lost \((SSHException|EOFError)"):
+        link.call("words.double", {"word": "a"}, 5)
+
+
+def test_a_look_ends_a_call(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look() -> None:
+        raise L1Panicked("L1 patched panicked: Oops")
+
+    monkeypatch.setattr(rpc, "LOOK_S", 0.01)
+    with pytest.raises(L1Panicked):
+        link.call("words.hang", {}, 30, look)
 
 
 def test_a_wrong_host_key_is_refused_at_once(sshd: SshServer, keys: Keys, tmp_path: Path) -> None:
     other = obtain_keys(Cache(tmp_path)).host.public
     started = time.monotonic()
-    with pytest.raises(GuestError, match="L1 patched: its SSH host key is not the one of its image"):
+    with pytest.raises(LabError, match=r"^L1 patched: its SSH host key is not the one of its image"):
         Link("patched", sshd.port, replace(keys, host_public=other), 30)
     assert time.monotonic() - started < 5
 
@@ -194,7 +228,7 @@ def test_a_wrong_host_key_is_refused_at_once(sshd: SshServer, keys: Keys, tmp_pa
 def test_sshd_that_is_not_up_yet_is_tried_again(l1_keys: L1Keys, keys: Keys, agent_port: int) -> None:
     server = SshServer(l1_keys, agent_port, lose=2)
     link = Link("patched", server.port, keys, 10)
-    assert link.call("agent.double", {"word": "a"}, 5) == "aa"
+    assert link.call("words.double", {"word": "a"}, 5) == "aa"
     link.close()
     server.close()
 
@@ -209,10 +243,10 @@ def test_nobody_there(keys: Keys) -> None:
 
 
 def test_agent_that_does_not_listen_yet(sshd: SshServer, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([paramiko.OPEN_FAILED_CONNECT_FAILED] * 2 + [paramiko.OPEN_SUCCEEDED])
+    answers = iter([OPEN_FAILED_CONNECT_FAILED] * 2 + [OPEN_SUCCEEDED])
     monkeypatch.setattr(Door, "check_channel_direct_tcpip_request", lambda *_: next(answers))
     link = Link("patched", sshd.port, keys, 10)
-    assert link.call("agent.double", {"word": "a"}, 5) == "aa"
+    assert link.call("words.double", {"word": "a"}, 5) == "aa"
     link.close()
 
 
@@ -221,17 +255,17 @@ def test_link_cut_before_there_is_a_channel(
 ) -> None:
     def cut(*_: object) -> int:
         sshd.cut()
-        return paramiko.OPEN_FAILED_CONNECT_FAILED
+        return OPEN_FAILED_CONNECT_FAILED
 
     monkeypatch.setattr(Door, "check_channel_direct_tcpip_request", cut)
-    with pytest.raises(GuestError, match="L1 patched: the link was lost before the agent answered"):
+    with pytest.raises(LinkLost, match=r"^L1 patched: the link was lost before the agent answered$"):
         Link("patched", sshd.port, keys, 10)
 
 
 def test_close_leaves_the_other_end_alone(link: Link, sshd: SshServer, agent_port: int) -> None:
     link.close()
-    with pytest.raises(GuestError, match="the link to the agent is lost"):
-        wait_for("calls to be refused", lambda: link.call("agent.double", {"word": "a"}, 5) and None, 5)
+    with pytest.raises(LinkLost, match=r"^L1 patched: the connection is lost"):
+        wait_for("calls to be refused", lambda: link.call("words.double", {"word": "a"}, 5) and None, 5)
     with socket.create_connection(("127.0.0.1", agent_port), timeout=5) as still:
-        still.sendall(b'{"id": 1, "method": "agent.double", "params": {"word": "a"}}\n')
+        still.sendall(b'{"id": 1, "method": "words.double", "params": {"word": "a"}}\n')
         assert b'"aa"' in still.recv(4096)

@@ -1,4 +1,4 @@
-"""How much slower than usual this machine is: from what its L1s got, to deadlines here and in their agents."""
+"""How much slower than usual this machine is: what its L1s got, and deadlines here and in their agents."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from qemu.qmp import QMPClient
 
 from guestloop.ground.errors import Disconnected, Refused, TimedOut
 from guestloop.ground.qmp import Qmp
@@ -101,6 +102,15 @@ def test_an_end_in_the_middle_is_seen_at_once(qmp: Qmp) -> None:
         qmp.execute("query-status")
     assert time.monotonic() - started < 2
     qmp.close()  # once more than the fixture: no error either
+
+
+def test_an_end_right_after_the_greeting(qemu: FakeQemu, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def connect(*_: object) -> None:
+        raise AssertionError("runstate")
+
+    monkeypatch.setattr(QMPClient, "connect", connect)
+    with pytest.raises(Disconnected, match=r"^a: QMP greeting: connection lost \(runstate\)$"):
+        Qmp("a", qemu.ours)
 
 
 def test_no_greeting() -> None:

@@ -363,8 +363,7 @@ def answered(line: bytes) -> Iterator[Caller]:
     """A caller to whom the other side says just this, whatever it asks."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(line + b"\n")
-        yield Caller("the far end", ours.sendall, ours.makefile("rb"))
+        yield Caller("the far end", lambda _: theirs.sendall(line + b"\n"), ours.makefile("rb"))
 
 
 @pytest.mark.parametrize("error", ['{"kind": "tea-time", "message": "m"}', '{"kind": "lab"}', '"no"'])

@@ -11,6 +11,7 @@ from guestloop.ground import proc
 from guestloop.ground.errors import GuestError
 
 SYS_MODULE = Path("/sys/module")
+KERNEL_NOTES = Path("/sys/kernel/notes")
 RCU_EXPEDITED = Path("/sys/kernel/rcu_expedited")  # kernel/ksysfs.c
 TRUE = frozenset({"Y", "1"})
 
@@ -106,7 +107,7 @@ def build_id(module: str) -> str:
 
     An ELF note: 4-byte sizes of name and descriptor, 4-byte type, name padded to 4, descriptor.
     """
-    path = Path("/sys/kernel/notes")
+    path = KERNEL_NOTES
     if module != "vmlinux":
         path = SYS_MODULE / module / "notes" / ".note.gnu.build-id"
     return parse_build_id(path.read_bytes()) if path.exists() else ""

@@ -74,5 +74,6 @@ class Session:
             raise Refused(f"{self._name}: QMP {what} refused: {error}") from error
         except TimeoutError as error:
             raise TimedOut(f"{self._name}: QMP {what}: no answer in {timeout_s:g} s") from error
-        except (QMPError, OSError, EOFError) as error:
+        # qemu.qmp asserts that a session which it has just begun has not ended already
+        except (QMPError, OSError, EOFError, AssertionError) as error:
             raise Disconnected(f"{self._name}: QMP {what}: connection lost ({error})") from error

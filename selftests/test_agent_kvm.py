@@ -1,0 +1,211 @@
+"""KVM loaded with the parameters of an MMU mode, on a stand-in for /sys/module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guestloop.agent import kvm as module
+from guestloop.agent.kvm import Kvm, build_id, parse_build_id, same_value
+from guestloop.agent.trace import Trace
+from guestloop.ground import proc
+from guestloop.ground.errors import GuestError, ProcessError
+
+REQUEST = 256
+TDP = {"kvm": {"tdp_mmu": "Y"}, "kvm_amd": {"npt": "Y"}}
+DIRECT = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "Y"}}
+SHADOW = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "same"),
+    [
+        *[("Y", "Y", True), ("Y", "1", True), ("Y", "N", False), ("Y", "0", False)],
+        *[("N", "N", True), ("N", "0", True), ("N", "1", False), ("5", "5", True), ("5", "50", False)],
+    ],
+)
+def test_same_value(wanted: str, seen: str, same: bool) -> None:
+    assert same_value(wanted, seen) is same
+
+
+def note(name: bytes, kind: int, data: bytes) -> bytes:
+    sizes = b"".join(number.to_bytes(4, "little") for number in (len(name), len(data), kind))
+    return sizes + b"".join(part + bytes(-len(part) % 4) for part in (name, data))
+
+
+def test_build_id() -> None:
+    wanted = note(b"GNU\0", 3, bytes(range(20)))
+    assert parse_build_id(wanted) == bytes(range(20)).hex()
+    others = note(b"Linux\0", 0x101, b"odd") + note(b"GNU\0", 5, b"x" * 16) + note(b"Xen\0", 3, b"y" * 8)
+    assert parse_build_id(others + wanted) == bytes(range(20)).hex()
+    assert parse_build_id(others) == parse_build_id(b"") == parse_build_id(wanted[:11]) == ""
+
+
+def test_build_ids_of_the_kernel_and_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SYS_MODULE", tmp_path)
+    monkeypatch.setattr(module, "KERNEL_NOTES", tmp_path / "notes")
+    assert build_id("vmlinux") == build_id("kvm") == "", "one that has none, or is not loaded"
+    (tmp_path / "notes").write_bytes(note(b"GNU\0", 3, b"\x01" * 20))
+    (tmp_path / "kvm/notes").mkdir(parents=True)
+    (tmp_path / "kvm/notes/.note.gnu.build-id").write_bytes(note(b"GNU\0", 3, b"\x02" * 20))
+    assert (build_id("vmlinux"), build_id("kvm")) == ("01" * 20, "02" * 20)
+
+
+class Modules:
+    """A /sys/module in which insmod and rmmod work as they do on AMD."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.commands = root, list[list[str]]()
+        self.stubborn: dict[str, str] = {}
+        self.expedited = root / "rcu_expedited"
+        self.expedited.write_text("0\n")
+        self.hurried: list[str] = []
+        """What RCU was set to at each command."""
+        self.refused = ""
+        """The module that the kernel refuses."""
+        monkeypatch.setattr(module, "SYS_MODULE", root)
+        monkeypatch.setattr(module, "RCU_EXPEDITED", self.expedited)
+        monkeypatch.setattr(proc, "run", self.run)
+
+    def run(self, argv: list[Any], **_options: object) -> None:
+        words = [str(word) for word in argv]
+        self.commands.append([Path(word).name for word in words])
+        self.hurried += [self.expedited.read_text()] if self.expedited.exists() else []
+        name = Path(words[1]).stem.replace("-", "_")
+        if words[0] == "rmmod":
+            for path in sorted((self.root / name).rglob("*"), reverse=True):
+                path.rmdir() if path.is_dir() else path.unlink()
+            (self.root / name).rmdir()
+            return
+        if name == self.refused:
+            raise ProcessError(words, 1, "Invalid module format")
+        assert not (self.root / name).exists(), f"insmod {name}: File exists"
+        directory = self.root / name / "parameters"
+        directory.mkdir(parents=True)
+        (self.root / name / "refcnt").write_text("0\n")
+        for word in words[2:]:
+            key, value = word.split("=")
+            (directory / key).write_text(self.stubborn.get(key, {"Y": "1", "N": "0"}[value]) + "\n")
+
+
+class NoTrace(Trace):
+    """Remembers what is armed."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def arm(self, request: int) -> list[str]:
+        self.log.append(f"arm {request}")
+        return []
+
+    def disarm(self) -> None:
+        self.log.append("disarm")
+
+
+class Failing(NoTrace):
+    """Its KVM does not go."""
+
+    def __init__(self, system: Modules) -> None:
+        super().__init__()
+        self.system = system
+
+    def disarm(self) -> None:
+        for name in ("kvm", "kvm_amd"):
+            (self.system.root / name / "refcnt").unlink()
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modules:
+    (tmp_path / "sys").mkdir()
+    return Modules(tmp_path / "sys", monkeypatch)
+
+
+def test_load_reads_back_what_it_asked_for(system: Modules, tmp_path: Path) -> None:
+    trace = NoTrace()
+    facts = Kvm(tmp_path, trace).load("shadow", SHADOW, REQUEST)
+    assert facts == {"kvm.tdp_mmu": "0", "kvm_amd.npt": "0", "kvm.build_id": "", "kvm_amd.build_id": ""}
+    assert system.commands == [["insmod", "kvm.ko", "tdp_mmu=N"], ["insmod", "kvm-amd.ko", "npt=N"]]
+    assert trace.log == ["disarm", f"arm {REQUEST}"]
+
+
+def test_load_does_nothing_when_nothing_changes(system: Modules, tmp_path: Path) -> None:
+    kvm = Kvm(tmp_path, NoTrace())
+    first = kvm.load("direct", DIRECT, REQUEST)
+    done = len(system.commands)
+    assert kvm.load("direct", DIRECT, REQUEST) == first
+    assert len(system.commands) == done
+
+
+def test_load_of_another_mode_reloads(system: Modules, tmp_path: Path) -> None:
+    trace = NoTrace()
+    kvm = Kvm(tmp_path, trace)
+    kvm.load("shadow", SHADOW, REQUEST)
+    assert kvm.load("tdp", TDP, REQUEST)["kvm.tdp_mmu"] == "1"
+    assert system.commands[2:4] == [["rmmod", "kvm_amd"], ["rmmod", "kvm"]]
+    assert trace.log[-2:] == ["disarm", f"arm {REQUEST}"], "a trigger would keep KVM from going"
+
+
+def test_grace_periods_are_hurried_while_kvm_is_exchanged_and_never_else(
+    system: Modules, tmp_path: Path
+) -> None:
+    Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
+    assert system.hurried == ["1", "1"] and system.expedited.read_text() == "0\n"
+    with pytest.raises(AssertionError, match="File exists"):
+        Kvm(tmp_path, Failing(system)).load("direct", DIRECT, REQUEST)
+    assert system.expedited.read_text() == "0\n", "also when it could not be loaded"
+
+
+def test_a_kernel_without_that_switch_loads_all_the_same(system: Modules, tmp_path: Path) -> None:
+    system.expedited.unlink()
+    Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
+    assert len(system.commands) == 2 and not system.expedited.exists()
+
+
+def test_a_parameter_of_an_earlier_load_does_not_stay(system: Modules, tmp_path: Path) -> None:
+    kvm = Kvm(tmp_path, NoTrace())
+    intel = {"kvm": {"tdp_mmu": "Y"}, "kvm_intel": {"ept": "Y"}}
+    extra = {**intel, "kvm_intel": {"ept": "Y", "eptad": "N"}}
+    assert kvm.load("tdp", extra, REQUEST)["kvm_intel.eptad"] == "0"
+    kvm.load("tdp", intel, REQUEST)
+    assert not (system.root / "kvm_intel/parameters/eptad").exists(), "still as it was set before"
+
+
+def test_a_value_that_kvm_did_not_take_is_an_error(system: Modules, tmp_path: Path) -> None:
+    system.stubborn["tdp_mmu"] = "N"
+    with pytest.raises(GuestError, match=r"MMU mode tdp: kvm\.tdp_mmu: wanted Y, read back N"):
+        Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
+
+
+def test_not_loaded_is_a_mismatch_even_where_n_is_wanted(
+    system: Modules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proc, "run", lambda *_words, **_options: None)
+    with pytest.raises(GuestError, match=r"kvm\.tdp_mmu: wanted N, read back nothing \(not loaded\)"):
+        Kvm(tmp_path, NoTrace()).load("shadow", SHADOW, REQUEST)
+
+
+def test_what_kvm_needs_is_loaded_before_it_once(system: Modules, tmp_path: Path) -> None:
+    (tmp_path / "irqbypass.ko").write_bytes(b"")
+    kvm = Kvm(tmp_path, NoTrace())
+    kvm.load("tdp", TDP, REQUEST)
+    assert system.commands[0] == ["insmod", "irqbypass.ko"]
+    kvm.load("shadow", SHADOW, REQUEST)
+    assert [command for command in system.commands if "irqbypass.ko" in command] == system.commands[:1]
+
+
+def test_a_load_that_broke_off_is_done_again_from_the_beginning(system: Modules, tmp_path: Path) -> None:
+    kvm = Kvm(tmp_path, NoTrace())
+    system.refused = "kvm_amd"
+    with pytest.raises(ProcessError, match="insmod: exit status 1"):
+        kvm.load("tdp", TDP, REQUEST)
+    assert system.expedited.read_text() == "0\n"
+    system.refused = ""
+    system.commands.clear()
+    assert kvm.load("tdp", TDP, REQUEST)["kvm_amd.npt"] == "1"
+    assert [command[:2] for command in system.commands] == [
+        ["rmmod", "kvm"],
+        ["insmod", "kvm.ko"],
+        ["insmod", "kvm-amd.ko"],
+    ]

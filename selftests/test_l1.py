@@ -1,0 +1,492 @@
+"""An L1 with stand-ins for its QEMU and its agent: boots, ends of every kind, and the end of a round."""
+
+from __future__ import annotations
+
+import queue
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_l1 import HELLO, make_parts
+
+from guestloop.agent.system import Hello
+from guestloop.ground import proc, threads
+from guestloop.ground.errors import (
+    Disconnected,
+    GuestStuck,
+    InternalError,
+    L1Ended,
+    L1Panicked,
+    L1Rebooted,
+    LabError,
+    LinkLost,
+    Refused,
+    TimedOut,
+)
+from guestloop.ground.qmp import Qmp
+from guestloop.ground.rpc import Call, Caller, Methods, nothing_to_see
+from guestloop.vm import l1
+from guestloop.vm.l1 import READY_MARKER, Machine
+from guestloop.vm.parts import Keys, L1Parts
+
+SOON_S = 2.0
+PORT = 40022
+
+# QEMU as far as an L1 has to do with it. Its name says how it behaves.
+QEMU = """#!{python} -S
+import json, os, re, socket, sys, time
+line = " ".join(sys.argv)
+mode = os.path.basename(sys.argv[0])
+console = open(re.search(r"-serial file:(\\S+)", line)[1], "w", buffering=1)
+print("stand-in:", mode, flush=True)
+if mode == "dies-at-once":
+    sys.exit(3)
+qmp = socket.socket(fileno=int(re.search(r"id=qmp,fd=(\\d+)", line)[1]))
+
+def answer(request):
+    command, arguments = request["execute"], request.get("arguments", {{}})
+    if command == "boot":
+        boot()
+    if command == "quit" and mode != "does-not-quit":
+        os._exit(0)
+    if command == "human-monitor-command":
+        row = "TCP[HOST_FORWARD]  14  127.0.0.1  {port}  10.0.2.15  22\\r\\n"
+        return "" if mode == "without-forward" else row
+    if command == "block_set_io_throttle":
+        console.write(f"throttled: {{sorted(arguments.items())}}\\n")
+        if mode == "dies-when-throttled":
+            os._exit(7)
+    return {{}}
+
+def send(data):
+    qmp.sendall(json.dumps(data).encode() + b"\\r\\n")
+
+def boot():
+    console.write("[ 0.1] booting\\n")
+    if mode == "panics":
+        console.write("[ 0.5] Kernel panic - not syncing: VFS\\n")
+    if mode in ("panics", "resets"):
+        os._exit(0)
+    if mode != "hangs":
+        console.write("{marker}\\n")
+
+version = {{"qemu": {{"major": 7, "minor": 2, "micro": 0}}, "package": ""}}
+send({{"QMP": {{"version": version, "capabilities": []}}}})
+text, decoder = "", json.JSONDecoder()
+while piece := qmp.recv(4096):
+    text += piece.decode()
+    while text:
+        request, end = decoder.raw_decode(text)
+        text = text[end:].lstrip()
+        if mode == "refuses" and request["execute"] == "block_set_io_throttle":
+            send({{"error": {{"class": "GenericError", "desc": "no such device"}}, "id": request.get("id")}})
+        else:
+            send({{"return": answer(request), "id": request.get("id")}})
+"""
+
+
+class BootingQmp(Qmp):
+    """Has the stand-in boot once there is a session; a QEMU that ends earlier is another story."""
+
+    def __init__(self, name: str, connected: socket.socket) -> None:
+        super().__init__(name, connected)
+        with suppress(Disconnected):
+            self.execute("boot")
+
+
+class System:
+    """The agent's service of the same name; what it is asked is noted."""
+
+    def __init__(self, console: Path) -> None:
+        self.console, self.hello_is = console, HELLO
+        self.paces: list[float] = []
+        self.writes_to_console = True
+
+    def hello(self) -> Hello:
+        return self.hello_is
+
+    def set_pace(self, pace: float) -> None:
+        self.paces.append(pace)
+
+    def write_console(self, text: str) -> None:
+        if self.writes_to_console:
+            with self.console.open("a") as console:
+                console.write(f"[ 9.9] {text}\n")
+
+    def raise_faults(self) -> None:
+        threads.raise_kept("the agent")
+
+
+class Memory:
+    """Notes which disk is used."""
+
+    def __init__(self) -> None:
+        self.serials: list[str] = []
+
+    def swap_on(self, serial: str) -> int:
+        self.serials.append(serial)
+        return 1048572
+
+
+class Guests:
+    """Ends all guests, and does what was set when that happens."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+        self.then: Callable[[], object] = lambda: None
+
+    def stop_all(self) -> list[str]:
+        self.ended += 1
+        self.then()
+        return []
+
+    def finish_lap(self, name: str) -> list[str]:
+        raise GuestStuck(f"L2 {name} does not answer")
+
+
+@dataclass(frozen=True)
+class Services:
+    """As much of an agent as is asked for here."""
+
+    system: System
+    memory: Memory
+    guests: Guests
+
+
+class FakeLink:
+    """A link to these services. ``looks``: a call is not answered, and what the caller looks at ends it."""
+
+    made: list[FakeLink]
+
+    def __init__(self, name: str, port: int, keys: Keys, seconds: float) -> None:
+        self.port, self.keys, self.closed, self.lost, self.looks = port, keys, False, False, False
+        self.times: list[float] = []
+        self.made.append(self)
+
+    def serve(self, services: Services) -> None:
+        self.methods = Methods(services)
+
+    def call(
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        timeout_s: float,
+        look: Callable[[], None] = nothing_to_see,
+    ) -> Any:
+        self.times.append(timeout_s)
+        if self.lost:
+            raise LinkLost("L1 patched: the connection is lost")
+        if self.looks:
+            look()
+            raise TimedOut("L1 patched: no answer")
+        return through_a_caller(self.methods)(method, params, timeout_s)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def through_a_caller(methods: Methods) -> Call:
+    """Calls that take the way through JSON."""
+    answers: queue.Queue[bytes] = queue.Queue()
+    return Caller("L1 patched", lambda line: answers.put(methods.answer(line)), iter(answers.get, b"")).call
+
+
+class Lab:
+    """Boots L1s of any mode in a directory."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory / "patched.1"
+        self._programs = directory / "programs"
+        self._programs.mkdir()
+        self.services = Services(System(self.directory / "console.log"), Memory(), Guests())
+        monkeypatch.setattr(FakeLink, "made", [], raising=False)
+        monkeypatch.setattr(l1, "Link", self.link)
+        monkeypatch.setattr(l1, "Qmp", BootingQmp)
+        monkeypatch.setattr(l1, "ENDING_S", 1.0)
+
+    def link(self, name: str, port: int, keys: Keys, seconds: float) -> FakeLink:
+        link = FakeLink(name, port, keys, seconds)
+        link.serve(self.services)
+        return link
+
+    def parts(self, mode: str) -> L1Parts:
+        program = self._programs / mode
+        program.write_text(QEMU.format(python=sys.executable, port=PORT, marker=READY_MARKER))
+        program.chmod(0o755)
+        return replace(make_parts("patched"), program=program)
+
+    def boot(self, mode: str = "well") -> Machine:
+        return Machine(self.parts(mode), self.directory)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setattr(threads, "_kept", [])
+    return Lab(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def machine(lab: Lab) -> Iterator[Machine]:
+    machine = lab.boot()
+    yield machine
+    machine.close()
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    """What is known must be reported when it is known, and not at a deadline."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < SOON_S
+
+
+# --- boots -----------------------------------------------------------------------------------------
+
+
+def test_a_boot_leads_to_an_agent_with_swap_space(machine: Machine, lab: Lab) -> None:
+    assert machine.hello == HELLO and 0 < machine.boot_seconds < 10
+    assert lab.services.memory.serials == ["swap"]
+    (link,) = FakeLink.made
+    assert (link.port, link.keys) == (PORT, machine.parts.keys)
+    argv = (lab.directory / "argv").read_text()
+    assert f"file:{lab.directory}/console.log" in argv and "-accel tcg" in argv
+    assert machine.process.poll() is None
+
+
+def test_closing_ends_qemu_softly(lab: Lab) -> None:
+    machine = lab.boot()
+    machine.close()
+    assert machine.process.returncode == 0 and FakeLink.made[0].closed
+
+
+def test_a_qemu_that_does_not_quit_is_killed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(l1, "QUIT_S", 0.05)
+    machine = lab.boot("does-not-quit")
+    machine.close()
+    assert machine.process.returncode == -9
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("mode", "kind", "message"),
+    [
+        ("dies-at-once", L1Ended, r"^L1 patched: QEMU did not start\n  qemu \| stand-in: dies-at-once"),
+        ("panics", L1Panicked, r"^L1 patched panicked: Kernel panic - not syncing: VFS\n"),
+        ("resets", L1Rebooted, r"^L1 patched reset itself without being asked \(QEMU: exit status 0\)\n"),
+        ("without-forward", LabError, r"^L1 patched: no SSH forward in QEMU's 'info usernet':"),
+    ],
+)
+def test_a_boot_that_fails_says_how_at_once(lab: Lab, mode: str, kind: type[LabError], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        lab.boot(mode)
+
+
+def test_a_boot_that_hangs_ends_at_its_deadline_with_the_last_line(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(l1, "BOOT_DEADLINE_S", 0.3)
+    wanted = r"^waited 0\.3 s for L1 patched to boot; last seen:   console \| \[ 0\.1\] booting$"
+    with pytest.raises(TimedOut, match=wanted):
+        lab.boot("hangs")
+
+
+def test_another_kernel_than_was_built_is_refused(lab: Lab) -> None:
+    lab.services.system.hello_is = replace(HELLO, build_id="ef01")
+    with pytest.raises(LabError) as raised:
+        lab.boot()
+    wanted = "L1 patched runs another kernel than was built: build id ef01, wanted abcd"
+    assert str(raised.value) == wanted
+    assert FakeLink.made[0].closed and lab.services.memory.serials == []
+
+
+def test_a_kernel_without_a_build_id_is_refused_too(lab: Lab) -> None:
+    lab.services.system.hello_is = replace(HELLO, build_id="")
+    with pytest.raises(LabError, match="build id none, wanted abcd"):
+        lab.boot()
+
+
+# --- ends ------------------------------------------------------------------------------------------
+
+
+def panic(machine: Machine) -> None:
+    with machine.console.path.open("a") as console:
+        console.write("[ 3.0] Oops: 0002 [#1]\n[ 3.1] Kernel panic - not syncing: Fatal exception\n")
+
+
+def end(machine: Machine, status: int) -> None:
+    """QEMU ends with this status (negative: by this signal)."""
+    if status:
+        machine.process.send_signal(-status)
+    else:
+        with suppress(Disconnected):
+            machine.qmp.execute("quit")
+    machine.process.wait(5)
+
+
+def test_what_lives_is_alive(machine: Machine) -> None:
+    machine.check_alive()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [
+        (0, L1Rebooted, r"^L1 patched reset itself without being asked \(QEMU: exit status 0\)\n"),
+        (-9, L1Ended, r"^L1 patched: QEMU ended \(killed by signal 9\)\n  qemu \| stand-in: well\n"),
+    ],
+)
+def test_an_end_is_a_reset_or_comes_from_outside(
+    machine: Machine, status: int, kind: type[LabError], message: str
+) -> None:
+    end(machine, status)
+    with pytest.raises(kind, match=message):
+        machine.check_alive()
+
+
+def test_a_panic_is_a_panic_whether_qemu_lives_or_not(machine: Machine) -> None:
+    panic(machine)
+    for _ in range(2):
+        with pytest.raises(L1Panicked, match=r"^L1 patched panicked: Oops: 0002 \[#1\]\n") as raised:
+            machine.check_alive()
+        assert "  console | [ 3.1] Kernel panic - not syncing: Fatal exception" in str(raised.value)
+        end(machine, -9)
+
+
+# --- calls -----------------------------------------------------------------------------------------
+
+
+def test_an_error_of_the_agent_is_raised_as_it_is(machine: Machine) -> None:
+    with pytest.raises(GuestStuck, match=r"^L2 storm does not answer$"):
+        machine.call("guests.finish_lap", {"name": "storm"}, 5)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_link_that_is_lost_because_l1_died_is_reported_as_that(machine: Machine) -> None:
+    FakeLink.made[0].lost = True
+    end(machine, -9)
+    with pytest.raises(L1Ended, match="killed by signal 9"):
+        machine.agent.system.hello()
+
+
+def test_a_link_that_is_lost_while_l1_lives_is_just_that(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(l1, "ENDING_S", 0.01)
+    FakeLink.made[0].lost = True
+    with pytest.raises(LinkLost):
+        machine.agent.system.hello()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_kernel_that_hangs_as_it_dies_is_not_waited_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(l1, "ENDING_S", 0.01)
+    FakeLink.made[0].looks = True
+    with pytest.raises(TimedOut):
+        machine.agent.system.hello()
+    panic(machine)
+    with pytest.raises(L1Panicked):
+        machine.agent.system.hello()
+
+
+def test_the_pace_is_reported_briefly(machine: Machine, lab: Lab) -> None:
+    machine.set_pace(3.5)
+    assert lab.services.system.paces == [3.5]
+    assert FakeLink.made[0].times[-1] == l1.PACE_S, "an agent that hangs must not keep others waiting"
+
+
+# --- the end of a round ----------------------------------------------------------------------------
+
+
+def test_guests_end_first_and_then_the_console_is_complete(machine: Machine, lab: Lab) -> None:
+    def warn() -> None:
+        assert "end of round" not in machine.console.text()
+        with machine.console.path.open("a") as console:
+            console.write("[ 5.0] WARNING: while a guest ended\n")
+
+    lab.services.guests.then = warn
+    machine.end_of_round()
+    lines = machine.console.text().splitlines()
+    assert lines[-2:] == ["[ 5.0] WARNING: while a guest ended", "[ 9.9] guestloop: end of round 1"]
+    lab.services.guests.then = lambda: None
+    machine.end_of_round()
+    assert machine.console.text().endswith("guestloop: end of round 2\n") and lab.services.guests.ended == 2
+
+
+def test_the_marker_of_an_earlier_round_is_not_taken_for_this_one(
+    machine: Machine, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.end_of_round()
+    monkeypatch.setattr(l1, "DRAIN_S", 0.1)
+    lab.services.system.writes_to_console = False
+    with pytest.raises(TimedOut, match=r"for the console of L1 patched to show 'guestloop: end of round 2'"):
+        machine.end_of_round()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_panic_while_guests_end_is_of_this_round(machine: Machine, lab: Lab) -> None:
+    lab.services.guests.then = lambda: panic(machine)
+    lab.services.system.writes_to_console = False
+    with pytest.raises(L1Panicked):
+        machine.end_of_round()
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(("status", "kind"), [(0, L1Rebooted), (-9, L1Ended)])
+def test_an_l1_that_ends_with_its_guests_is_of_this_round(
+    machine: Machine, lab: Lab, status: int, kind: type[LabError]
+) -> None:
+    lab.services.guests.then = lambda: end(machine, status)
+    lab.services.system.writes_to_console = False
+    with pytest.raises(kind):
+        machine.end_of_round()
+
+
+def test_a_thread_of_the_agent_that_died_is_a_fault_of_this_round(machine: Machine) -> None:
+    threads.keep("thread port-storm", KeyError("reads"))
+    with pytest.raises(InternalError, match=r"^thread port-storm of the agent failed: KeyError: 'reads'$"):
+        machine.end_of_round()
+    machine.end_of_round()
+
+
+# --- swap ------------------------------------------------------------------------------------------
+
+
+def test_reads_of_the_swap_disk_are_limited(machine: Machine) -> None:
+    machine.throttle_swap(250)
+    machine.throttle_swap(0)
+    seen = [line for line in machine.console.text().splitlines() if line.startswith("throttled")]
+    assert re.findall(r"'(iops_rd|iops)', (\d+)", seen[0]) == [("iops", "0"), ("iops_rd", "250")]
+    assert "('iops_rd', 0)" in seen[1] and "/machine/peripheral/swap/virtio-backend" in seen[1]
+
+
+def test_a_limit_that_qemu_refuses(lab: Lab) -> None:
+    machine = lab.boot("refuses")
+    with pytest.raises(Refused, match="block_set_io_throttle refused: no such device"):
+        machine.throttle_swap(250)
+    machine.close()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_an_l1_that_ends_meanwhile_is_reported_as_that(lab: Lab) -> None:
+    machine = lab.boot("dies-when-throttled")
+    with pytest.raises(L1Ended, match=r"QEMU ended \(exit status 7\)"):
+        machine.throttle_swap(250)
+    machine.close()
+
+
+def test_the_swap_disk_has_a_header_that_a_kernel_accepts(tmp_path: Path) -> None:
+    with (tmp_path / "swap").open("w+b") as swap:
+        swap.truncate(1 << 20)
+        l1._make_swap(swap.fileno())
+        swap.seek(4096 - 10)
+        assert swap.read(10) == b"SWAPSPACE2"  # include/linux/swap.h: union swap_header
+    with pytest.raises(LabError):
+        proc.run(["mkswap", tmp_path / "none"])
