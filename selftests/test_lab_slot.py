@@ -153,6 +153,7 @@ def test_an_l1_that_broke_after_its_round_is_reported_once_and_then_booted_again
 ) -> None:
     slot.acquire()
     slot.conclude()
+    machines[0].says("Kernel panic - not syncing: Oops")
     machines[0].end = end
     with pytest.raises(type(end)) as raised:
         slot.acquire()

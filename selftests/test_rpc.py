@@ -413,6 +413,7 @@ def test_what_is_no_answer_ends_the_connection_and_nobody_waits_in_vain(line: by
 def test_timeout_and_a_late_answer(caller: Caller, sums: Arithmetic) -> None:
     with pytest.raises(TimedOut, match=r"^the far end: sums\.hang: no answer in 0\.05 s$"):
         caller.call("sums.hang", {}, 0.05)
+    assert not caller._pending
     sums.gate.set()
     assert caller.call("sums.add", {"a": 1}, 5) == 2, "the late answer is not taken for this one"
 
