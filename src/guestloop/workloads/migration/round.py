@@ -14,8 +14,9 @@ from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents
 from guestloop.workloads.migration import oracles
-from guestloop.workloads.migration.cells import Pages, Trip, trip_of
+from guestloop.workloads.migration.cells import trip_of
 from guestloop.workloads.migration.hop import JUDGED, Hop
+from guestloop.workloads.migration.trip import Pages, Trip
 
 if TYPE_CHECKING:
     from guestloop.lab.client import L1, L2
