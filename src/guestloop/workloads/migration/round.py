@@ -88,7 +88,8 @@ def huge_pages(l1: L1, pages: int) -> Iterator[None]:
             raise Lacking(f"L1 has memory for {have} huge pages of 2 MiB, {pages} are needed")
         yield
     finally:
-        l1.agent.migration.huge_pages(0)
+        with suppress(GuestloopError):  # an L1 that is gone has no pool
+            l1.agent.migration.huge_pages(0)
 
 
 def finish_load(this: Measuring, guest: L2) -> None:

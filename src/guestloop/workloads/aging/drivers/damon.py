@@ -47,9 +47,7 @@ class Damon(Driver):
     def scan(self, scan: Scan) -> Belief:
         """Touch without a pause for one whole aggregation, and read what was seen in it."""
         scan.l2.command(f"start {scan.share.words}", until="running")
-        try:
-            # The aggregation in which the touching began is not judged.
-            scan.agent.damon.watch(scan.name, aggregations=2, move_every_s=MOVE_S)
-        finally:
-            scan.l2.answer("stop", until="stopped")
+        # The aggregation in which the touching began is not judged.
+        scan.agent.damon.watch(scan.name, aggregations=2, move_every_s=MOVE_S)
+        scan.l2.command("stop", until="stopped")
         return judge_samples(scan.judged, scan.agent.damon.seen(), SAMPLES)
