@@ -23,6 +23,8 @@ from guestloop.results.records import Correctness, Outcome, Round, write_round
 from guestloop.workloads.catalog import AXES, cell_of
 from guestloop.workloads.measuring import FINDINGS, Measuring
 
+ENDS = (FindingKind.L1_ENDED, FindingKind.L1_PANICKED, FindingKind.L1_REBOOTED, FindingKind.LINK_LOST)
+
 
 class GuestTest(Test):  # type: ignore[misc]
     """Base of all guest-in-the-loop tests.
@@ -104,8 +106,9 @@ class GuestTest(Test):  # type: ignore[misc]
             self.this.find(FindingKind.WARNING, f"the L1 kernel complained: {warnings[0]}")
 
     def _is_known(self, error: GuestloopError) -> bool:
-        """An L1 that ended during the round has been found already."""
-        return any(finding.kind is FINDINGS[error.kind] for finding in self.this.findings)
+        """An end of L1 that the body of the test has run into is found once."""
+        kind = FINDINGS[error.kind]
+        return kind in ENDS and any(finding.kind is kind for finding in self.this.findings)
 
     def _conclude(self) -> None:
         record = self._write()
