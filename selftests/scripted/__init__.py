@@ -7,8 +7,9 @@ protocol of guest-images/l2/session.c. A ``Script`` says how all of them behave.
 
 from __future__ import annotations
 
+from scripted.agent import make_agent
 from scripted.lab import Call, Ended, ScriptedLab, cell, lab
 from scripted.machine import ScriptedL1
 from scripted.script import Script
 
-__all__ = ["Call", "Ended", "Script", "ScriptedL1", "ScriptedLab", "cell", "lab"]
+__all__ = ["Call", "Ended", "Script", "ScriptedL1", "ScriptedLab", "cell", "lab", "make_agent"]

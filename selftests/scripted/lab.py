@@ -120,9 +120,11 @@ class ScriptedLab:
         """The commands that the payload of an L2 was sent."""
         return [params["line"] for params in self.called("guests.command") if params["name"] == name]
 
-    def measure(self, cell: Cell, body: Body | None = None, *, number: int = 1) -> Ended:
+    def measure(
+        self, cell: Cell, body: Body | None = None, *, number: int = 1, fresh_boot: str = "no"
+    ) -> Ended:
         """One round of a cell, by a test as Avocado runs it; ``body`` in place of the cell's workload."""
-        test = make_test(cell, number, self._directory / "log")
+        test = make_test(cell, number, self._directory / "log", fresh_boot)
         test.body = body or MEASURE[cell.test]
         status = run_test(test)
         (record,) = [item for item in read_rounds(self.out) if (item.cell, item.round) == (cell, number)]
@@ -137,11 +139,18 @@ def make_spec(directory: Path) -> LabSpec:
     return LabSpec(name, directory, Vendor.AMD, {KERNEL: parts}, {KERNEL: REQUEST})
 
 
-def make_test(cell: Cell, number: int, log: Path) -> ScriptedTest:
-    """The Avocado test of a round, tagged with the workload; the axes are parameters."""
+def make_test(
+    cell: Cell,
+    number: int,
+    log: Path,
+    fresh_boot: str = "no",
+    tags: Mapping[str, set[str] | None] | None = None,
+) -> ScriptedTest:
+    """The Avocado test of a round, tagged with the workload alone unless told; the axes are parameters."""
     node = TreeNode().get_node("/run", True)
-    node.value = {**cell.variant, "kernel": KERNEL, "mmu": cell.mmu.value, "round": number}
-    return ScriptedTest("test", None, ([node], ["/run/*"]), str(log), tags={cell.test: None})
+    values = {"kernel": KERNEL, "mmu": cell.mmu.value, "round": number, "fresh_boot": fresh_boot}
+    node.value = {**cell.variant, **values}
+    return ScriptedTest("test", None, ([node], ["/run/*"]), str(log), tags=tags or {cell.test: None})
 
 
 def run_test(test: GuestTest) -> str:

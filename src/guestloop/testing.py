@@ -34,7 +34,7 @@ class GuestTest(Test):  # type: ignore[misc]
     was not proven or what broke) or skipped.
     """
 
-    timeout = 1800  # a backstop: what a round waits for has bounds of its own
+    timeout = 1800.0  # a backstop: what a round waits for has bounds of its own
 
     def setUp(self) -> None:
         self._stack = ExitStack()
