@@ -18,10 +18,11 @@ from guestloop.agent.guest import Guest
 from guestloop.agent.guests import Roster
 from guestloop.agent.memory import Mapping
 from guestloop.agent.page_idle import PageIdle
-from guestloop.agent.pages import PAGE, Run
+from guestloop.agent.pages import Flag, Run
 from guestloop.agent.reclaim import PIECE_PAGES, Reclaim, Taken
-from guestloop.agent.regions import Atlas, Flag, Region, Regions, Watched, prove_addresses
+from guestloop.agent.regions import Atlas, Region, Regions, Watched, prove_addresses
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 
 ALIGNED = 2 << 20  # QEMU aligns a guest's RAM
 

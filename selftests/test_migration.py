@@ -107,7 +107,9 @@ def test_a_lingering_load_may_be_outrun(lab: ScriptedLab) -> None:
     ended = measure(lab, load="linger")
     assert ended.status == "PASS" and ended.record.events["dirty_rounds"] == 10
     lab.script.outruns_in = 1
-    assert measure_again(lab, load="linger").kinds == [FindingKind.NOT_PROVEN] * 2  # pages and rounds
+    ended = measure_again(lab, load="linger")
+    assert set(ended.kinds) == {FindingKind.NOT_PROVEN}
+    assert "dirty_pages: 0" in ended.record.reason and "dirty_rounds: 2" in ended.record.reason
 
 
 def measure_again(lab: ScriptedLab, **variant: str) -> Ended:
@@ -327,7 +329,6 @@ def test_a_migration_that_fails_says_nothing_about_the_kernel(lab: ScriptedLab) 
         (0, "Kernel panic - not syncing", FindingKind.GUEST_CRASHED),
         (0, "", FindingKind.GUEST_CRASHED),
         (-7, "", FindingKind.GUEST_KILLED),
-        (1, "", FindingKind.GUEST_FAILED),
     ],
 )
 @pytest.mark.parametrize("name", ["a", "b"])

@@ -19,7 +19,6 @@ from guestloop.ground.errors import (
     Disconnected,
     GuestCrashed,
     GuestError,
-    GuestFailed,
     GuestKilled,
     LabError,
     MigrationFailed,
@@ -119,8 +118,8 @@ def test_a_trace_that_cannot_be_read_ends_the_wait(world: World) -> None:
         ("", 0, 1, GuestCrashed),
         ("", -9, 1, GuestKilled),
         ("", 1, -9, GuestKilled),
-        ("", 1, None, GuestFailed),
-        ("", None, 1, GuestFailed),
+        ("", 1, None, MigrationFailed),
+        ("", None, 1, MigrationFailed),  # it gave up because the migration failed
         ("", None, None, MigrationFailed),
     ],
 )

@@ -15,6 +15,7 @@ from test_migration_stamps import LAYOUT, content_of
 
 from guestloop.agent.ram import Compared
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 from guestloop.lab.client import L2
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import FindingKind
@@ -31,7 +32,7 @@ from guestloop.workloads.migration.oracles import (
     render_lost,
     rounds_of,
 )
-from guestloop.workloads.migration.stamps import PAGE, visit_order
+from guestloop.workloads.migration.stamps import visit_order
 
 
 class World:

@@ -10,6 +10,7 @@ from scripted.kernel import render_hits, render_msr_writes, render_stacks
 from guestloop.agent.migration import Mark as AgentMark
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import GuestError, LabError
+from guestloop.ground.units import PAGE
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.records import Phase
 from guestloop.workloads.migration import trip_of, turns
@@ -23,7 +24,6 @@ from guestloop.workloads.migration.ledger import (
     round_at,
     when_visited,
 )
-from guestloop.workloads.migration.stamps import PAGE
 from guestloop.workloads.migration.turns import Mark, turn_of
 
 REQUEST = 256

@@ -18,8 +18,9 @@ import pytest
 from guestloop.agent import faults, ram
 from guestloop.agent.faults import Fault
 from guestloop.agent.guest import Guest
-from guestloop.agent.ram import PAGE, PIECE, REPORTED_PAGES, Compared
+from guestloop.agent.ram import PIECE, REPORTED_PAGES, Compared
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 
 SOON_S = 5.0
 

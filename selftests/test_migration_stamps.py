@@ -10,11 +10,11 @@ import pytest
 import test_images_payload
 from test_images_payload import Payload, flip_byte, values
 
+from guestloop.ground.units import PAGE
 from guestloop.workloads.migration.ledger import Entry, parse_entry
 from guestloop.workloads.migration.oracles import Difference, Known, rounds_of
 from guestloop.workloads.migration.stamps import (
     MASK,
-    PAGE,
     SEED_FACTOR,
     Layout,
     Own,

@@ -57,7 +57,9 @@ def test_a_measured_round(lab: ScriptedLab) -> None:
         "release": "6.12.117",
         "vmlinux.build_id": "abcd",
         "kvm.tdp_mmu": "N",
+        "kvm_amd.npt": "N",
         "kvm.build_id": "ef01",
+        "kvm_amd.build_id": "ef01",
     }
     assert [params["mmu"] for params in lab.called("kvm.load")] == ["shadow"]
 

@@ -15,9 +15,10 @@ from guestloop.agent.memory import Memory, Need, PageOut
 from guestloop.agent.mglru import Mglru
 from guestloop.agent.migration import Migration
 from guestloop.agent.page_idle import PageIdle
+from guestloop.agent.pages import Flag
 from guestloop.agent.ram import Compared
 from guestloop.agent.reclaim import PIECE_PAGES, Reclaim, Taken
-from guestloop.agent.regions import Atlas, Flag, Regions, Watched
+from guestloop.agent.regions import Atlas, Regions, Watched
 from guestloop.agent.services import Agent
 from guestloop.agent.system import Hello, System
 from guestloop.agent.trace import Trace, Tracing
@@ -51,10 +52,11 @@ class ScriptedSystem(System):
 
 
 class ScriptedKvm(Kvm):
-    def load(
-        self, vendor: str, mmu: str, request: int, extra: dict[str, str] | None = None
-    ) -> dict[str, str]:
-        return {"kvm.tdp_mmu": "Y" if mmu == "tdp" else "N", "kvm.build_id": "ef01"}
+    def load(self, mmu: str, parameters: dict[str, dict[str, str]], request: int) -> dict[str, str]:
+        facts = {f"{module}.build_id": "ef01" for module in parameters}
+        for module, values in parameters.items():
+            facts |= {f"{module}.{key}": value for key, value in values.items()}
+        return facts
 
     def unload(self) -> None:
         """No module is loaded."""

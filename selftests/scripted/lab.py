@@ -21,17 +21,16 @@ from guestloop.lab.client import L1
 from guestloop.lab.server import _Server
 from guestloop.lab.slot import Slot
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec
-from guestloop.machines.host import Accelerator, Vendor
+from guestloop.machines.host import Vendor
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Round, read_rounds
 from guestloop.testing import GuestTest
-from guestloop.vm.l1 import L1Parts
-from guestloop.vm.link import Keys
+from guestloop.vm.parts import Keys, L1Parts
 from guestloop.workloads import aging, asyncpf
 from guestloop.workloads import migration as migrating
+from guestloop.workloads.catalog import cell_of
 from guestloop.workloads.measuring import Measuring
-from guestloop.workloads.selection import cell_of
 from scripted.agent import BUILD_ID
 from scripted.guest import ScriptedGuest
 from scripted.machine import REQUEST, Befall, ScriptedL1
@@ -134,7 +133,7 @@ class ScriptedLab:
 def make_spec(directory: Path) -> LabSpec:
     """A lab of one kernel."""
     keys, nothing = Keys(Path("/keys/client"), "ssh-ed25519 AAAA"), Path("/nothing")
-    parts = L1Parts(KERNEL, Accelerator.TCG, nothing, nothing, BUILD_ID, nothing, nothing, keys)
+    parts = L1Parts(KERNEL, nothing, (), nothing, BUILD_ID, nothing, nothing, keys)
     name = f"guestloop-selftest-{secrets.token_hex(8)}"
     return LabSpec(name, directory, Vendor.AMD, {KERNEL: parts}, {KERNEL: REQUEST})
 

@@ -13,8 +13,9 @@ from guestloop.agent.guests import Roster
 from guestloop.agent.services import Agent
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import Caller, Methods, serve_lines
-from guestloop.vm.l1 import L1Parts, Machine
+from guestloop.vm.l1 import Machine
 from guestloop.vm.link import Link
+from guestloop.vm.parts import L1Parts
 from scripted.agent import make_agent
 from scripted.guest import ScriptedGuest
 from scripted.kernel import Kernel
