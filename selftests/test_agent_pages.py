@@ -1,19 +1,30 @@
-"""The agent's reading of pagemap, idle bitmap, MGLRU and DAMON, on files that look like the kernel's."""
+"""Single pages of a guest, as the agent finds and asks about them: pagemap, idle bitmap, regions, reclaim."""
 
 from __future__ import annotations
 
 import os
 from array import array
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from guestloop.agent import damon, mglru, pages
-from guestloop.agent.aging import Region, prove_addresses
+from guestloop.agent import pages, regions
+from guestloop.agent.guest import Guest
+from guestloop.agent.guests import Roster
+from guestloop.agent.memory import Mapping
+from guestloop.agent.page_idle import PageIdle
+from guestloop.agent.pages import Flag, Run
+from guestloop.agent.reclaim import PIECE_PAGES, Reclaim, Taken
+from guestloop.agent.regions import Atlas, Region, Regions, Watched, prove_addresses
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 
-DATA = Path(__file__).parent / "data"
+ALIGNED = 2 << 20  # QEMU aligns a guest's RAM
 
 
 def words_file(path: Path, words: list[int]) -> Path:
@@ -66,79 +77,222 @@ def test_runs_of_numbers() -> None:
     assert pages.consecutive([]) == []
 
 
-def test_generations_of_a_cgroup() -> None:
-    text = (DATA / "lru_gen-6.12.txt").read_text()
-    found = mglru.parse_generations(text, "/l2-aging")
-    assert found == mglru.Generations(14, {4: 2, 5: 2445, 6: 518, 7: 0})
-    assert found and found.youngest == 7
-    assert mglru.parse_generations(text, "/l2-none") is None
+# --- regions ---------------------------------------------------------------------------------------
 
 
-def fake_damon(root: Path, targets: int) -> Path:
-    """DAMON's sysfs as far as it is written to; files appear as the counts are written in the kernel."""
-    context = root / "0/contexts/0"
-    for number in range(targets):
-        (context / f"targets/{number}/regions/0").mkdir(parents=True)
-    for name in ("monitoring_attrs/intervals", "monitoring_attrs/nr_regions", "schemes/0/tried_regions"):
-        (context / name).mkdir(parents=True)
-    for name in ("sz", "nr_accesses", "age"):
-        (context / "schemes/0/access_pattern" / name).mkdir(parents=True)
-    return root
+def guest_of(pid: int = 0, threads: tuple[int, ...] = (), cgroup: Any = None) -> Guest:
+    """An L2 as far as its pages are concerned."""
+    process = SimpleNamespace(pid=pid)
+    return cast(Guest, SimpleNamespace(process=process, vcpu_threads=lambda: list(threads), cgroup=cgroup))
 
 
-def test_damon_gets_a_target_for_each_page(tmp_path: Path) -> None:
-    root = fake_damon(tmp_path, 2)
-    damon.start(99, [0x2000, 0x8000], 200_000, 1_000_000, root)
-    targets = root / "0/contexts/0/targets"
-    assert (targets / "nr_targets").read_text() == "2"
-    assert (targets / "1/pid_target").read_text() == "99"
-    assert [(targets / "1/regions/0" / name).read_text() for name in ("start", "end")] == ["32768", "36864"]
-    assert damon.state(root) == "on"
-    damon.stop(root)
-    assert (damon.state(root), (root / "nr_kdamonds").read_text()) == ("off", "0")
+class Ram:
+    """Memory of this process, which plays the QEMU of a guest whose region begins in frame ``first``."""
+
+    GVA = 0x7F0000000000
+
+    def __init__(self, frames: list[int]) -> None:
+        self._held = array("Q", bytes(2 * ALIGNED))
+        self.start = -(-self._held.buffer_info()[0] // ALIGNED) * ALIGNED
+        self._first = (self.start - self._held.buffer_info()[0]) // 8
+        for page, frame in enumerate(frames):
+            self.write(frame, self.GVA + page * PAGE)
+
+    def write(self, frame: int, word: int) -> None:
+        """Word 0 of a frame; the payload stamps each page with its own address."""
+        self._held[self._first + frame * PAGE // 8] = word
+
+    def mapping(self, pid: int, size: int) -> Mapping:
+        """As memory.find_ram, with a neighbour of some pages merged in before the RAM."""
+        assert pid == os.getpid()
+        return Mapping(self.start - 3 * PAGE, self.start + size)
 
 
-def test_what_damon_saw(tmp_path: Path) -> None:
-    root = fake_damon(tmp_path, 1)
-    for number, (start, seen) in enumerate([(0x2000, 5), (0x8000, 0)]):
-        region = root / f"0/contexts/0/schemes/0/tried_regions/{number}"
-        region.mkdir()
-        (region / "start").write_text(f"{start}\n")
-        (region / "nr_accesses").write_text(f"{seen}\n")
-    damon.finish_aggregation(root)
-    assert (root / "0/state").read_text() == "update_schemes_tried_regions"
-    assert damon.read(root) == {0x2000: 5, 0x8000: 0}
+FRAMES = [7, 2, 3, 4]
+LINES = ["frames at=0 runs=7+1", "frames at=1 runs=2+3"]
 
 
-def test_a_refusal_of_damon_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(GuestError, match=r"DAMON refused 1 in .*nr_kdamonds: No such file"):
-        damon.start(99, [0x2000], 1, 2, tmp_path / "none")
+@pytest.fixture
+def ram(monkeypatch: pytest.MonkeyPatch) -> Ram:
+    ram = Ram(FRAMES)
+    monkeypatch.setattr(regions, "find_ram", ram.mapping)
+    return ram
 
 
-def test_stop_without_damon(tmp_path: Path) -> None:
-    damon.stop(tmp_path / "none")
+@pytest.fixture
+def roster() -> Roster:
+    roster = Roster()
+    roster.running["l2"] = guest_of(os.getpid(), (11, 12))
+    return roster
 
 
-def test_addresses_are_proven_by_what_is_there() -> None:
-    """Word 0 of a page of the payload's is its own address; here this process plays the guest."""
-    size, gva = 2 * pages.PAGE // 8, 0x7F0000000000
-    held = array("Q", bytes(8 * (size + 512)))
-    start = -(-held.buffer_info()[0] // pages.PAGE) * pages.PAGE
-    first = (start - held.buffer_info()[0]) // 8
-    held[first], held[first + 512] = gva, gva + pages.PAGE
-    region = Region(os.getpid(), (pages.Run(start, 2),))
-    assert region.addresses == [start, start + pages.PAGE]
-    prove_addresses(region, gva)
-    held[first + 512] = 1
-    with pytest.raises(GuestError, match="page 1 of the region is not at"):
-        prove_addresses(region, gva)
+def test_a_region_is_found_by_the_frames_that_the_payload_reports(ram: Ram, roster: Roster) -> None:
+    atlas = Atlas()
+    service = Regions(roster, atlas)
+    assert service.watch("l2", 2, LINES, ram.GVA) == Watched(pages=4, runs=2)
+    assert atlas["l2"].addresses == [ram.start + frame * PAGE for frame in FRAMES]
+    assert service.watch("l2", 2, LINES, ram.GVA, unit=2) == Watched(pages=2, runs=2)
+    assert atlas["l2"].addresses == [ram.start + frame * PAGE for frame in FRAMES[::2]]
+
+
+@pytest.mark.parametrize(("frame", "page"), [(7, 0), (4, 3)])
+def test_a_page_that_is_not_where_it_should_be_is_no_region(
+    ram: Ram, roster: Roster, frame: int, page: int
+) -> None:
+    ram.write(frame, 1)
+    atlas = Atlas()
+    with pytest.raises(GuestError, match=f"page {page} of the region is not at"):
+        Regions(roster, atlas).watch("l2", 2, LINES, ram.GVA)
+    with pytest.raises(GuestError, match="the region of L2 'l2' is not known"):
+        atlas["l2"]
+
+
+def test_addresses_are_proven_by_what_is_there(ram: Ram) -> None:
+    """Of pages that age as one the first is looked at, and it says which page it is."""
+    region = Region(guest_of(os.getpid()), (Run(ram.start + 2 * PAGE, 3),), unit=2)
+    prove_addresses(region, ram.GVA + PAGE)
+    ram.write(3, 1)  # stands for nothing
+    prove_addresses(region, ram.GVA + PAGE)
+    ram.write(4, 1)
+    with pytest.raises(GuestError, match="page 2 of the region is not at"):
+        prove_addresses(region, ram.GVA + PAGE)
+
+
+def test_of_a_large_region_some_pages_are_proof_enough(ram: Ram) -> None:
+    frames = list(range(64))
+    for page in frames:
+        ram.write(page, ram.GVA + page * PAGE)
+    region = Region(guest_of(os.getpid()), (Run(ram.start, 64),))
+    ram.write(1, 0)
+    prove_addresses(region, ram.GVA)
+    ram.write(4, 0)
+    with pytest.raises(GuestError, match="page 4 of the region"):
+        prove_addresses(region, ram.GVA)
 
 
 def test_of_pages_that_age_as_one_the_first_is_looked_at() -> None:
-    runs = (pages.Run(0x40000, 3), pages.Run(0x80000, 3))
-    assert Region(1, runs, unit=2).addresses == [0x40000, 0x42000, 0x81000]
-    held = array("Q", bytes(pages.PAGE))
-    start = held.buffer_info()[0] // pages.PAGE * pages.PAGE
-    region = Region(os.getpid(), (pages.Run(start, 2),))
+    runs = (Run(0x40000, 3), Run(0x80000, 3))
+    assert Region(guest_of(1), runs, unit=2).addresses == [0x40000, 0x42000, 0x81000]
+    held = array("Q", bytes(PAGE))
+    start = held.buffer_info()[0] // PAGE * PAGE
+    region = Region(guest_of(os.getpid()), (Run(start, 2),))
     assert len(region.read_pagemap()) == 2
     assert list(replace(region, unit=2).read_pagemap()) == list(region.read_pagemap())[:1]
+
+
+class Pagemap:
+    """Entries of a region's pages as /proc/PID/pagemap has them, one list for each time it is read."""
+
+    def __init__(self, *readings: list[int]) -> None:
+        self._readings = list(readings)
+
+    def read(self, pid: int, runs: object) -> array[int]:
+        """The last one stays."""
+        return array("Q", self._readings.pop(0) if len(self._readings) > 1 else self._readings[0])
+
+
+def here(*frames: int) -> list[int]:
+    """Entries of pages in these host frames; 0: in swap."""
+    return [pages.PRESENT | frame if frame else pages.SWAPPED for frame in frames]
+
+
+def known(atlas: Atlas, count: int, guest: Guest | None = None) -> Atlas:
+    """With a region of so many pages, called ``l2``."""
+    atlas.known["l2"] = Region(guest or guest_of(), (Run(0, count),))
+    return atlas
+
+
+def test_what_is_asked_about_pages_is_answered_by_letters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flags = words_file(tmp_path / "flags", [0, pages.KPF_THP, pages.KPF_REFERENCED, 0])
+    monkeypatch.setattr(pages, "read_pagemap", Pagemap(here(1, 0, 2, 3)).read)
+    monkeypatch.setattr(pages, "read_flags", partial(pages.read_flags, flags=flags))
+    service = Regions(Roster(), known(Atlas(), 4))
+    assert service.swapped("l2") == "0100"
+    assert service.flagged("l2", Flag.THP) == "1-00"
+    assert service.flagged("l2", Flag.REFERENCED) == "0-10"
+
+
+def test_vcpus_are_moved_by_the_turn(roster: Roster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regions, "place", lambda threads, turn: [*threads, turn])
+    assert Regions(roster, Atlas()).move_vcpus("l2", 3) == [11, 12, 3]
+    with pytest.raises(GuestError, match="no L2 is called 'other'"):
+        Regions(roster, Atlas()).move_vcpus("other", 3)
+
+
+# --- page_idle -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bitmap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The idle bitmap of 2048 frames, and their flags: frames 512 to 1023 are a huge page."""
+    bitmap = words_file(tmp_path / "bitmap", [0] * 32)
+    flags = [pages.KPF_THP if 512 <= frame < 1024 else 0 for frame in range(2048)]
+    file = words_file(tmp_path / "flags", flags)
+    monkeypatch.setattr(pages, "IDLE_BITMAP", bitmap)
+    monkeypatch.setattr(pages, "mark_idle", partial(pages.mark_idle, bitmap=bitmap))
+    monkeypatch.setattr(pages, "read_idle", partial(pages.read_idle, bitmap=bitmap))
+    monkeypatch.setattr(pages, "read_flags", partial(pages.read_flags, flags=file))
+    yield bitmap
+
+
+def marked(bitmap: Path) -> list[int]:
+    """The frames that are idle."""
+    words = array("Q", bitmap.read_bytes())
+    return [frame for frame in range(2048) if words[frame >> 6] >> (frame & 63) & 1]
+
+
+def test_pages_are_marked_and_asked_about(bitmap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "read_pagemap", Pagemap(here(5, 6, 0, 7)).read)
+    service = PageIdle(known(Atlas(), 4))
+    service.mark("l2")
+    assert marked(bitmap) == [5, 6, 7]
+    words_file(bitmap, [1 << 5 | 1 << 7, *[0] * 31])  # 6 was used
+    assert service.idle("l2") == "10-1"
+
+
+def test_a_huge_page_has_its_flag_in_its_first_frame(bitmap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "read_pagemap", Pagemap(here(515, 1023, 1024)).read)
+    service = PageIdle(known(Atlas(), 3))
+    service.mark("l2")
+    assert marked(bitmap) == [512, 1024]
+    assert service.idle("l2") == "111"
+
+
+def test_a_page_that_moved_is_unknown(bitmap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "read_pagemap", Pagemap(here(5, 6, 7), here(5, 9, 0)).read)
+    service = PageIdle(known(Atlas(), 3))
+    service.mark("l2")
+    assert service.idle("l2") == "1--"
+
+
+def test_a_kernel_without_idle_flags_lacks_them(bitmap: Path) -> None:
+    assert PageIdle(Atlas()).lacks() == ""
+    bitmap.unlink()
+    assert "CONFIG_IDLE_PAGE_TRACKING" in PageIdle(Atlas()).lacks()
+
+
+# --- reclaim ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "most", "after", "calls"),
+    [
+        (0, 9, "1000", 0),
+        (1, 9, "1100", 1),
+        (2, 9, "1110", 2),
+        (3, 9, "1111", 3),
+        (3, 2, "1110", 2),  # it gives up
+    ],
+)
+def test_reclaim_takes_pieces_until_enough_pages_are_gone(
+    wanted: int, most: int, after: str, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    guest = guest_of(cgroup=SimpleNamespace(reclaim=asked.append))
+    readings = here(0, 1, 2, 3), here(0, 0, 2, 3), here(0, 0, 0, 3), here(0, 0, 0, 0)
+    monkeypatch.setattr(pages, "read_pagemap", Pagemap(*readings).read)
+    taken = Reclaim(known(Atlas(), 4, guest)).take("l2", wanted, most)
+    assert taken == Taken("1000", after, calls)
+    assert asked == [PIECE_PAGES * PAGE] * calls

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from guestloop.ground.errors import GuestError
-from guestloop.workloads.beliefs import (
+from guestloop.workloads.aging.beliefs import (
     Belief,
     Share,
+    judge_evicted,
     judge_idle,
     judge_samples,
     judge_taken,
@@ -34,6 +35,7 @@ def test_shares_take_turns_and_have_a_grain() -> None:
 )
 def test_idle_flags(idle: str, belief: Belief) -> None:
     assert judge_idle(Share(0), idle) == belief
+    assert judge_evicted(Share(0), idle) == belief, "MGLRU evicts what it takes for idle"
 
 
 def test_rates() -> None:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from avocado.core import suite
+from avocado.core.nrunner.runnable import Runnable
+from avocado.core.parameters import AvocadoParams
+from avocado.plugins.runners.avocado_instrumented import AvocadoInstrumentedTestRunner
 
 from guestloop.config import REPOSITORY, load_kernel
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.job.measure import Slot, _with_parameters, find_tests, order
 from guestloop.job.options import labels, load_kernels
-from guestloop.job.plugin import parameters
+from guestloop.job.plugin import LabForJob, one_of_each_value, parameters, planned
 from guestloop.job.progress import _summary
 from guestloop.job.run import new_directory
-from guestloop.lab.spec import OUT_VARIABLE
+from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import PLAN_FILE, Kernels, Plan, PlannedKernel, Reach, read_plan, write_plan
 from guestloop.results.records import Correctness, Outcome, Round, write_round
+from guestloop.workloads.catalog import AXES, all_cells
 
 MODES = (Mmu.TDP, Mmu.DIRECT, Mmu.SHADOW)
 CELLS = tuple(Cell("asyncpf", mmu, {"load": "read-shared"}) for mmu in MODES)
@@ -104,10 +114,55 @@ def test_avocado_discovers_every_test_class() -> None:
 
 
 def test_every_cell_has_a_test() -> None:
-    from guestloop.workloads.catalog import all_cells
+    """A class whose tags name no value of the first axis is for all of them."""
+    values = {(cell.test, next(iter(cell.variant.values()))) for cell in all_cells()}
+    assert not values - find_tests().keys(), "no test class in tests/ is for these: tag one"
+    assert not find_tests().keys() - values
 
-    wanted = {(cell.test, next(iter(cell.variant.values()))) for cell in all_cells()}
-    assert wanted == set(find_tests())
+
+def test_a_class_without_a_value_is_for_all_of_them(tmp_path: Path) -> None:
+    (tmp_path / "all.py").write_text(TEST_FILE.replace("asyncpf,load:read-shared", "aging"))
+    found = find_tests(tmp_path)
+    assert {value for _, value in found} == set(AXES["aging"]["driver"])
+    assert len({runnable.uri for runnable in found.values()}) == 1
+
+
+@pytest.mark.parametrize("tags", ["asyncpf", "asyncpf,load:read-shared"])
+def test_two_tests_for_the_same_value_are_refused(tmp_path: Path, tags: str) -> None:
+    """One of them would never run."""
+    (tmp_path / "one.py").write_text(TEST_FILE)
+    (tmp_path / "two.py").write_text(TEST_FILE.replace("asyncpf,load:read-shared", tags))
+    with pytest.raises(LabError, match=r"two tests for asyncpf/read-shared: .*one\.py.* and .*two\.py"):
+        find_tests(tmp_path)
+
+
+NEW_DRIVER = """\
+from guestloop.workloads.aging.driver import Sizes
+from guestloop.workloads.aging.drivers.page_idle import PageIdle
+from guestloop.workloads.aging.driver import Driver
+
+
+class Stranger(Driver):
+    name = "stranger"
+    huge = Sizes(128, 288, 17)
+    lacks, scan = PageIdle.lacks, PageIdle.scan
+"""
+
+
+def test_a_new_aging_driver_is_one_file(tmp_path: Path) -> None:
+    """Its cells are there without another line anywhere, and by the test above so is the test for them."""
+    package = tmp_path / "guestloop"
+    shutil.copytree(REPOSITORY / "src/guestloop", package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "workloads/aging/drivers/stranger.py").write_text(NEW_DRIVER)
+    program = "from guestloop.workloads.catalog import AXES; print(*AXES['aging']['driver'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == [*AXES["aging"]["driver"], "stranger"], done.stderr
 
 
 def test_a_class_whose_base_cannot_be_resolved_is_dropped_without_a_word(tmp_path: Path) -> None:
@@ -142,6 +197,58 @@ def test_what_a_slot_says_is_what_its_test_is_given() -> None:
     unknown = Slot(Cell("asyncpf", Mmu.TDP, {"load": "dance"}), "patched", 1)
     with pytest.raises(LabError, match="no Avocado test is tagged for cell asyncpf/tdp/dance"):
         _with_parameters(found, unknown, fresh_boots=False)
+
+
+def runnables(*files: str) -> list[Runnable]:
+    """The tests of the repository, as a job has them; with a YAML file, once for each of its variants."""
+    config = {"resolver.references": [str(REPOSITORY / "tests")], "yaml_to_mux.files": list(files)}
+    return list(suite.TestSuite.from_config(config, name="selftest").tests)
+
+
+class FakeJob:
+    """A job of Avocado's, as far as the plugin has to do with it."""
+
+    def __init__(self, tests: list[Runnable]) -> None:
+        self.test_suites = [SimpleNamespace(tests=tests, config={})]
+
+
+def test_a_job_measures_every_value_on_every_kernel_and_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``avocado run -m avocado.yaml -- tests/`` does, in a lab that is there already."""
+    monkeypatch.setenv(SOCKET_VARIABLE, "somebody's")
+    job = FakeJob(runnables(str(REPOSITORY / "avocado.yaml")))
+    LabForJob().pre(job)
+    cells, kernels = planned(job)
+    usual = [cell.id for cell in all_cells() if len(cell.usual) == len(cell.variant) - 1]
+    assert sorted(cell.id for cell in cells) == sorted(usual)
+    assert kernels == ["unpatched", "patched"]
+    (suite,) = job.test_suites
+    assert len(suite.tests) == len(usual) * len(kernels)
+    assert len({(runnable.uri, runnable.variant["variant_id"]) for runnable in suite.tests}) == len(
+        suite.tests
+    )
+
+
+def given(runnable: Runnable, *names: str) -> list[str]:
+    """Parameters as the test gets them from Avocado."""
+    nodes, paths = AvocadoInstrumentedTestRunner._create_params(runnable)
+    return [AvocadoParams(nodes, paths, "selftest").get(name) for name in names]
+
+
+@pytest.mark.parametrize("file", ["", str(REPOSITORY / "avocado.yaml")])
+def test_a_test_is_given_the_value_that_it_is_made_for(file: str) -> None:
+    (scans, *_) = [item for item in runnables(*filter(None, [file])) if "scans.py" in item.uri]
+    made = one_of_each_value(scans)
+    assert [given(item, "driver")[0] for item in made] == list(AXES["aging"]["driver"])
+    if file:
+        assert given(made[0], "kernel", "mmu") == ["unpatched", "tdp"], "what it was given before stays"
+    assert one_of_each_value(made[0]) == [made[0]], "once is enough"
+
+
+def test_tests_of_one_value_and_of_others_stay_as_they_are() -> None:
+    (storm, *_) = [item for item in runnables() if "storm.py" in item.uri]
+    assert one_of_each_value(storm) == [storm]
+    foreign = Runnable("exec-test", "/bin/true")
+    assert one_of_each_value(foreign) == [foreign]
 
 
 def test_parameters_of_no_variant() -> None:

@@ -13,10 +13,11 @@ from typing import Any, cast
 import pytest
 
 from guestloop.agent import migration
-from guestloop.agent.guests import Guests
+from guestloop.agent.guest import Guest
+from guestloop.agent.guests import Roster
 from guestloop.agent.migration import Migration, phase_of
 from guestloop.agent.trace import Trace
-from guestloop.ground.errors import GuestError
+from guestloop.ground.errors import Disconnected, GuestError, GuestKilled
 
 SOON_S = 10.0  # reached only when a test fails
 MIB = 1 << 20
@@ -45,7 +46,7 @@ class FakeQmp:
     def execute(self, command: str, timeout_s: float = 30.0, **arguments: Any) -> Any:
         self.calls.append((command, arguments))
         if self.lost:
-            raise GuestError(f"{self.name}: QMP {command}: connection lost (EOF)\nmore")
+            raise Disconnected(f"{self.name}: QMP {command}: connection lost (EOF)\nmore")
         if command == "query-migrate":
             if not self._answers.empty():
                 self._answer = self._answers.get()
@@ -69,11 +70,14 @@ class FakeQmp:
 
 @dataclass
 class FakeGuest:
-    """An L2 as far as a migration has to do with it. ``runs_on``: it ends when it is given time to."""
+    """An L2 as far as a migration has to do with it. ``status`` is QEMU's, once it has ended.
+
+    ``runs_on``: it ends when it is given time to.
+    """
 
     qmp: FakeQmp
     ram: Path | None = None
-    end: str = ""
+    status: int | None = None
     runs_on: bool = False
     panic: str = ""
     pid: int = 0
@@ -86,7 +90,11 @@ class FakeGuest:
 
     @property
     def process(self) -> Any:
-        return SimpleNamespace(pid=self.pid, kill=lambda: self.struck.append("killed"))
+        seen = None if self.runs_on else self.status
+        return SimpleNamespace(pid=self.pid, kill=lambda: self.struck.append("killed"), poll=lambda: seen)
+
+    def execute(self, command: str, timeout_s: float = 30.0, **arguments: Any) -> Any:
+        return self.qmp.execute(command, timeout_s, **arguments)
 
     def vcpu_threads(self) -> list[int]:
         return list(self.qmp.threads)
@@ -95,7 +103,7 @@ class FakeGuest:
         self.struck.append(line)
 
     def ended(self) -> str:
-        return "" if self.runs_on else self.end
+        return "" if self.runs_on or self.status is None else f"ended with {self.status}"
 
     def give_time_to_end(self) -> None:
         self.runs_on = False
@@ -107,17 +115,11 @@ class FakeGuest:
         return f"  console.log | last words of {self.name}"
 
 
-class FakeGuests:
+def roster_of(*guests: FakeGuest) -> Roster:
     """The guests of this L1."""
-
-    def __init__(self) -> None:
-        self.by_name = {name: FakeGuest(FakeQmp(name, flushes)) for name, flushes in (("a", 7), ("b", 2))}
-
-    def get(self, name: str) -> FakeGuest:
-        return self.by_name[name]
-
-    def all(self) -> list[FakeGuest]:
-        return list(self.by_name.values())
+    roster = Roster()
+    roster.running = {guest.name: cast(Guest, guest) for guest in guests}
+    return roster
 
 
 class Tracing:
@@ -126,8 +128,11 @@ class Tracing:
     def __init__(self) -> None:
         self.readings, self._inside = 0, 0
         self.crowded, self.hold_s = threading.Event(), 0.0
+        self.fault: OSError | None = None
 
     def read(self) -> dict[str, str]:
+        if self.fault:
+            raise self.fault
         self._inside += 1
         if self._inside > 1:
             self.crowded.set()
@@ -141,9 +146,10 @@ class World:
     """A migration that is prepared, and both ends of it."""
 
     def __init__(self) -> None:
-        self.guests, self.trace = FakeGuests(), Tracing()
-        self.source, self.destination = self.guests.all()
-        self.migration = Migration(cast(Guests, self.guests), cast(Trace, self.trace))
+        self.trace = Tracing()
+        self.source, self.destination = FakeGuest(FakeQmp("a", 7)), FakeGuest(FakeQmp("b", 2))
+        roster = roster_of(self.source, self.destination)
+        self.migration = Migration(roster, cast(Trace, self.trace))
         self.migration.prepare("a", "b", ["events"], {"downtime_limit": 1})
 
     def begin(self, *answers: dict[str, Any], round_s: float = 0.0) -> None:
@@ -154,7 +160,7 @@ class World:
         return self.migration.wait(states, rounds, timeout_s)
 
     def labels(self) -> list[str]:
-        return [mark["label"] for mark in self.migration.take_marks()]
+        return [mark.label for mark in self.migration.take_marks()]
 
     def bandwidths(self) -> list[int]:
         """Those that the source was given since it was prepared, in MiB/s."""
@@ -206,12 +212,12 @@ def test_a_mark_at_every_turn(world: World) -> None:
     assert world.wait("completed") == told("completed", 3)
     assert world.labels() == ["logging-on", "logging-on", "round-1", "round-2", "stop", "stop"]
     marks = world.migration.take_marks()
-    assert [mark["migration"] for mark in marks] == [{}, *turns, told("completed", 3)]
-    counted = {"remote_tlb_flush_requests": 7, "exits": 7}, {"remote_tlb_flush_requests": 2, "exits": 2}
-    assert all(mark["counters"] == [*counted] for mark in marks), "source first"
-    assert [mark["histograms"]["request"] for mark in marks] == [f"reading {n}" for n in range(1, 7)]
-    assert [mark["at_s"] for mark in marks] == sorted(mark["at_s"] for mark in marks)
-    assert marks[0]["vmstat"]["pswpin"] >= 0
+    assert [mark.migration for mark in marks] == [{}, *turns, told("completed", 3)]
+    assert all(mark.source == {"remote_tlb_flush_requests": 7, "exits": 7} for mark in marks)
+    assert all(mark.destination == {"remote_tlb_flush_requests": 2, "exits": 2} for mark in marks)
+    assert [mark.histograms["request"] for mark in marks] == [f"reading {n}" for n in range(1, 7)]
+    assert [mark.at_s for mark in marks] == sorted(mark.at_s for mark in marks)
+    assert marks[0].vmstat["pswpin"] >= 0
 
 
 def test_whoever_waits_for_a_turn_finds_its_mark(world: World) -> None:
@@ -248,19 +254,24 @@ def test_a_destination_that_is_gone_keeps_its_last_counters(world: World) -> Non
     world.destination.qmp.lost = True
     world.migration.mark("end")
     first, last = world.migration.take_marks()
-    assert last["counters"] == first["counters"]
+    assert last.destination == first.destination
     world.source.qmp.lost = True
-    with pytest.raises(GuestError, match="a: QMP query-stats: connection lost"):
+    with pytest.raises(Disconnected, match="a: QMP query-stats"):
         world.migration.mark("later")
 
 
 def test_a_destination_that_was_never_read_cannot_be_made_up(world: World) -> None:
     world.destination.qmp.lost = True
-    with pytest.raises(GuestError, match="b: QMP query-stats: connection lost"):
+    with pytest.raises(Disconnected, match="b: QMP query-stats"):
         world.migration.mark("before")
 
 
 # --- preparing -------------------------------------------------------------------------------------
+
+
+def test_a_guest_that_is_not_there_cannot_be_migrated() -> None:
+    with pytest.raises(GuestError, match="no L2 is called 'a'"):
+        Migration(Roster(), cast(Trace, Tracing())).prepare("a", "b", [], {})
 
 
 def test_both_ends_are_prepared_and_the_destination_listens(world: World) -> None:
@@ -289,17 +300,17 @@ def test_a_retry_begins_with_nothing(world: World) -> None:
 
 def test_a_retry_after_a_lost_source_begins_with_nothing(world: World) -> None:
     world.begin(told("active", 1))
-    world.source.qmp.lost, world.source.end = True, "killed by signal 9"
-    with pytest.raises(GuestError):
+    world.source.qmp.lost, world.source.status = True, -9
+    with pytest.raises(GuestKilled):
         world.wait("completed")
-    world.source.qmp.lost = False
+    world.source.qmp.lost, world.source.status = False, None
     world.migration.prepare("a", "b", [], {})
     world.begin(told("completed"))
     assert world.wait("completed") == told("completed")
 
 
 def test_nothing_without_preparing() -> None:
-    idle = Migration(cast(Guests, FakeGuests()), cast(Trace, Tracing()))
+    idle = Migration(Roster(), cast(Trace, Tracing()))
     for act in (idle.begin, idle.compare, idle.connections, idle.evidence):
         with pytest.raises(GuestError, match="no migration was prepared"):
             act()

@@ -4,51 +4,65 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from test_migration_pure import AREAS, EXPLAINED, changed, msr_writes
+from scripted.kernel import render_hits, render_msr_writes
+from test_migration_pure import AREAS, EXPLAINED, changed
 from test_migration_stamps import LAYOUT, content_of
 
+from guestloop.agent.ram import Compared
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 from guestloop.lab.client import L2
 from guestloop.results.cells import Cell, Mmu
-from guestloop.results.records import Correctness, Outcome
+from guestloop.results.findings import FindingKind
+from guestloop.results.records import Correctness
 from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.memory import check_contents
 from guestloop.workloads.migration.explained import Area
 from guestloop.workloads.migration.ledger import Entry
 from guestloop.workloads.migration.oracles import (
     Difference,
-    Told,
-    check_stamps,
+    Known,
     compare_ram,
     read_areas,
     render_lost,
     rounds_of,
 )
-from guestloop.workloads.migration.stamps import PAGE, visit_order
+from guestloop.workloads.migration.stamps import visit_order
 
 
 class World:
-    """The L1 and the destination in it, with canned answers."""
+    """The L1, its agent and the destination in it at once, with canned answers."""
 
-    def __init__(self, answers: Mapping[str, Any]) -> None:
-        self.l1, self._answers = self, answers
+    def __init__(
+        self,
+        compared: Compared | None = None,
+        threads: Sequence[int] = (),
+        histograms: dict[str, str] | None = None,
+        lines: Sequence[str] = (),
+    ) -> None:
+        self.l1 = self.agent = self.migration = self.trace = self
+        self._compared, self._threads, self._lines = compared, threads, lines
+        self._histograms = histograms or {}
 
-    def call(self, method: str, *_: object) -> Any:
-        return self._answers[method]
+    def compare(self) -> Compared:
+        assert self._compared
+        return self._compared
+
+    def read(self) -> dict[str, str]:
+        return self._histograms
 
     def qmp(self, command: str) -> Any:
-        return self._answers[command]
+        assert command == "query-cpus-fast"
+        return [{"thread-id": thread, "cpu-index": at} for at, thread in enumerate(self._threads)]
 
-    def command(self, line: str, until: str, timeout_s: float) -> Any:
-        return self._answers[f"{line} until {until}"]
-
-
-def answering(answers: Mapping[str, Any]) -> L2:
-    return cast(L2, World(answers))
+    def command(self, line: str, until: str) -> list[str]:
+        assert (line, until) == ("check", "checked")
+        return list(self._lines)
 
 
 @pytest.fixture
@@ -57,9 +71,10 @@ def this(tmp_path: Path) -> Measuring:
     return Measuring(cell, "patched", 1, tmp_path / "evidence")
 
 
+FACTS = ("ram_compare_s", "ram_explained")
 ORDER = visit_order(LAYOUT)
 # v0 has been over all pages once and over 4 of them again; v1 has visited 12 pages.
-TOLD = Told(
+KNOWN = Known(
     LAYOUT,
     [Entry(1.0, (8, 4), 0), Entry(2.0, (16, 8), 0), Entry(3.0, (20, 12), 0)],
     {"round-1": 0.5, "round-2": 1.5, "round-3": 2.5},
@@ -87,7 +102,7 @@ def lost_page(source: tuple[int, ...], destination: tuple[int, ...], order: int 
 def test_when_what_is_missing_was_written(
     source: tuple[int, ...], destination: tuple[int, ...], order: int, rounds: list[str]
 ) -> None:
-    assert list(rounds_of(lost_page(source, destination, order), TOLD)) == rounds
+    assert list(rounds_of(lost_page(source, destination, order), KNOWN)) == rounds
 
 
 def test_lost_pages_for_a_reader() -> None:
@@ -95,7 +110,7 @@ def test_lost_pages_for_a_reader() -> None:
     address, number = LAYOUT.gva + item.number * PAGE, item.number
     alien = Difference(99, bytes(PAGE), changed(0))
     where = f"page {number} of the load ({address:#x})"
-    assert render_lost([item, alien], TOLD) == [
+    assert render_lost([item, alien], KNOWN) == [
         f"{number * PAGE:#x}: source {where}: v0 generation 2, v1 generation 1, "
         f"destination {where}: v0 generation 1, v1 generation 1; v0 wrote it in round-3",
         "0x63000: source no page of the load, destination no page of the load",
@@ -103,94 +118,101 @@ def test_lost_pages_for_a_reader() -> None:
 
 
 def comparing(*items: Difference, more: int = 0) -> L2:
-    """Both RAM files were compared; of ``more`` pages that differ the contents are not told."""
-    contents = [[b64encode(side).decode() for side in (item.source, item.destination)] for item in items]
+    """Both RAM files were compared; of ``more`` pages that differ the contents are not reported."""
+    contents = [(b64encode(item.source).decode(), b64encode(item.destination).decode()) for item in items]
     differing = [*(item.number for item in items), *range(5000, 5000 + more)]
-    found = {"seconds": 0.5, "compared": 24576, "differing": differing, "contents": contents}
-    return answering({"migration.compare": found})
+    return cast(L2, World(Compared(24576, differing, contents)))
+
+
+def kinds(this: Measuring) -> list[FindingKind]:
+    return [finding.kind for finding in this.findings]
+
+
+def correctness(this: Measuring) -> Correctness:
+    return this.finish().correctness
 
 
 def test_equal_ram(this: Measuring) -> None:
     for _ in range(2):  # once a hop
-        compare_ram(this, comparing(), AREAS, TOLD)
+        compare_ram(this, comparing(), AREAS, KNOWN)
     assert (this.events["pages_compared"], this.events["pages_lost"]) == (2 * 24576, 0)
-    assert this.facts == {"ram_compare_s": "0.50", "ram_explained": "nothing"}
-    assert (this.correctness, this.reasons, this.evidence) == (Correctness.PASS, [], [])
+    assert this.facts["ram_explained"] == "nothing" and float(this.facts["ram_compare_s"]) < 1
+    assert (correctness(this), kinds(this), this.evidence) == (Correctness.PASS, [], [])
 
 
 def test_what_kvm_wrote_is_not_lost(this: Measuring) -> None:
-    compare_ram(this, comparing(Difference(EXPLAINED, bytes(PAGE), changed(64, 96))), AREAS, TOLD)
-    assert (this.correctness, this.events["pages_lost"]) == (Correctness.PASS, 0)
+    compare_ram(this, comparing(Difference(EXPLAINED, bytes(PAGE), changed(64, 96))), AREAS, KNOWN)
+    assert (correctness(this), this.events["pages_lost"]) == (Correctness.PASS, 0)
     assert this.facts["ram_explained"] == "0x12c000: kvmclock, steal time"
 
 
 def test_a_lost_page_is_told_and_kept(this: Measuring, tmp_path: Path) -> None:
     explained, lost = Difference(EXPLAINED, bytes(PAGE), changed(64)), lost_page((2, 1), (1, 1))
-    compare_ram(this, comparing(explained, lost), AREAS, TOLD)
-    assert (this.correctness, this.events["pages_lost"]) == (Correctness.FAIL, 1)
+    compare_ram(this, comparing(explained, lost), AREAS, KNOWN)
+    assert (kinds(this), this.events["pages_lost"]) == ([FindingKind.CONTENTS], 1)
     assert this.facts["ram_explained"] == "0x12c000: kvmclock"
-    (reason,), (kept,) = this.reasons, this.evidence
-    assert reason.startswith(
-        f"1 pages were lost: {lost.number * PAGE:#x}: source page {lost.number} of the load"
-    )
-    assert (tmp_path / kept).read_text() == "\n".join(render_lost([lost], TOLD)) + "\n"
+    (finding,), (kept,) = this.findings, this.evidence
+    assert f"{lost.number * PAGE:#x}: source page {lost.number} of the load" in finding.text
+    assert (tmp_path / kept).read_text() == "\n".join(render_lost([lost], KNOWN)) + "\n"
 
 
 def test_many_lost_pages_are_counted_and_a_few_told_in_the_reason(this: Measuring) -> None:
     """Of those whose contents were not told nothing can be explained."""
     items = [lost_page((1, 0), (0, 0), order) for order in range(6)]
-    compare_ram(this, comparing(*items, more=10), AREAS, TOLD)
+    compare_ram(this, comparing(*items, more=10), AREAS, KNOWN)
     assert this.events["pages_lost"] == 16
-    assert this.reasons[0].startswith("16 pages were lost: ") and this.reasons[0].count("source page") == 4
+    (finding,) = this.findings
+    assert finding.text.startswith("16 ") and finding.text.count("source page") == 4
 
 
 def test_lost_pages_of_the_load_are_told_first(this: Measuring) -> None:
     foreign = Difference(0, bytes(PAGE), b"\1" * PAGE)
-    compare_ram(this, comparing(foreign, lost_page((1, 0), (0, 0), 0)), AREAS, TOLD)
-    assert re.search(r"^2 pages were lost: .*generation.*; 0x0: source no page of the load", this.reasons[0])
+    compare_ram(this, comparing(foreign, lost_page((1, 0), (0, 0), 0)), AREAS, KNOWN)
+    (finding,) = this.findings
+    assert re.search(r"generation.*; 0x0: source no page of the load", finding.text)
 
 
 def test_areas_are_those_of_the_guests_vcpus() -> None:
-    guest = answering(
-        {
-            "query-cpus-fast": [{"thread-id": 11, "cpu-index": 0}, {"thread-id": 12, "cpu-index": 1}],
-            "trace.read": {"kvm_msr": msr_writes((12, 0x4B564D03, 0x6001), (13, 0x4B564D03, 0x7001))},
-        }
-    )
+    writes = render_msr_writes([(12, 0x4B564D03, 0x6001), (13, 0x4B564D03, 0x7001)])
+    guest = cast(L2, World(threads=(11, 12), histograms={"kvm_msr": writes}))
     assert read_areas(guest) == [Area("steal time", 0x6000, 64)]
 
 
 def test_areas_need_the_tracepoint() -> None:
-    guest = answering({"query-cpus-fast": [{"thread-id": 11}], "trace.read": {"log_sync": ""}})
+    guest = cast(L2, World(threads=(11,), histograms={"log_sync": render_hits(0)}))
     with pytest.raises(GuestError, match="kvm:kvm_msr"):
         read_areas(guest)
 
 
-def test_each_hop_keeps_its_own_lost_pages(this: Measuring) -> None:
+def test_each_hop_keeps_its_own_lost_pages_and_facts(this: Measuring) -> None:
     for prefix in ("hop1.", "hop2."):
-        compare_ram(this, comparing(lost_page((1, 0), (0, 0), 0)), AREAS, TOLD, prefix)
+        compare_ram(this, comparing(lost_page((1, 0), (0, 0), 0)), AREAS, KNOWN, prefix)
+    assert set(this.facts) == {f"{hop}.{fact}" for hop in ("hop1", "hop2") for fact in FACTS}
     assert [name.split(".", 2)[-1] for name in this.evidence] == [
         "hop1.lost-pages.txt",
         "hop2.lost-pages.txt",
     ]
 
 
+CONTENTS, NOT_PROVEN = FindingKind.CONTENTS, FindingKind.NOT_PROVEN
+
+
 @pytest.mark.parametrize(
-    ("lines", "correctness", "outcome", "reasons"),
+    ("lines", "found"),
     [
-        (["progress x", "checked pages=256 bad=0"], Correctness.PASS, Outcome.MEASURED, []),
-        (
-            ["bad page=3 seen=0x1", "bad page=4 seen=0x2", "progress x", "checked pages=256 bad=2"],
-            Correctness.FAIL,
-            Outcome.MEASURED,
-            ["then, 2 of 256 pages hold wrong data: bad page=3 seen=0x1; bad page=4 seen=0x2"],
-        ),
-        (["checked pages=0 bad=0"], Correctness.PASS, Outcome.INVALID, ["no page was checked"]),
+        (["progress x", "checked pages=256 bad=0"], []),
+        (["bad page=3 seen=0x1", "bad page=4 seen=0x2", "progress x", "checked pages=256 bad=2"], [CONTENTS]),
+        (["checked pages=0 bad=0"], [NOT_PROVEN]),
     ],
 )
+@pytest.mark.parametrize("when", ["", "then"])
 def test_the_payloads_own_check(
-    this: Measuring, lines: list[str], correctness: Correctness, outcome: Outcome, reasons: list[str]
+    this: Measuring, lines: list[str], found: list[FindingKind], when: str
 ) -> None:
-    check_stamps(this, answering({"check until checked": lines}), "then")
-    assert (this.correctness, this.outcome, this.reasons) == (correctness, outcome, reasons)
+    check_contents(this, cast(L2, World(lines=lines)), when)
+    assert (this.checked, kinds(this)) == (True, found)
     assert this.events["pages_checked"] == int(lines[-1].split()[1].partition("=")[2])
+    for finding in this.findings:
+        if finding.kind is CONTENTS:
+            assert finding.text.startswith(when) and "2 of 256" in finding.text
+            assert "page=3 seen=0x1" in finding.text and "page=4 seen=0x2" in finding.text

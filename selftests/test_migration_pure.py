@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
-from test_measuring import REQUEST, events, histogram
+from scripted.kernel import render_hits, render_msr_writes, render_stacks
 
+from guestloop.agent.migration import Mark as AgentMark
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import GuestError, LabError
+from guestloop.ground.units import PAGE
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.records import Phase
 from guestloop.workloads.migration import trip_of, turns
@@ -23,8 +24,9 @@ from guestloop.workloads.migration.ledger import (
     round_at,
     when_visited,
 )
-from guestloop.workloads.migration.stamps import PAGE
-from guestloop.workloads.migration.turns import Mark, parse_mark
+from guestloop.workloads.migration.turns import Mark, turn_of
+
+REQUEST = 256
 
 # --- ledger ----------------------------------------------------------------------------------------
 
@@ -77,17 +79,6 @@ def test_when_a_visit_was_reported() -> None:
 # --- explained differences -------------------------------------------------------------------------
 
 
-def msr_writes(*writes: tuple[int, int, int]) -> str:
-    """The histogram of kvm_msr as the kernel prints it, for (thread, register, value)."""
-    entries = "".join(
-        f"{{ common_pid: {thread:10}, ecx: {register:10}, data: {value:10} }} hitcount:          1\n"
-        for thread, register, value in writes
-    )
-    head = "# event histogram\n#\n# trigger info: hist:keys=common_pid,ecx,data [active]\n#\n\n"
-    totals = f"    Hits: {len(writes)}\n    Entries: {len(writes)}\n    Dropped: 0\n"
-    return f"{head}{entries}\nTotals:\n{totals}"
-
-
 @pytest.mark.parametrize(
     ("register", "value", "area"),
     [
@@ -100,29 +91,31 @@ def msr_writes(*writes: tuple[int, int, int]) -> str:
     ],
 )
 def test_where_kvm_writes(register: int, value: int, area: Area) -> None:
-    assert areas_of(msr_writes((11, register, value)), {11}) == [area]
+    assert areas_of(render_msr_writes([(11, register, value)]), {11}) == [area]
 
 
 def test_areas_of_others_and_of_what_is_switched_off_are_none() -> None:
-    written = msr_writes(
-        (11, 0x4B564D01, 0x9001),
-        (11, 0x4B564D03, 0x5001),
-        (12, 0x4B564D03, 0x6001),
-        (99, 0x4B564D03, 0x7001),  # a thread of another guest
-        (11, 0x4B564D02, 0x8000),  # switched off
-        (11, 0x4B564D06, 0xEC),  # a vector, no address
+    written = render_msr_writes(
+        [
+            (11, 0x4B564D01, 0x9001),
+            (11, 0x4B564D03, 0x5001),
+            (12, 0x4B564D03, 0x6001),
+            (99, 0x4B564D03, 0x7001),  # a thread of another guest
+            (11, 0x4B564D02, 0x8000),  # switched off
+            (11, 0x4B564D06, 0xEC),  # a vector, no address
+        ]
     )
     assert areas_of(written, (11, 12)) == [
         Area("steal time", 0x5000, 64),
         Area("steal time", 0x6000, 64),
         Area("kvmclock", 0x9000, 32),
     ]
-    assert areas_of(msr_writes(), (11,)) == []
+    assert areas_of(render_msr_writes([]), (11,)) == []
 
 
 def test_a_full_histogram_of_msr_writes_is_no_basis() -> None:
-    full = msr_writes((11, 0x4B564D01, 0x9001)).replace("Dropped: 0", "Dropped: 3")
-    with pytest.raises(GuestError, match="full: 3 writes were not counted"):
+    full = render_msr_writes([(11, 0x4B564D01, 0x9001)], dropped=3)
+    with pytest.raises(GuestError, match="3 writes were not counted"):
         areas_of(full, (11,))
 
 
@@ -166,26 +159,26 @@ def sent_mark(
     flushes: Mapping[str, int] | None = None,
     moved: tuple[int, int] = (0, 0),
     syncs: int = 0,
-) -> dict[str, Any]:
-    """A mark as the agent sends it; the destination has a counter that the source lacks."""
+) -> AgentMark:
+    """A mark as the agent takes it; the destination has a counter that the source lacks."""
     flushes = flushes or {}
-    source = {FLUSH_REQUESTS: sum(flushes.values()), "exits": moved[0]}
-    return {
-        "label": label,
-        "at_s": at_s,
-        "migration": {"ram": dict(ram)} if ram else {},
-        "counters": [source, {"exits": moved[1], "halts": 1}],
-        "vmstat": {"pswpin": 4},
-        "histograms": {"request": histogram(dict(flushes)), "log_sync": events(syncs)},
-    }
+    return AgentMark(
+        label=label,
+        at_s=at_s,
+        source={FLUSH_REQUESTS: sum(flushes.values()), "exits": moved[0]},
+        destination={"exits": moved[1], "halts": 1},
+        vmstat={"pswpin": 4},
+        histograms={"request": render_stacks(flushes, REQUEST), "log_sync": render_hits(syncs)},
+        migration={"ram": dict(ram)} if ram else {},
+    )
 
 
 def dirty(rounds: int, sent: int, left: int) -> dict[str, int]:
     return {"dirty-sync-count": rounds, "normal": sent - 3, "duplicate": 3, "remaining": left * PAGE}
 
 
-def marks_of(*items: dict[str, Any]) -> list[Mark]:
-    return [parse_mark(item) for item in items]
+def marks_of(*items: AgentMark) -> list[Mark]:
+    return [turn_of(item) for item in items]
 
 
 ROUNDS = marks_of(
@@ -200,7 +193,7 @@ ROUNDS = marks_of(
 )
 
 
-def test_a_mark_as_the_agent_sends_it() -> None:
+def test_a_mark_as_the_agent_takes_it() -> None:
     ram = dirty(2, 103, 40) | {"multifd-bytes": 4096}
     (mark,) = marks_of(sent_mark("round-2", 3.5, ram, {"async_page_ready": 7}, (30, 12)))
     assert (mark.label, mark.at_s, mark.rounds, mark.sent, mark.left) == ("round-2", 3.5, 2, 103, 40)
@@ -256,8 +249,8 @@ def test_a_migration_without_a_second_round_sent_nothing_again(count: int) -> No
 
 def test_hits_of_a_tracepoint() -> None:
     early, late = marks_of(sent_mark("before", 0.0, syncs=5), sent_mark("end", 1.0, syncs=12))
-    assert turns.hits_between(early, late, "log_sync") == 7
-    assert turns.hits_between(early, late, "kvm_dirty_ring_push") == 0
+    assert late.reading.hits_since(early.reading, "log_sync") == 7
+    assert late.reading.hits_since(early.reading, "kvm_dirty_ring_push") == 0
 
 
 def test_marks_for_a_reader() -> None:

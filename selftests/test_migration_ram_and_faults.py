@@ -17,9 +17,10 @@ import pytest
 
 from guestloop.agent import faults, ram
 from guestloop.agent.faults import Fault
-from guestloop.agent.guests import Guest
-from guestloop.agent.ram import PAGE, PIECE, TOLD_PAGES
+from guestloop.agent.guest import Guest
+from guestloop.agent.ram import PIECE, REPORTED_PAGES, Compared
 from guestloop.ground.errors import GuestError
+from guestloop.ground.units import PAGE
 
 SOON_S = 5.0
 
@@ -40,7 +41,7 @@ def test_equal_files_and_a_hole_is_as_good_as_zeros(tmp_path: Path) -> None:
     size = 2 * PIECE + 3 * PAGE
     ours = ram_file(tmp_path / "a", size, {PIECE: b"x" * PAGE})
     theirs = ram_file(tmp_path / "b", size, {PIECE: b"x" * PAGE, 0: bytes(PAGE)})
-    assert ram.compare(ours, theirs) == {"compared": size // PAGE, "differing": [], "contents": []}
+    assert ram.compare(ours, theirs) == Compared(size // PAGE, [], [])
 
 
 @pytest.mark.parametrize(
@@ -58,9 +59,9 @@ def test_a_byte_makes_a_page_differ(tmp_path: Path, offsets: list[int]) -> None:
     ours = ram_file(tmp_path / "a", size)
     theirs = ram_file(tmp_path / "b", size, dict.fromkeys(offsets, b"\1"))
     found = ram.compare(ours, theirs)
-    assert found["differing"] == sorted({offset // PAGE for offset in offsets})
-    assert found["compared"] == size // PAGE
-    for page, contents in zip(found["differing"], found["contents"], strict=True):
+    assert found.differing == sorted({offset // PAGE for offset in offsets})
+    assert found.compared == size // PAGE
+    for page, contents in zip(found.differing, found.contents, strict=True):
         source, destination = (b64decode(content) for content in contents)
         assert source == bytes(PAGE)
         assert [page * PAGE + at for at in range(PAGE) if destination[at]] == [
@@ -70,10 +71,12 @@ def test_a_byte_makes_a_page_differ(tmp_path: Path, offsets: list[int]) -> None:
 
 def test_all_pages_are_counted_and_some_are_told(tmp_path: Path) -> None:
     ours = ram_file(tmp_path / "a", PIECE)
-    theirs = ram_file(tmp_path / "b", PIECE, {page * PAGE: b"\1" for page in range(10, 10 + TOLD_PAGES + 5)})
+    theirs = ram_file(
+        tmp_path / "b", PIECE, {page * PAGE: b"\1" for page in range(10, 10 + REPORTED_PAGES + 5)}
+    )
     found = ram.compare(ours, theirs)
-    assert found["differing"] == list(range(10, 10 + TOLD_PAGES + 5))
-    assert len(found["contents"]) == TOLD_PAGES
+    assert found.differing == list(range(10, 10 + REPORTED_PAGES + 5))
+    assert len(found.contents) == REPORTED_PAGES
 
 
 def test_files_of_two_sizes_are_not_compared(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 import test_images_payload
 from test_images_payload import Payload, flip_byte, values
 
+from guestloop.ground.units import PAGE
 from guestloop.workloads.migration.ledger import Entry, parse_entry
-from guestloop.workloads.migration.oracles import Difference, Told, rounds_of
+from guestloop.workloads.migration.oracles import Difference, Known, rounds_of
 from guestloop.workloads.migration.stamps import (
     MASK,
-    PAGE,
     SEED_FACTOR,
     Layout,
     Own,
@@ -223,9 +223,9 @@ def test_which_visit_wrote_a_page(payload: Payload) -> None:
     assert region.generations(0) == expected
     # Between two reports lies the very last visit: its page is of the later, the one before of the earlier.
     last_but_one = replace(stopped, at_s=1.0, visits=tuple(count - 1 for count in stopped.visits))
-    told = Told(layout, [last_but_one, stopped], {"round-1": 0.5, "round-2": 1.5})
+    known = Known(layout, [last_but_one, stopped], {"round-1": 0.5, "round-2": 1.5})
     now = region.read()
     for back, name in ((1, "round-2"), (2, "round-1")):
         page = order[(visits - back) % layout.pages]
-        first = next(iter(rounds_of(Difference(page, now[page], fresh[page]), told)))
+        first = next(iter(rounds_of(Difference(page, now[page], fresh[page]), known)))
         assert first == f"v0 wrote it in {name}"

@@ -21,7 +21,9 @@ from guestloop.results.cells import Mmu
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome, Round, write_round
 from guestloop.workloads.catalog import AXES, cell_of
-from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.measuring import FINDINGS, Measuring
+
+ENDS = (FindingKind.L1_ENDED, FindingKind.L1_PANICKED, FindingKind.L1_REBOOTED, FindingKind.LINK_LOST)
 
 
 class GuestTest(Test):  # type: ignore[misc]
@@ -32,7 +34,7 @@ class GuestTest(Test):  # type: ignore[misc]
     was not proven or what broke) or skipped.
     """
 
-    timeout = 1800  # a backstop: what a round waits for has bounds of its own
+    timeout = 1800.0  # a backstop: what a round waits for has bounds of its own
 
     def setUp(self) -> None:
         self._stack = ExitStack()
@@ -55,13 +57,21 @@ class GuestTest(Test):  # type: ignore[misc]
 
     @contextmanager
     def round(self) -> Iterator[Measuring]:
-        """The round: L1 is there with the cell's MMU mode, and the outcome is recorded at the end."""
-        this = self.this
+        """The round: L1 is there with the cell's MMU mode, and the outcome is recorded at the end.
+
+        An error of the test itself is raised again, once the guests have ended and L1's warnings were read:
+        the next round must not be blamed for them.
+        """
         try:
             self._prepare_l1()
-            yield this
+            yield self.this
         except GuestloopError as error:
             self._fault(error)
+        except Exception as error:
+            self.this.find(FindingKind.INTERRUPTED, f"error in the test: {type(error).__name__}: {error}")
+            self._end_round()
+            self._write()
+            raise
         self._end_round()
         self._conclude()
 
@@ -93,12 +103,12 @@ class GuestTest(Test):  # type: ignore[misc]
             return
         if warnings:
             self.this.keep("l1-warnings.txt", "\n".join(warnings) + "\n")
-            text = f"the L1 kernel complained: {warnings[0]}"
-            self.this.judge(False, FindingKind.WARNING, text)
+            self.this.find(FindingKind.WARNING, f"the L1 kernel complained: {warnings[0]}")
 
     def _is_known(self, error: GuestloopError) -> bool:
-        """An L1 that ended during the round has been found already."""
-        return any(finding.kind.value == error.kind.value for finding in self.this.findings)
+        """An end of L1 that the body of the test has run into is found once."""
+        kind = FINDINGS[error.kind]
+        return kind in ENDS and any(finding.kind is kind for finding in self.this.findings)
 
     def _conclude(self) -> None:
         record = self._write()
@@ -120,8 +130,7 @@ class GuestTest(Test):  # type: ignore[misc]
         """Runs in another thread after a timeout, when the body's ``with`` never unwinds."""
         try:
             if self._written is None and hasattr(self, "this"):
-                text = "the test did not reach its end (timeout, or an error in the test)"
-                self.this.find(FindingKind.INTERRUPTED, text)
+                self.this.find(FindingKind.INTERRUPTED, "the test did not reach its end (timeout, or Ctrl-C)")
                 self._write()
         finally:
             try:

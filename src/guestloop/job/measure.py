@@ -21,7 +21,7 @@ from guestloop.config import REPOSITORY
 from guestloop.ground.errors import LabError
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.plan import Plan
-from guestloop.workloads.catalog import cell_of
+from guestloop.workloads.catalog import AXES, cell_of
 
 PROGRESS_KEY = "guestloop.progress"
 # Avocado kills a job's tests this long after asking them to end; its default of 1 s is too short
@@ -73,18 +73,28 @@ def _config(out: Path) -> dict[str, Any]:
 def find_tests(tests: Path = REPOSITORY / "tests") -> dict[tuple[str, str], Runnable]:
     """Avocado's tests by test and value of its first axis, as Avocado itself discovers them.
 
-    Raises LabError when it finds none: a test whose base class cannot be resolved is dropped silently.
+    Raises LabError when two are of the same value, or when there is none at all: Avocado drops a test
+    whose base class it cannot resolve without a word.
     """
     config = {"resolver.references": [str(tests)], "run.ignore_missing_references": True}
     suite = TestSuite.from_config(config, name="discover")
     found: dict[tuple[str, str], Runnable] = {}
     for runnable in suite.tests or []:
-        if runnable.kind == "avocado-instrumented":
-            cell = cell_of(runnable.tags or {}, Mmu.TDP)
-            found[_key(cell)] = runnable
+        for value in values_of(runnable) if runnable.kind == "avocado-instrumented" else []:
+            key = _key(cell_of(runnable.tags, Mmu.TDP, value))
+            if key in found:
+                raise LabError(f"two tests for {'/'.join(key)}: {found[key].uri} and {runnable.uri}")
+            found[key] = runnable
     if not found:
         raise LabError(f"Avocado discovers no test in {tests}", hint="run 'avocado list tests/' to see why")
     return found
+
+
+def values_of(runnable: Runnable) -> list[dict[str, str]]:
+    """What a test measures of its first axis, as parameters: every value, unless a tag names one."""
+    tags = runnable.tags or {}
+    axis, values = next(iter(AXES[cell_of(tags, Mmu.TDP).test].items()))
+    return [{axis: value} for value in tags.get(axis) or values]
 
 
 def _runnables(slots: list[Slot], fresh_boots: bool) -> list[Runnable]:
@@ -93,7 +103,7 @@ def _runnables(slots: list[Slot], fresh_boots: bool) -> list[Runnable]:
 
 
 def _key(cell: Cell) -> tuple[str, str]:
-    """Test and first value: what an Avocado test is tagged with; the rest are parameters."""
+    """Test and value of its first axis: which Avocado test it is; the rest are parameters."""
     return cell.test, next(iter(cell.variant.values()))
 
 

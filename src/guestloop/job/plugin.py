@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from avocado.core.exceptions import JobError
+from avocado.core.nrunner.runnable import Runnable
 from avocado.core.plugin_interfaces import JobPost, JobPre
 
 from guestloop.cache import Cache
@@ -19,6 +21,7 @@ from guestloop.config import REPOSITORY
 from guestloop.ground.errors import GuestloopError
 from guestloop.ground.log import say
 from guestloop.job.conclude import conclude
+from guestloop.job.measure import values_of
 from guestloop.job.options import load_kernels
 from guestloop.job.prepare import prepare
 from guestloop.job.run import host_facts
@@ -43,6 +46,8 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
 
     def pre(self, job: Any) -> None:
         """Build what is missing and start the lab. Raises JobError, which ends the job with its message."""
+        for suite in job.test_suites:
+            suite.tests = [each for runnable in suite.tests or [] for each in one_of_each_value(runnable)]
         cells, kernels = planned(job)
         if not cells or SOCKET_VARIABLE in os.environ:
             return
@@ -82,7 +87,7 @@ def planned(job: Any) -> tuple[list[Cell], list[str]]:
     kernels: list[str] = []
     for suite in job.test_suites:
         for runnable in suite.tests or []:
-            if not runnable.uri.startswith((str(REPOSITORY / "tests"), "tests/")):
+            if not _is_ours(runnable):
                 continue
             values = parameters(runnable.variant)
             cell, kernel = (
@@ -94,6 +99,33 @@ def planned(job: Any) -> tuple[list[Cell], list[str]]:
             if kernel and kernel not in kernels:
                 kernels.append(kernel)
     return cells, kernels
+
+
+def _is_ours(runnable: Runnable) -> bool:
+    return bool(runnable.uri.startswith((str(REPOSITORY / "tests"), "tests/")))
+
+
+def one_of_each_value(runnable: Runnable) -> list[Runnable]:
+    """A test that is tagged with no value of its first axis, once for each of them; others as they are.
+
+    So a test class can stand for all values of an axis, and adding one adds no class.
+    """
+    if not _is_ours(runnable):
+        return [runnable]
+    values = values_of(runnable)
+    given = parameters(runnable.variant)
+    if len(values) == 1 or given.keys() & values[0].keys():
+        return [runnable]
+    return [_with_parameter(runnable, axis, value) for item in values for axis, value in item.items()]
+
+
+def _with_parameter(runnable: Runnable, axis: str, value: str) -> Runnable:
+    made = deepcopy(runnable)
+    variant = made.variant or {"variant": [], "variant_id": None, "paths": ["/run/*"]}
+    label = f"{variant['variant_id']}-{value}" if variant["variant_id"] else value
+    pairs = [*variant["variant"], ["/run", [["/run", axis, value]]]]
+    made.variant = {**variant, "variant": pairs, "variant_id": label}
+    return made
 
 
 def parameters(variant: Any) -> dict[str, str]:

@@ -7,14 +7,14 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from guestloop.agent.guests import COMMAND_S
 from guestloop.agent.memory import PageOut
 from guestloop.agent.services import Agent
-from guestloop.ground.errors import LabError
+from guestloop.ground.errors import GuestloopError, LabError
 from guestloop.ground.rpc import Caller, client
 from guestloop.ground.wait import Deadline, clock, wait_for
 from guestloop.ground.words import parse_words
@@ -137,12 +137,15 @@ class L1:
 
     @contextmanager
     def guest(self, spec: L2Spec) -> Iterator[L2]:
-        """A running L2, ended when the body is left."""
+        """A running L2, ended when the body is left. An error of the body goes before one of ending it."""
         started = self.agent.guests.start(spec.name, l2_argv(spec), spec.incoming is not Incoming.NO)
         try:
             yield L2(self, spec, parse_words(started.hello), started.seconds)
-        finally:
-            self.agent.guests.stop(spec.name)
+        except BaseException:
+            with suppress(GuestloopError):  # an L1 that is gone is found when the round is concluded
+                self.agent.guests.stop(spec.name)
+            raise
+        self.agent.guests.stop(spec.name)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,8 +34,17 @@ FINDINGS = {
     Kind.GUEST_FAILED: FindingKind.GUEST_FAILED,
     Kind.GUEST_STUCK: FindingKind.STUCK,
     Kind.MIGRATION_FAILED: FindingKind.MIGRATION_FAILED,
+    # The rest says nothing about the kernel under test.
+    Kind.UNKNOWN: FindingKind.LAB,
+    Kind.CONFIG: FindingKind.LAB,
+    Kind.LAB: FindingKind.LAB,
+    Kind.PROCESS: FindingKind.LAB,
+    Kind.CACHE: FindingKind.LAB,
+    Kind.INTERNAL: FindingKind.LAB,
+    Kind.GUEST: FindingKind.LAB,
+    Kind.DISCONNECTED: FindingKind.LAB,
 }
-"""What an error means for the round in which it was raised; any other is of the lab."""
+"""What an error means for the round in which it was raised; there is an entry for each kind."""
 
 
 @dataclass
@@ -106,14 +116,16 @@ class Measuring:
 
     def fault(self, error: GuestloopError) -> None:
         """The round ended by an error: its kind says what that means, all of it is kept as evidence."""
-        self.find(FINDINGS.get(error.kind, FindingKind.LAB), error.first_line)
+        self.find(FINDINGS[error.kind], error.first_line)
         if error.kind is not Kind.LACKING:
             self.keep("error.txt", f"{error.render()}\n{error.traceback}\n")
 
     def keep(self, name: str, text: str) -> None:
-        """Store a piece of evidence beside the results."""
-        path = self.evidence_directory / self.cell.id / f"{self.kernel}.{self.number}.{name}"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Store a piece of evidence beside the results; what is there already is never replaced."""
+        directory = self.evidence_directory / self.cell.id
+        directory.mkdir(parents=True, exist_ok=True)
+        paths = (directory / f"{self.kernel}.{self.number}.{file}" for file in _numbered(name))
+        path = next(path for path in paths if not path.exists())
         path.write_text(text)
         self.evidence.append(str(path.relative_to(self.evidence_directory.parent)))
 
@@ -146,16 +158,26 @@ class Measuring:
         return {finding.kind.bearing for finding in self.findings}
 
     def _outcome(self) -> Outcome:
-        """A wrong round whose work was cut short proves no event either, which ``require`` found."""
-        if Bearing.SKIPPED in self._bearings():
+        """What is wrong is never skipped; a wrong round that was cut short before any event proves none."""
+        bearings = self._bearings()
+        wrong = Bearing.WRONG in bearings
+        if Bearing.SKIPPED in bearings and not wrong:
             return Outcome.SKIPPED
-        cut_short = Bearing.WRONG in self._bearings() and not self.events.get(self.event)
-        return Outcome.INVALID if Bearing.INVALID in self._bearings() or cut_short else Outcome.MEASURED
+        cut_short = wrong and not self.events.get(self.event)
+        return Outcome.INVALID if Bearing.INVALID in bearings or cut_short else Outcome.MEASURED
 
     def _correctness(self) -> Correctness:
         if Bearing.WRONG in self._bearings():
             return Correctness.FAIL
         return Correctness.PASS if self.checked else Correctness.NOT_RUN
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """``error.txt``, ``error.2.txt``, ``error.3.txt`` and so on."""
+    yield name
+    file = Path(name)
+    for number in itertools.count(2):
+        yield f"{file.stem}.{number}{file.suffix}"
 
 
 def _sum(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:

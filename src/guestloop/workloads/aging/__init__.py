@@ -7,10 +7,11 @@ alone; in the next scan it is the other way round. Each driver then says what it
   ``folio_referenced()`` (mm/rmap.c), whose notifier is ``clear_flush_young``: the one that flushes.
 * page-idle, MGLRU and DAMON use ``clear_young`` and ``test_young``, which do not flush (virt/kvm/kvm_main.c).
 
-A driver is one file in ``drivers/``, see driver.py; drivers/__init__.py lists them.
+A driver is one file in ``drivers/``, see driver.py.
 """
 
-from guestloop.workloads.aging.cells import AXES, Scene, scene_of
+from guestloop.workloads.aging.cells import AXES, scene_of
 from guestloop.workloads.aging.round import measure, run
+from guestloop.workloads.aging.scene import Scene
 
 __all__ = ["AXES", "Scene", "measure", "run", "scene_of"]

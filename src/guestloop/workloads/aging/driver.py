@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
-from guestloop.workloads.aging.beliefs import Belief, Share
-from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.aging.beliefs import Belief
 
 if TYPE_CHECKING:
     from guestloop.agent.services import Agent
     from guestloop.lab.client import L2
-    from guestloop.workloads.aging.cells import Scene
+    from guestloop.workloads.aging.scene import Scan
 
 
 @dataclass(frozen=True)
@@ -28,44 +27,12 @@ class Sizes:
     unit: int = 1
 
 
-@dataclass(frozen=True)
-class Scan:
-    """One scan of a cell: of this L2, the so-maniest, counted from 1."""
-
-    l2: L2
-    scene: Scene
-    number: int
-
-    @property
-    def name(self) -> str:
-        """The L2's, as the agent knows it."""
-        return self.l2.spec.name
-
-    @property
-    def agent(self) -> Agent:
-        return self.l2.l1.agent
-
-    @property
-    def judged(self) -> Share:
-        """What is touched in this scan, in units that age as one."""
-        return self.scene.judged(self.number)
-
-    def touch(self) -> None:
-        """Have the vCPUs go once over the share of this scan."""
-        self.l2.command(f"start laps=1 {self.scene.share(self.number).words}", until="running")
-        self.l2.finish_lap()
-
-    def move_vcpus(self) -> None:
-        """To other CPUs, where no TLB hides an access."""
-        self.agent.regions.move_vcpus(self.name, self.number)
-
-
 class Driver(ABC):
     """Who ages the pages. One object each, without a state of its own: what happens is in L1.
 
     ``most_false_idle`` and ``most_false_young`` are shares that a good kernel stays below by far
     (docs/method-aging.md). ``alternates``: the touched half changes with each scan. ``small`` and ``huge``
-    are the sizes on 4 KiB pages and on THP.
+    are the sizes on 4 KiB pages and on THP. ``least_events`` are required beyond what all drivers need.
     """
 
     name: str
@@ -75,6 +42,7 @@ class Driver(ABC):
     alternates: bool = True
     small = Sizes(mib=4, ram_mib=96, scans=3)
     huge: Sizes
+    least_events: Mapping[str, int] = {}
 
     @abstractmethod
     def lacks(self, agent: Agent) -> str:
@@ -84,13 +52,13 @@ class Driver(ABC):
         """Before the region is loaded: have L1 as this driver wants to find it."""
 
     @contextmanager
-    def running(self, this: Measuring, l2: L2, scene: Scene) -> Iterator[None]:  # noqa: ARG002
-        """Bring the driver to where its scans are all alike, and end it. Finds what is not as asked for."""
+    def running(self, scan: Scan) -> Iterator[None]:  # noqa: ARG002
+        """Bring the driver to where its scans are all alike, and end it. Finds what is not as asked for.
+
+        ``scan`` is the one that comes before the first.
+        """
         yield
 
     @abstractmethod
     def scan(self, scan: Scan) -> Belief:
-        """Have pages touched and aged; what the driver then believes about them."""
-
-    def prove(self, this: Measuring) -> None:  # noqa: B027 - most drivers have nothing to add
-        """Require more events than aged pages."""
+        """Have pages touched and aged; returns what the driver then believes about them."""

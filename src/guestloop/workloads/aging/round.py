@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
@@ -13,8 +12,8 @@ from guestloop.ground.errors import Lacking
 from guestloop.ground.units import PAGES_PER_HUGE_PAGE
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import Belief, parse_frames
-from guestloop.workloads.aging.cells import DirtyLog, Pages, Scene, scene_of
-from guestloop.workloads.aging.driver import Driver, Scan
+from guestloop.workloads.aging.cells import scene_of
+from guestloop.workloads.aging.scene import DirtyLog, Pages, Scan, Scene
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, prove_dirty_log, start_dirty_log
 
@@ -32,20 +31,19 @@ WINDOW = 4096
 def measure(this: Measuring, l1: L1) -> None:
     """One round of the cell: fills in ``this``. The guest has ended when this returns."""
     scene = scene_of(this.cell.variant)
-    with prepared(l1, scene), l1.guest(scene.guest("aging")) as l2:
+    prepare(l1, scene)
+    with l1.guest(scene.guest("aging")) as l2:
         run(this, l2, scene)
 
 
-@contextmanager
-def prepared(l1: L1, scene: Scene) -> Iterator[None]:
-    """L1 with the huge pages that the cell needs, MGLRU off. Raises Lacking for what L1 lacks."""
+def prepare(l1: L1, scene: Scene) -> None:
+    """Give L1 the huge pages that the cell needs, and turn MGLRU off. Raises Lacking for what L1 lacks."""
     needs = [Need.MEMCG, *scene.driver.needs, *([Need.THP] if scene.pages is Pages.HUGE else [])]
     reasons = [l1.agent.memory.lacks(needs), scene.driver.lacks(l1.agent)]
     if lacks := "; ".join(reason for reason in reasons if reason):
         raise Lacking(lacks)
     l1.agent.memory.huge_pages(scene.pages is Pages.HUGE)
     l1.agent.mglru.switch(False)
-    yield
 
 
 def run(this: Measuring, l2: L2, scene: Scene) -> None:
@@ -55,11 +53,11 @@ def run(this: Measuring, l2: L2, scene: Scene) -> None:
     load(this, l2, scene)
     if scene.dirty_log is DirtyLog.ON:
         start_dirty_log(this, l2)
-    belief, seconds = Belief(), []
-    with driver.running(this, l2, scene), this.counting(l2, "scans"):
+    first, belief, seconds = Scan(this, l2, scene), Belief(), []
+    with driver.running(first), this.counting(l2, "scans"):
         for number in range(1, scene.sizes.scans + 1):
             started = time.monotonic()
-            belief += driver.scan(Scan(l2, scene, number))
+            belief += driver.scan(replace(first, number=number))
             seconds.append(f"{time.monotonic() - started:.2f}")
     this.facts["scan_seconds"] = " ".join(seconds)
     if scene.dirty_log is DirtyLog.ON:
@@ -87,9 +85,8 @@ def prove(this: Measuring, scene: Scene) -> None:
     """Both notifiers that age trace kvm_age_hva (virt/kvm/kvm_main.c)."""
     this.events[EVENT] = this.events.get("age_hva", 0)
     this.events["scans"] = scene.sizes.scans
-    this.require("scans", LEAST_SCANS)
-    this.require(EVENT, LEAST_AGED)
-    scene.driver.prove(this)
+    for event, least in {"scans": LEAST_SCANS, EVENT: LEAST_AGED, **scene.driver.least_events}.items():
+        this.require(event, least)
 
 
 def judge(this: Measuring, scene: Scene, belief: Belief) -> None:
@@ -103,7 +100,7 @@ def judge(this: Measuring, scene: Scene, belief: Belief) -> None:
     }
     this.require("touched", scene.sizes.scans * 4)
     this.require("untouched", scene.sizes.scans * 4)
-    driver: Driver = scene.driver
+    driver = scene.driver
     idle, young = belief.idle_rate, belief.young_rate
     too_idle = f"{idle:.0%} of the touched pages were taken for idle, at most {driver.most_false_idle:.0%}"
     too_young = (

@@ -5,7 +5,8 @@ compared byte by byte; and what each vCPU had done, told through the guest's por
 the destination holds, whose payload checks every stamp. See docs/method-migration.md.
 """
 
-from guestloop.workloads.migration.cells import AXES, Load, Trip, trip_of
+from guestloop.workloads.migration.cells import AXES, trip_of
 from guestloop.workloads.migration.round import measure, run
+from guestloop.workloads.migration.trip import Load, Trip
 
 __all__ = ["AXES", "Load", "Trip", "measure", "run", "trip_of"]

@@ -142,7 +142,7 @@ class Hop:
         self._agent.pause(self.source.spec.name, "end")
         self._this.add_event("cancelled", int(status["status"] == "cancelled"))
         self._measure()
-        self._prefix = "retry."
+        self._prefix += "retry."
 
     def conclude(self) -> None:
         """The guest runs on at the destination, where nothing that it had reported may be undone."""

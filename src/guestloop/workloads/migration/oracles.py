@@ -54,11 +54,11 @@ class Known:
 def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], known: Known, prefix: str = "") -> None:
     """Every byte of both RAM files must be the same, unless KVM is known to have written it.
 
-    ``prefix`` begins the name of the file with the lost pages: that of the hop.
+    ``prefix`` is that of the hop: it begins the names of the facts, and of the file with the lost pages.
     """
     started = time.monotonic()
     found = guest.l1.agent.migration.compare()
-    this.facts["ram_compare_s"] = f"{time.monotonic() - started:.2f}"
+    this.facts[f"{prefix}ram_compare_s"] = f"{time.monotonic() - started:.2f}"
     this.add_event("pages_compared", found.compared)
     differences = [
         Difference(number, *(b64decode(content) for content in pair))
@@ -68,7 +68,7 @@ def compare_ram(this: Measuring, guest: L2, areas: Sequence[Area], known: Known,
         item.number: cause_of(areas, item.number, item.source, item.destination) for item in differences
     }
     explained = [f"{number * PAGE:#x}: {cause}" for number, cause in causes.items() if cause]
-    this.facts["ram_explained"] = "; ".join(explained) or "nothing"
+    this.facts[f"{prefix}ram_explained"] = "; ".join(explained) or "nothing"
     # Pages of the load first: of those it can be told what is wrong.
     lost = [item for item in differences if not causes[item.number]]
     lost.sort(key=lambda item: page_of(known.layout, item.source) is None)

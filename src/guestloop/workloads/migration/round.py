@@ -14,8 +14,9 @@ from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents
 from guestloop.workloads.migration import oracles
-from guestloop.workloads.migration.cells import Pages, Trip, trip_of
+from guestloop.workloads.migration.cells import trip_of
 from guestloop.workloads.migration.hop import JUDGED, Hop
+from guestloop.workloads.migration.trip import Pages, Trip
 
 if TYPE_CHECKING:
     from guestloop.lab.client import L1, L2
@@ -87,7 +88,8 @@ def huge_pages(l1: L1, pages: int) -> Iterator[None]:
             raise Lacking(f"L1 has memory for {have} huge pages of 2 MiB, {pages} are needed")
         yield
     finally:
-        l1.agent.migration.huge_pages(0)
+        with suppress(GuestloopError):  # an L1 that is gone has no pool
+            l1.agent.migration.huge_pages(0)
 
 
 def finish_load(this: Measuring, guest: L2) -> None:

@@ -13,7 +13,7 @@ from guestloop.workloads.migration.hop import Hop
 
 if TYPE_CHECKING:
     from guestloop.lab.client import L2
-    from guestloop.workloads.migration.cells import Trip
+    from guestloop.workloads.migration.trip import Trip
 
 
 class Way(ABC):

@@ -1,11 +1,12 @@
-"""The aging drivers, by the name that cells and tests call them by."""
+"""The aging drivers, by the name that cells call them by. A file in this directory is all that one needs."""
 
 from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 
 from guestloop.workloads.aging.driver import Driver
-from guestloop.workloads.aging.drivers.damon import Damon
-from guestloop.workloads.aging.drivers.mglru import Mglru
-from guestloop.workloads.aging.drivers.page_idle import PageIdle
-from guestloop.workloads.aging.drivers.reclaim import Reclaim
 
-DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in (Reclaim(), PageIdle(), Mglru(), Damon())}
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+DRIVERS: Mapping[str, Driver] = {kind.name: kind() for kind in Driver.__subclasses__()}

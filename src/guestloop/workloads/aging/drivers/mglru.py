@@ -10,13 +10,11 @@ from guestloop.agent.memory import Need
 from guestloop.ground.errors import GuestloopError
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import Belief, judge_evicted
-from guestloop.workloads.aging.driver import Driver, Scan, Sizes
-from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.aging.driver import Driver, Sizes
+from guestloop.workloads.aging.scene import Scan
 
 if TYPE_CHECKING:
     from guestloop.agent.services import Agent
-    from guestloop.lab.client import L2
-    from guestloop.workloads.aging.cells import Scene
 
 WALKS = 3  # mm/vmscan.c: LRU_GEN_CORE and LRU_GEN_MM_WALK
 
@@ -32,18 +30,18 @@ class Mglru(Driver):
         return agent.mglru.lacks()
 
     @contextmanager
-    def running(self, this: Measuring, l2: L2, scene: Scene) -> Iterator[None]:  # noqa: ARG002
+    def running(self, scan: Scan) -> Iterator[None]:
         """MGLRU is on meanwhile; the round is invalid when it reads back something else."""
-        agent = l2.l1.agent
-        this.facts["mglru.enabled"] = enabled = agent.mglru.switch(True)
-        if int(enabled, 16) & WALKS != WALKS:
-            text = f"MGLRU is not on with page-table walks: it reads back {enabled}"
-            this.find(FindingKind.NOT_PROVEN, text)
+        mglru = scan.agent.mglru
+        scan.this.facts["mglru.enabled"] = enabled = mglru.switch(True)
+        if int(enabled or "0", 16) & WALKS != WALKS:
+            text = f"MGLRU is not on with page-table walks: it reads back {enabled or 'nothing'}"
+            scan.this.find(FindingKind.NOT_PROVEN, text)
         try:
             yield
         finally:
             with suppress(GuestloopError):  # an L1 that is gone has nothing switched on
-                agent.mglru.switch(False)
+                mglru.switch(False)
 
     def scan(self, scan: Scan) -> Belief:
         """Begin a generation, touch, begin another, evict."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
 from guestloop.workloads.aging.beliefs import Belief, judge_taken
-from guestloop.workloads.aging.driver import Driver, Scan, Sizes
-from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.aging.driver import Driver, Sizes
+from guestloop.workloads.aging.scene import Scan, Scene
 
 if TYPE_CHECKING:
     from guestloop.agent.services import Agent
     from guestloop.lab.client import L2
-    from guestloop.workloads.aging.cells import Scene
 
 PAGE_OUT_S = 20.0
 MOST_CALLS = 60
@@ -45,10 +45,10 @@ class Reclaim(Driver):
         l2.page_out(PAGE_OUT_S)
 
     @contextmanager
-    def running(self, this: Measuring, l2: L2, scene: Scene) -> Iterator[None]:  # noqa: ARG002
+    def running(self, scan: Scan) -> Iterator[None]:
         """All pages are young from stamping, and are so at reclaim's first look at them."""
         for number in range(WARM_UP):
-            self.scan(Scan(l2, scene, number))
+            self.scan(replace(scan, number=number))
         yield
 
     def scan(self, scan: Scan) -> Belief:

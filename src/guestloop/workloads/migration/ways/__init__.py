@@ -1,4 +1,4 @@
-"""The ways to migrate, by the name that cells call them by."""
+"""The ways to migrate, by the name that cells call them by; the first is the usual one."""
 
 from collections.abc import Mapping
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from guestloop.workloads.measuring import Measuring
+from guestloop.workloads.migration.trip import Trip
 from guestloop.workloads.migration.way import Way
-
-if TYPE_CHECKING:
-    from guestloop.workloads.migration.cells import Trip
 
 
 class Multifd(Way):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from guestloop.workloads.migration.trip import Trip
 from guestloop.workloads.migration.way import Way
-
-if TYPE_CHECKING:
-    from guestloop.workloads.migration.cells import Trip
 
 
 class PingPong(Way):

@@ -1,0 +1,218 @@
+"""Async page faults from end to end, in a scripted L1: what is done, what is counted, what is found."""
+
+from __future__ import annotations
+
+import pytest
+import scripted
+from scripted import ScriptedL1, ScriptedLab, cell
+
+from guestloop.results.findings import FindingKind
+from guestloop.results.records import Correctness, Outcome
+from guestloop.workloads.asyncpf import DIRTY_ROUNDS, THROTTLED_READS, Load, Way
+
+lab = scripted.lab
+
+CYCLES = 2
+PAGES = 1024  # of the region
+READY = 400  # in each lap, see scripted.Script
+FLUSHES = 160
+
+
+@pytest.mark.parametrize("way", Way)
+@pytest.mark.parametrize("load", Load)
+def test_a_round_of_each_load_and_way(lab: ScriptedLab, load: Load, way: Way) -> None:
+    ended = lab.measure(cell("asyncpf", load=load, way=way), number=3)
+    record = ended.record
+    assert (ended.status, record.outcome, record.correctness) == ("PASS", Outcome.MEASURED, Correctness.PASS)
+    assert ended.kinds == [] and record.reason == ""
+    assert (record.event, record.judged) == ("page_ready", ("async_page_ready",))
+    assert record.incidental == ("clear_flush_young",)
+    assert record.events["page_ready"] == CYCLES * READY
+    assert record.events["pages_swapped_in"] == record.events["pages_swapped_out"] == CYCLES * PAGES
+    assert record.events["reads"] == CYCLES * PAGES * (1 if load is Load.READ_OWN else 4)
+    assert record.events["pages_checked"] == PAGES
+    assert record.paths == {"async_page_ready": CYCLES * FLUSHES}
+    assert record.counters["remote_tlb_flush_requests"] == CYCLES * FLUSHES
+    assert set(record.phases) == {"storm"} and record.seconds > 0
+    assert record.facts["l2.kvmapf"] == "1" and record.facts["kvm.tdp_mmu"] == "Y"
+    thp = int(way is Way.THP)
+    assert lab.told("storm") == [
+        f"load name={load} mib=4 window=16 seed=3 thp={thp}",
+        *["start laps=1"] * CYCLES,
+        "check",
+    ]
+
+
+def test_pages_go_out_before_each_lap(lab: ScriptedLab) -> None:
+    lab.measure(cell("asyncpf"))
+    order = [call.method for call in lab.calls if call.method in ("guests.page_out", "guests.finish_lap")]
+    assert order == ["guests.page_out", "guests.finish_lap"] * CYCLES
+    out = {"name": "storm", "ram_mib": 96, "timeout_s": 20.0, "pressure": False}
+    assert lab.called("guests.page_out") == [out] * CYCLES
+
+
+@pytest.mark.parametrize(("kvmapf", "vcpus"), [("on", "2"), ("off", "4")])
+def test_the_guest_is_the_one_that_the_cell_names(lab: ScriptedLab, kvmapf: str, vcpus: str) -> None:
+    lab.script.kvmapf = kvmapf == "on"
+    ended = lab.measure(cell("asyncpf", kvmapf=kvmapf, vcpus=vcpus))
+    (started,) = lab.called("guests.start")
+    words = " ".join(started["argv"])
+    assert f"-smp {vcpus}," in words and ("no-kvmapf" in words) is (kvmapf == "off")
+    assert started["incoming"] is False
+    assert ended.status == "PASS" and ended.record.events["reads"] == CYCLES * PAGES * int(vcpus)
+
+
+# --- ways ------------------------------------------------------------------------------------------
+
+
+def test_under_pressure_pages_go_out_by_reclaim(lab: ScriptedLab) -> None:
+    lab.measure(cell("asyncpf", way="pressure"))
+    assert [params["pressure"] for params in lab.called("guests.page_out")] == [True] * CYCLES
+
+
+@pytest.mark.parametrize("silent_after", ["", "check"])
+def test_the_swap_disk_is_throttled_for_the_round_alone(lab: ScriptedLab, silent_after: str) -> None:
+    lab.script.silent_after = silent_after
+    lab.measure(cell("asyncpf", way="throttled"))
+    limits = [arguments["iops_rd"] for _, arguments in lab.l1.recorded.executed]
+    assert limits == [THROTTLED_READS, 0], "also when the round breaks"
+    lab.measure(cell("asyncpf", way="pageout"))
+    assert len(lab.l1.recorded.executed) == 2
+
+
+def test_huge_pages_must_have_been_there_to_be_split(lab: ScriptedLab) -> None:
+    assert lab.measure(cell("asyncpf", way="thp")).record.events["huge_pages_split"] == 4
+    lab.script.splits = False
+    ended = lab.measure(cell("asyncpf", way="thp"), number=2)
+    assert ended.kinds == [FindingKind.NOT_PROVEN] and ended.record.outcome is Outcome.INVALID
+    lab.measure(cell("asyncpf"))
+    assert [params["on"] for params in lab.called("memory.huge_pages")] == [True, True, False]
+
+
+def test_dirty_rounds_complete_during_the_storm(lab: ScriptedLab) -> None:
+    ended = lab.measure(cell("asyncpf", way="dirty-log"))
+    commands = [params["command"] for params in lab.called("guests.qmp")]
+    assert commands.count("calc-dirty-rate") == ended.record.events["dirty_rounds"] == CYCLES * DIRTY_ROUNDS
+    assert lab.called("guests.qmp")[0]["arguments"] == {"calc_time": 1, "mode": "dirty-bitmap"}
+    methods = [call.method for call in lab.calls]
+    assert methods.index("guests.qmp") < methods.index("guests.finish_lap")
+
+
+# --- what is found ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bent", "kind"),
+    [
+        ({"bad_pages": 2}, FindingKind.CONTENTS),
+        ({"bad_visits": 3}, FindingKind.CONTENTS),
+    ],
+)
+def test_wrong_data_is_a_finding(lab: ScriptedLab, bent: dict[str, int], kind: FindingKind) -> None:
+    vars(lab.script).update(bent)
+    ended = lab.measure(cell("asyncpf"))
+    assert (ended.status, ended.kinds) == ("FAIL", [kind])
+    assert (ended.record.outcome, ended.record.correctness) == (Outcome.MEASURED, Correctness.FAIL)
+
+
+def test_wrong_pages_are_counted_and_some_are_shown(lab: ScriptedLab) -> None:
+    lab.script.bad_pages = 9
+    reason = lab.measure(cell("asyncpf")).record.reason
+    assert "9 of 1024" in reason and reason.count("bad page=") == 4
+
+
+@pytest.mark.parametrize(
+    "bent",
+    [
+        {"ready": 249},  # 498 events, 500 are needed
+        {"swaps": False},
+        {"loses_pages": True},
+        {"kvmapf": False},  # although it was asked for
+    ],
+)
+def test_a_round_that_proves_nothing_is_invalid(lab: ScriptedLab, bent: dict[str, object]) -> None:
+    vars(lab.script).update(bent)
+    ended = lab.measure(cell("asyncpf"))
+    assert ended.status == "ERROR" and set(ended.kinds) == {FindingKind.NOT_PROVEN}
+    assert (ended.record.outcome, ended.record.correctness) == (Outcome.INVALID, Correctness.PASS)
+
+
+@pytest.mark.parametrize(("uncounted", "kinds"), [(1, []), (3, [FindingKind.INCONSISTENT_COUNT])])
+def test_call_paths_must_account_for_the_counter(
+    lab: ScriptedLab, uncounted: int, kinds: list[FindingKind]
+) -> None:
+    """Of 320 requests 1 % may be missing: 2 are fine, 6 are not."""
+    lab.script.uncounted = uncounted
+    assert lab.measure(cell("asyncpf")).kinds == kinds
+
+
+@pytest.mark.parametrize("need", ["memcg", "swap"])
+def test_what_l1_lacks_skips_the_round_before_a_guest_starts(lab: ScriptedLab, need: str) -> None:
+    lab.script.lacks = {need: f"no {need} here"}
+    ended = lab.measure(cell("asyncpf"))
+    assert (ended.status, ended.kinds) == ("CANCEL", [FindingKind.LACKING])
+    assert (ended.record.outcome, ended.record.reason) == (Outcome.SKIPPED, f"no {need} here")
+    assert lab.called("guests.start") == [] and ended.record.evidence == ()
+
+
+def test_huge_pages_are_needed_where_the_way_uses_them(lab: ScriptedLab) -> None:
+    lab.script.lacks = {"thp": "no THP here"}
+    assert lab.measure(cell("asyncpf", way="thp")).record.outcome is Outcome.SKIPPED
+    assert lab.measure(cell("asyncpf")).record.outcome is Outcome.MEASURED
+
+
+@pytest.mark.parametrize("spins", [False, True])
+def test_a_lap_that_never_ends_is_a_finding_with_its_counts(lab: ScriptedLab, spins: bool) -> None:
+    """The payload answers the first lap, and nothing after the second has begun."""
+    lab.script.spins = spins
+    lab.at("guests.finish_lap", lambda _: setattr(lab.script, "silent_after", "start"))
+    ended = lab.measure(cell("asyncpf"))
+    assert (ended.status, ended.kinds) == ("FAIL", [FindingKind.STUCK])
+    record = ended.record
+    assert (record.outcome, record.correctness) == (Outcome.MEASURED, Correctness.FAIL)
+    assert record.events["page_ready"] == READY, "what was counted until then is there"
+    assert record.paths == {"async_page_ready": FLUSHES}
+    assert lab.told("storm")[-1] == "start laps=1", "a guest that is stuck is asked for nothing more"
+
+
+def test_a_guest_that_is_stuck_before_any_event_proves_none(lab: ScriptedLab) -> None:
+    lab.script.silent_after = "start"
+    record = lab.measure(cell("asyncpf")).record
+    assert (record.outcome, record.correctness) == (Outcome.INVALID, Correctness.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("panic", "status", "kind", "correctness"),
+    [
+        ("Kernel panic - not syncing: Attempted", 0, FindingKind.GUEST_CRASHED, Correctness.FAIL),
+        ("", 0, FindingKind.GUEST_CRASHED, Correctness.FAIL),
+        ("", -9, FindingKind.GUEST_KILLED, Correctness.NOT_RUN),
+        ("", 1, FindingKind.GUEST_FAILED, Correctness.NOT_RUN),
+    ],
+)
+@pytest.mark.parametrize("verb", ["load", "start"])
+def test_how_a_guest_ended_says_whether_it_is_a_finding(
+    lab: ScriptedLab, verb: str, panic: str, status: int, kind: FindingKind, correctness: Correctness
+) -> None:
+    lab.script.ends_at, lab.script.panic, lab.script.status = verb, panic, status
+    ended = lab.measure(cell("asyncpf"))
+    assert ended.kinds == [kind]
+    assert (ended.record.outcome, ended.record.correctness) == (Outcome.INVALID, correctness)
+    (kept,) = ended.record.evidence
+    assert kept.endswith("patched.1.error.txt") and panic in (lab.out / kept).read_text()
+
+
+def test_the_next_round_is_none_the_worse(lab: ScriptedLab) -> None:
+    lab.script.ends_at = "start"
+    lab.measure(cell("asyncpf"))
+    lab.script.ends_at = ""
+    ended = lab.measure(cell("asyncpf"), number=2)
+    assert (ended.status, ended.record.boot) == ("PASS", 1), "in the same L1"
+
+
+def test_a_stuck_guest_whose_l1_then_panics_is_found_to_be_both(lab: ScriptedLab) -> None:
+    """What ends the guest must not replace what was found about it."""
+    lab.script.silent_after = "check"
+    lab.at("guests.stop", ScriptedL1.panic)
+    ended = lab.measure(cell("asyncpf"))
+    assert ended.kinds == [FindingKind.STUCK, FindingKind.L1_PANICKED]

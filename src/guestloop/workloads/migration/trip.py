@@ -1,0 +1,81 @@
+"""A migration in figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guestloop.vm.argv import Backing, Incoming, L2Spec
+from guestloop.workloads.migration.hop import LOG_EVENT, PAGE_EVENT, RING_EVENT
+from guestloop.workloads.migration.way import Way
+
+
+class Load(StrEnum):
+    """What the vCPUs do; the payload in L2 knows them by these names."""
+
+    SWEEP = "sweep"
+    HOT = "hot"
+    ONCE = "once"
+    CHAIN = "chain"
+    MIX = "mix"
+    LINGER = "linger"
+
+    @property
+    def pinned(self) -> bool:
+        """Does the first vCPU need a CPU of L1 for itself?"""
+        return self is Load.LINGER
+
+
+class Pages(StrEnum):
+    """What backs the guest's RAM."""
+
+    SMALL = "4k"
+    HUGE = "2m"
+
+
+@dataclass(frozen=True)
+class Trip:
+    """A migration cell in figures. Sizes in MiB; ``pace_us`` is what a vCPU takes per page.
+
+    ``ram_directory`` holds the RAM of the destinations (empty: L1's own tmpfs).
+    Each dirty round but the first is made to take ``round_s`` (0: as fast as it goes). A paced load
+    is over its pages about once in the time of a migration, so that a write that got lost is not soon
+    written again.
+    """
+
+    load: Load
+    way: Way
+    pages: Pages
+    vcpus: int
+    mib: int = 16
+    round_s: float = 0.3
+    ram_mib: int = 64
+    pace_us: int = 0
+    window: int = 256
+    ring_entries: int = 1024
+    held_rounds: int = 4
+    ram_directory: str = ""
+
+    @property
+    def hops(self) -> int:
+        """How often the guest is migrated."""
+        return self.way.hops
+
+    @property
+    def event(self) -> str:
+        """What flushes are counted per."""
+        if self.way.ring:
+            return RING_EVENT
+        return LOG_EVENT if self.round_s else PAGE_EVENT
+
+    def guest(self, name: str, incoming: Incoming = Incoming.NO) -> L2Spec:
+        """The L2 at one end of a hop."""
+        return L2Spec(
+            name,
+            memory_mib=self.ram_mib,
+            vcpus=self.vcpus,
+            backing=Backing.HUGE_FILE if self.pages is Pages.HUGE else Backing.FILE,
+            incoming=incoming,
+            dirty_ring=self.ring_entries if self.way.ring else 0,
+            ram_directory="" if incoming is Incoming.NO else self.ram_directory,
+        )
