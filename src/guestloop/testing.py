@@ -7,6 +7,7 @@ The only module of the measuring path that knows Avocado. Parameters are flat an
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,11 +33,11 @@ class GuestTest(Test):  # type: ignore[misc]
     was not proven or what broke) or skipped.
     """
 
-    timeout = 1800  # a backstop: what a round waits for has bounds of its own
+    timeout: float = 1800  # a backstop: what a round waits for has bounds of its own
 
     def setUp(self) -> None:
         self._stack = ExitStack()
-        self._written: Round | None = None
+        self._ending = threading.Lock()
         out = os.environ.get(OUT_VARIABLE)
         if not out:
             raise LabError(f"{OUT_VARIABLE} is not set", hint="start the tests with scripts/run or avocado")
@@ -56,14 +57,22 @@ class GuestTest(Test):  # type: ignore[misc]
     @contextmanager
     def round(self) -> Iterator[Measuring]:
         """The round: L1 is there with the cell's MMU mode, and the outcome is recorded at the end."""
-        this = self.this
+        fault: GuestloopError | None = None
         try:
             self._prepare_l1()
-            yield this
+            yield self.this
         except GuestloopError as error:
-            self._fault(error)
+            fault = error
+        if not self._may_end():  # a return would have Avocado believe that the test has passed
+            raise fault or LabError("the round was ended before its test was done")
+        if fault:
+            self._fault(fault)
         self._end_round()
         self._conclude()
+
+    def _may_end(self) -> bool:
+        """True once: after a time-out the body runs on beside ``tearDown``, but only one ends the round."""
+        return self._ending.acquire(blocking=False)
 
     def _fault(self, error: GuestloopError) -> None:
         self.this.fault(error)
@@ -113,15 +122,18 @@ class GuestTest(Test):  # type: ignore[misc]
     def _write(self) -> Round:
         record = self.this.finish()
         write_round(self._out, record)
-        self._written = record
         return record
 
     def tearDown(self) -> None:
-        """Runs in another thread after a timeout, when the body's ``with`` never unwinds."""
+        """End a round whose body did not: it timed out, was told to end, or raised an error of its own.
+
+        Avocado calls this in another thread than the body, which after a time-out still runs.
+        """
         try:
-            if self._written is None and hasattr(self, "this"):
+            if hasattr(self, "this") and self._may_end():
                 text = "the test did not reach its end (timeout, or an error in the test)"
                 self.this.find(FindingKind.INTERRUPTED, text)
+                self._end_round()
                 self._write()
         finally:
             try:
