@@ -37,7 +37,10 @@ ONLY = {
     "guestloop.vm.l1": {"lab/slot.py"},
     "yaml": {"config/reading.py"},
     "qemu.qmp": {"ground/qmp_session.py"},
-    "avocado": {"testing.py", "job/measure.py", "job/plugin.py", "job/progress.py"},
+    "avocado": {
+        "testing.py",
+        *(f"job/{name}.py" for name in ("measure", "plugin", "progress", "runner", "spawner")),
+    },
     "jsonschema": {"report/verdict_json.py"},
 }
 

@@ -138,6 +138,7 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
     assert kernels[B] == {
         "state": "measured",
         "identity": "90c00e32",
+        "late": [],
         "release": "6.12.117-guestloop",
         "base": "linux-source-6.12",
         "series": ["0001-KVM-x86-mmu.patch"],

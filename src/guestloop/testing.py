@@ -7,6 +7,7 @@ The only module of the measuring path that knows Avocado. Parameters are flat an
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ class GuestTest(Test):  # type: ignore[misc]
 
     def setUp(self) -> None:
         self._stack = ExitStack()
-        self._written: Round | None = None
+        self._ending = threading.Lock()
         out = os.environ.get(OUT_VARIABLE)
         if not out:
             raise LabError(f"{OUT_VARIABLE} is not set", hint="start the tests with scripts/run or avocado")
@@ -62,18 +63,27 @@ class GuestTest(Test):  # type: ignore[misc]
         An error of the test itself is raised again, once the guests have ended and L1's warnings were read:
         the next round must not be blamed for them.
         """
+        fault: Exception | None = None
         try:
             self._prepare_l1()
             yield self.this
-        except GuestloopError as error:
-            self._fault(error)
-        except Exception as error:
-            self.this.find(FindingKind.INTERRUPTED, f"error in the test: {type(error).__name__}: {error}")
-            self._end_round()
-            self._write()
-            raise
+        except Exception as error:  # noqa: BLE001 - recorded below, and raised again if it is not ours
+            fault = error
+        if not self._may_end():  # a return would have Avocado believe that the test has passed
+            raise fault or LabError("the round was ended before its test was done")
+        if isinstance(fault, GuestloopError):
+            self._fault(fault)
+        elif fault:
+            self.this.find(FindingKind.INTERRUPTED, f"error in the test: {type(fault).__name__}: {fault}")
         self._end_round()
+        if fault and not isinstance(fault, GuestloopError):
+            self._write()
+            raise fault
         self._conclude()
+
+    def _may_end(self) -> bool:
+        """True once: after a time-out the body runs on beside ``tearDown``, but only one ends the round."""
+        return self._ending.acquire(blocking=False)
 
     def _fault(self, error: GuestloopError) -> None:
         self.this.fault(error)
@@ -123,14 +133,18 @@ class GuestTest(Test):  # type: ignore[misc]
     def _write(self) -> Round:
         record = self.this.finish()
         write_round(self._out, record)
-        self._written = record
         return record
 
     def tearDown(self) -> None:
-        """Runs in another thread after a timeout, when the body's ``with`` never unwinds."""
+        """End a round whose body did not: it timed out, was told to end, or raised an error of its own.
+
+        Avocado calls this in another thread than the body, which after a time-out still runs.
+        """
         try:
-            if self._written is None and hasattr(self, "this"):
-                self.this.find(FindingKind.INTERRUPTED, "the test did not reach its end (timeout, or Ctrl-C)")
+            if hasattr(self, "this") and self._may_end():
+                text = "the test did not reach its end (timeout, or Ctrl-C)"
+                self.this.find(FindingKind.INTERRUPTED, text)
+                self._end_round()
                 self._write()
         finally:
             try:

@@ -27,6 +27,7 @@ from guestloop.ground.errors import (
     GuestStuck,
     Refused,
     TimedOut,
+    describe_status,
 )
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.units import MIB
@@ -189,8 +190,8 @@ class Guest:
             return ""
         if status == -signal.SIGBUS and self.ram:
             free = shutil.disk_usage(self.ram.parent).free // MIB
-            return f"killed by signal {-status} (SIGBUS; {free} MiB free for its RAM in {self.ram.parent})"
-        return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+            return f"{describe_status(status)} (SIGBUS; {free} MiB free for its RAM in {self.ram.parent})"
+        return describe_status(status)
 
     def panicked(self) -> str:
         """What the guest's kernel said when it panicked, empty when it did not."""

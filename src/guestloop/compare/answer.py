@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from guestloop.compare.candidate import CandidateVerdict
 from guestloop.compare.cell_verdict import CellVerdict
+from guestloop.compare.kernel_state import KernelVerdict
 from guestloop.compare.statuses import Overall, Status
 from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan
@@ -41,7 +42,9 @@ class _Row:
         return self.verdict.status
 
 
-def render_answer(plan: Plan, overall: Overall, cells: Sequence[CellVerdict]) -> str:
+def render_answer(
+    plan: Plan, overall: Overall, cells: Sequence[CellVerdict], kernels: Mapping[str, KernelVerdict]
+) -> str:
     """The answer; of several candidates each has a part of its own, the worst candidate first."""
     word = "no difference" if _nothing_differs(plan, overall, cells) else overall.replace("-", " ")
     size = f"{plan.accelerator}, {plural(len(cells), 'cell')} x {plural(plan.rounds, 'round')}"
@@ -49,11 +52,12 @@ def render_answer(plan: Plan, overall: Overall, cells: Sequence[CellVerdict]) ->
         kernel.name: [_Row(cell.cell, cell.candidates[kernel.name]) for cell in cells]
         for kernel in plan.kernels.candidates
     }
-    said, contents = {name: ", ".join(_parts(own)) for name, own in rows.items()}, _contents(cells)
+    said = {name: ", ".join(_parts(own)) for name, own in rows.items()}
+    further = [*_late(kernels), *_contents(cells)]
     if len(said) == 1:
-        return f"{word}: {', '.join([*said.values(), *contents])}; {size}"
+        return f"{word}: {', '.join([*said.values(), *further])}; {size}"
     names = sorted(rows, key=lambda name: sorted(row.status.severity for row in rows[name]))
-    return f"{word}: {'; '.join([*(f'{name}: {said[name]}' for name in names), *contents, size])}"
+    return f"{word}: {'; '.join([*(f'{name}: {said[name]}' for name in names), *further, size])}"
 
 
 def _nothing_differs(plan: Plan, overall: Overall, cells: Sequence[CellVerdict]) -> bool:
@@ -81,10 +85,23 @@ def _part(rows: Sequence[_Row], status: Status, word: str) -> str:
     if not found:
         return ""
     first = found[0].verdict
-    detail = f"{found[0].cell.id}: {textwrap.shorten(first.reason, LONGEST_REASON, placeholder=' …')}"
+    detail = f"{found[0].cell.id}: {_shorten(first.reason)}"
     if status is Status.FEWER and first.decisive:
         detail = first.decisive.render()
     return f"{plural(len(found), 'cell')} {word} ({detail})"
+
+
+def _late(kernels: Mapping[str, KernelVerdict]) -> list[str]:
+    """What an L1 said after its last round, the first line of each."""
+    late = {name: kernel.late for name, kernel in kernels.items() if kernel.late}
+    return [
+        f"{plural(len(lines), 'complaint')} of L1 {name} after its last round ({_shorten(lines[0])})"
+        for name, lines in late.items()
+    ]
+
+
+def _shorten(text: str) -> str:
+    return textwrap.shorten(text, LONGEST_REASON, placeholder=" …")
 
 
 def _contents(cells: Sequence[CellVerdict]) -> list[str]:

@@ -25,21 +25,23 @@ class KernelState(StrEnum):
 
 @dataclass(frozen=True)
 class KernelVerdict:
-    """What the rounds on one kernel show about the kernel itself.
+    """What a run shows about one kernel itself.
 
-    ``identity`` is the build id of its vmlinux as it was read back in L1, empty when no L1 ran.
+    ``identity`` is the build id of its vmlinux as it was read back in L1, empty when no L1 ran. ``late`` has
+    the lines in which its L1 complained, or panicked, after its last round.
     """
 
     state: KernelState
     identity: str
+    late: tuple[str, ...] = ()
 
 
-def describe_kernel(rounds: Sequence[Round]) -> KernelVerdict:
+def describe_kernel(rounds: Sequence[Round], late: Sequence[str] = ()) -> KernelVerdict:
     """The state of a kernel from all rounds on it: it did not boot when that is why each of them failed."""
     stopped = bool(rounds) and all(_did_not_boot(item) for item in rounds)
     state = KernelState.NOT_BOOTED if stopped else KernelState.MEASURED
     identities = (item.facts.get(VMLINUX_BUILD_ID, "") for item in rounds)
-    return KernelVerdict(state, next(filter(None, identities), ""))
+    return KernelVerdict(state, next(filter(None, identities), ""), tuple(late))
 
 
 def _did_not_boot(item: Round) -> bool:

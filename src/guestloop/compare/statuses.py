@@ -104,15 +104,16 @@ class Overall(StrEnum):
     INCONCLUSIVE = (
         "inconclusive",
         Exit.INCONCLUSIVE,
-        "some candidate is `inconclusive` or `invalid` in some cell",
+        "some candidate is `inconclusive` or `invalid` in some cell, or an L1 complained late",
     )
     NO_REGRESSION = "no-regression", Exit.OK, "something was measured, and nothing is open"
 
 
-def judge_overall(statuses: Collection[Status], *, unstable: bool = False) -> Overall:
+def judge_overall(statuses: Collection[Status], *, unstable: bool = False, late: bool = False) -> Overall:
     """The verdict on a run from the statuses of all its cells for all its candidates.
 
-    ``unstable``: every candidate is the same build as the reference, and something went wrong.
+    ``unstable``: every candidate is the same build as the reference, and something went wrong. ``late``: an
+    L1 complained after its last round, so that no round can be held responsible.
     """
     if any(status.regression for status in statuses):
         return Overall.REGRESSION
@@ -120,6 +121,6 @@ def judge_overall(statuses: Collection[Status], *, unstable: bool = False) -> Ov
         return Overall.UNSTABLE
     if not any(status.measured for status in statuses):
         return Overall.NOTHING_MEASURED
-    if any(status.undecided for status in statuses):
+    if late or any(status.undecided for status in statuses):
         return Overall.INCONCLUSIVE
     return Overall.NO_REGRESSION

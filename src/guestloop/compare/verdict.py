@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from guestloop.compare.answer import render_answer
@@ -32,34 +32,43 @@ class Verdict:
         return self.overall.exit_status
 
 
-def compare(plan: Plan, rounds: Sequence[Round]) -> Verdict:
+def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str]] | None = None) -> Verdict:
     """Judge all rounds of a run against its plan.
 
+    ``late`` has the complaints of an L1 after its last round, by the name of its kernel. They belong to no
+    round, so they decide about no cell, but a run that has any proves no absence of regressions.
+
     Raises LabError for a round of a cell or a kernel that was not planned: then rounds of two runs
-    are mixed, and no verdict can be trusted.
+    are mixed, and no verdict can be trusted. The same holds for a complaint of another kernel.
     """
-    _refuse_strangers(plan, rounds)
+    late = late or {}
+    _refuse_strangers(plan, rounds, late)
     cells = tuple(
         judge_cell(plan, cell, [item for item in rounds if item.cell.id == cell.id]) for cell in plan.cells
     )
     kernels = {
-        name: describe_kernel([item for item in rounds if item.kernel == name]) for name in plan.kernels.names
+        name: describe_kernel([item for item in rounds if item.kernel == name], late.get(name, ()))
+        for name in plan.kernels.names
     }
     overall = judge_overall(
         [candidate.status for cell in cells for candidate in cell.candidates.values()],
         unstable=plan.kernels.are_identical and _something_went_wrong(cells),
+        late=any(kernel.late for kernel in kernels.values()),
     )
-    return Verdict(overall, render_answer(plan, overall, cells), kernels, cells)
+    return Verdict(overall, render_answer(plan, overall, cells, kernels), kernels, cells)
 
 
-def _refuse_strangers(plan: Plan, rounds: Sequence[Round]) -> None:
-    cells = {cell.id for cell in plan.cells}
-    for item in rounds:
-        if item.cell.id not in cells or item.kernel not in plan.kernels.names:
-            raise LabError(
-                f"round {item.round} of {item.cell.id} on {item.kernel} is not in the plan",
-                hint="were the results of two runs written to one directory?",
-            )
+def _refuse_strangers(plan: Plan, rounds: Sequence[Round], late: Iterable[str]) -> None:
+    cells, kernels = {cell.id for cell in plan.cells}, plan.kernels.names
+    strangers = [
+        f"round {item.round} of {item.cell.id} on {item.kernel}"
+        for item in rounds
+        if item.cell.id not in cells or item.kernel not in kernels
+    ]
+    strangers += [f"the L1 of {name}, which complained late," for name in late if name not in kernels]
+    if strangers:
+        hint = "were the results of two runs written to one directory?"
+        raise LabError(f"{strangers[0]} is not in the plan", hint=hint)
 
 
 def _something_went_wrong(cells: Sequence[CellVerdict]) -> bool:

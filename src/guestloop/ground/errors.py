@@ -134,9 +134,13 @@ class ProcessError(LabError):
 
     def __init__(self, argv: Sequence[str], status: int, output: str, *, hint: str = "") -> None:
         self.argv, self.status, self.output = tuple(argv), status, output
-        ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         tail = "\n".join(f"  | {line}" for line in output.strip().splitlines()[-12:])
-        super().__init__(f"{argv[0]}: {ended}" + (f"\n{tail}" if tail else ""), hint=hint)
+        super().__init__(f"{argv[0]}: {describe_status(status)}" + (f"\n{tail}" if tail else ""), hint=hint)
+
+
+def describe_status(status: int) -> str:
+    """How a process ended: ``exit status 3``, or ``killed by signal 9`` for a status of -9."""
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
 
 
 class TimedOut(LabError):

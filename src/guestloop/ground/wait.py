@@ -99,3 +99,18 @@ def wait_for(
             without = " without any progress" if progress else ""
             raise TimedOut(f"{waited}{without}; last seen: {last_seen()}")
         time.sleep(min(interval, deadline.left))
+
+
+async def comes_true(probe: Callable[[], bool], turns: int, interval: float = 0.05) -> bool:
+    """For coroutines: whether ``probe`` is true within this many turns of the event loop.
+
+    Turns are counted and not seconds: in each the loop takes in what other processes have sent, also when it
+    was kept from running for longer than all of them should last.
+    """
+    import asyncio  # nothing else here needs it, and it takes its time to load
+
+    for _ in range(turns):
+        if probe():
+            return True
+        await asyncio.sleep(interval)
+    return probe()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from guestloop.compare import Verdict, compare
 from guestloop.report import render_text, write_verdict
+from guestloop.results.late import read_late
 from guestloop.results.plan import read_plan
 from guestloop.results.records import read_rounds
 
@@ -14,7 +15,7 @@ from guestloop.results.records import read_rounds
 def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
     """Compare the rounds of a result directory, write its verdict, and print it."""
     plan = read_plan(out)
-    verdict = compare(plan, read_rounds(out))
+    verdict = compare(plan, read_rounds(out), read_late(out))
     write_verdict(out, plan, verdict, replace=replace_old)
     print(render_text(plan, verdict, colour=sys.stdout.isatty(), out=out), flush=True)
     return verdict

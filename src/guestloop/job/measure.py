@@ -19,14 +19,12 @@ from avocado.core.varianter import dump_variant
 
 from guestloop.config import REPOSITORY
 from guestloop.ground.errors import LabError
+from guestloop.job.spawner import watched
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.plan import Plan
 from guestloop.workloads.catalog import AXES, cell_of
 
 PROGRESS_KEY = "guestloop.progress"
-# Avocado kills a job's tests this long after asking them to end; its default of 1 s is too short
-# for a test to have its guests ended.
-SOFT_TO_HARD_S = 20
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,9 @@ def measure(plan: Plan, out: Path, *, fresh_boots: bool = False) -> bool:
     # job/progress.py prints the same with figures; warnings and errors of Avocado still come through.
     LOG_UI.setLevel(logging.WARNING)
     slots = list(order(plan))
-    config = _config(out)
-    suite = TestSuite("measure", config | {PROGRESS_KEY: slots}, _runnables(slots, fresh_boots))
-    with Job(config | {PROGRESS_KEY: slots}, [suite]) as job:
+    config = _config(out) | {PROGRESS_KEY: slots}
+    suite = TestSuite("measure", config, _runnables(slots, fresh_boots))
+    with watched([suite]), Job(config, [suite]) as job:
         status: int = job.run()
     return not status & AVOCADO_JOB_INTERRUPTED
 
@@ -64,7 +62,6 @@ def _config(out: Path) -> dict[str, Any]:
     return {
         "run.results_dir": str(out / "avocado"),
         "run.max_parallel_tasks": 1,
-        "runner.task.interval.from_soft_to_hard_termination": SOFT_TO_HARD_S,
         "sysinfo.collect.enabled": False,
         "run.keep_tmp": False,
     }

@@ -26,6 +26,7 @@ from guestloop.job.options import load_kernels
 from guestloop.job.prepare import prepare
 from guestloop.job.run import host_facts
 from guestloop.job.session import running_lab
+from guestloop.job.spawner import watched
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.machines.choice import choose
 from guestloop.machines.host import read_host
@@ -51,6 +52,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         cells, kernels = planned(job)
         if not cells or SOCKET_VARIABLE in os.environ:
             return
+        self._stack.enter_context(watched(job.test_suites))
         for suite in job.test_suites:
             suite.config["run.max_parallel_tasks"] = 1  # the lab serves one test at a time
         try:

@@ -14,6 +14,7 @@ from guestloop.job.options import labels
 from guestloop.kernels import build_kernel
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice
+from guestloop.results.late import LAB_DIRECTORY
 from guestloop.results.plan import Kernels, PlannedKernel
 from guestloop.vm.parts import Keys, L1Parts
 from guestloop.vm.payload import build_payload
@@ -40,7 +41,7 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
     named = dict(zip(labels(specs), kernels, strict=True))
     lab = LabSpec(
         socket=f"guestloop-{secrets.token_hex(8)}",
-        directory=out / "lab",
+        directory=out / LAB_DIRECTORY,
         vendor=machine.vendor,
         parts={
             name: L1Parts(

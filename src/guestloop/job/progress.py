@@ -12,13 +12,17 @@ from avocado.core.plugin_interfaces import ResultEvents
 
 from guestloop.ground.log import duration, say
 from guestloop.job.measure import PROGRESS_KEY, Slot
+from guestloop.job.missing import write_missing_round
 from guestloop.lab.spec import OUT_VARIABLE
 from guestloop.results.findings import Bearing
 from guestloop.results.records import Outcome, Round, parse_round, round_path
 
 
 class Progress(ResultEvents):  # type: ignore[misc]
-    """Prints a line when a round starts and one when it ends; silent in jobs that are not ours."""
+    """Prints a line when a round starts and one when it ends; silent in jobs that are not ours.
+
+    Before that it sees to it that each round of a run has a record.
+    """
 
     name = "guestloop"
     description = "progress of a guestloop run"
@@ -39,6 +43,8 @@ class Progress(ResultEvents):  # type: ignore[misc]
         say(f"[{self._done + 1}/{len(self._slots)}] {slot.cell.id} {slot.kernel}, round {slot.round}")
 
     def end_test(self, result: Any, state: dict[str, Any]) -> None:
+        if out := os.environ.get(OUT_VARIABLE):
+            write_missing_round(Path(out), state)
         if not self._slots:
             return
         slot = self._slots[self._done]

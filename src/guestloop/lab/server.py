@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -18,7 +17,8 @@ from guestloop.ground.threads import watch_threads
 from guestloop.lab.pace import Pace
 from guestloop.lab.services import Lab, LabServices
 from guestloop.lab.slot import Slot
-from guestloop.lab.spec import LATE_FILE, LabSpec, parse_lab_spec
+from guestloop.lab.spec import LabSpec, parse_lab_spec
+from guestloop.results.late import write_late
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -71,10 +71,8 @@ def make_pace(slots: Mapping[str, Slot]) -> Pace:
 
 
 def close(slots: Mapping[str, Slot], spec: LabSpec) -> None:
-    """End every L1. What its kernel complained of after the last round is kept in LATE_FILE."""
-    late = {name: lines for name, slot in slots.items() if (lines := slot.close())}
-    if late:
-        (spec.directory / LATE_FILE).write_text(json.dumps(late, indent=1) + "\n")
+    """End every L1. What its kernel complained of after the last round is kept for the verdict."""
+    write_late(spec.directory, {name: lines for name, slot in slots.items() if (lines := slot.close())})
 
 
 def main() -> None:

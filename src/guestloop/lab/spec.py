@@ -14,8 +14,6 @@ from guestloop.vm.parts import L1Parts
 # How a test process finds the lab of its run and where results go.
 SOCKET_VARIABLE = "GUESTLOOP_LAB"
 OUT_VARIABLE = "GUESTLOOP_OUT"
-# In the lab's directory: complaints of an L1's kernel after its last round, by kernel.
-LATE_FILE = "late-warnings.json"
 
 
 @dataclass(frozen=True)

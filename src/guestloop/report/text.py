@@ -25,6 +25,9 @@ NAME_WIDTH = 38
 OTHER_FLOOR = 0.005
 """Paths that are not judged are shown from this many requests per event on."""
 
+LATE_LINES = 3
+"""What an L1 said after its last round is shown up to this many lines; verdict.json has all of it."""
+
 GREEN = 32
 RED = 31
 YELLOW = 33
@@ -81,7 +84,14 @@ def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict
     facts = [kernel.release, kernel.base, series, f"sha256 {kernel.sha256[:12]}"]
     if seen.state is not KernelState.MEASURED:
         facts.append(seen.state.replace("-", " "))
-    return _fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", "")
+    return [*_fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", ""), *_late(seen)]
+
+
+def _late(seen: KernelVerdict) -> list[str]:
+    lines = [f"after its last round: {line}" for line in seen.late[:LATE_LINES]]
+    if more := len(seen.late) - len(lines):
+        lines.append(f"and {more} more")
+    return [part for line in lines for part in _fit(line, "     ")]
 
 
 def _cell_lines(plan: Plan, cell: CellVerdict, colour: bool) -> list[str]:

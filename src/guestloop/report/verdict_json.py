@@ -85,6 +85,7 @@ def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
     return {
         "state": seen.state,
         "identity": seen.identity,
+        "late": list(seen.late),
         "release": kernel.release,
         "base": kernel.base,
         "series": list(kernel.series),

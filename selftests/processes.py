@@ -1,0 +1,33 @@
+"""For tests of what happens to processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Fail when the body lasts longer: what these tests are about is that nobody waits for ever."""
+
+    def expired(_number: int, _frame: FrameType | None) -> None:
+        raise AssertionError(f"still at it after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def is_running(pid: int) -> bool:
+    """A zombie that nobody has reaped has ended too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,116 @@
+"""Tests that end without a result are seen at once: what a job needs for that.
+
+Avocado waits for the result of a task for ever, also when the task's process is gone (113, Worker.monitor in
+core/task/statemachine.py). The spawner here reports such a task as an error, so that the job goes on.
+runner.py does the same for the process of the test itself, which is a child of the task's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from avocado.core.nrunner.runnable import RUNNERS_REGISTRY_STANDALONE_EXECUTABLE, Runnable
+from avocado.core.nrunner.task import Task
+from avocado.core.suite import TestSuite
+from avocado.core.utils.messages import FinishedMessage, StartedMessage
+from avocado.plugins.spawners.process import ProcessSpawner, ProcessSpawnerHandle
+
+from guestloop.ground.wait import comes_true
+from guestloop.job import runner
+
+SPAWNER = "guestloop"
+"""The name of the spawner's entry point in pyproject.toml."""
+
+SHORT_DIRECTORY = Path("/tmp")
+"""Where the status socket is made: $TMPDIR may be longer than the name of a socket can be (unix(7))."""
+
+# Avocado kills a job's tests this long after asking them to end; its default of 1 s is too short
+# for a test to have its guests ended.
+SOFT_TO_HARD_S = 20
+
+DRAIN_TURNS = 10
+"""Within these the job has read what a process sent before it ended: the kernel holds a few reads of it."""
+
+
+@contextmanager
+def watched(suites: Sequence[TestSuite]) -> Iterator[None]:
+    """While the body runs these suites, each instrumented test that dies ends with a result."""
+    RUNNERS_REGISTRY_STANDALONE_EXECUTABLE[runner.KIND] = [sys.executable, "-m", runner.__name__]
+    with tempfile.TemporaryDirectory(prefix="guestloop-", dir=SHORT_DIRECTORY) as directory:
+        socket = f"{directory}/status"
+        for suite in suites:
+            suite.config |= {
+                "run.spawner": SPAWNER,
+                "run.status_server_auto": False,
+                "run.status_server_listen": socket,
+                "run.status_server_uri": socket,
+                "runner.task.interval.from_soft_to_hard_termination": SOFT_TO_HARD_S,
+            }
+            for runnable in suite.tests or []:
+                _watch(runnable)
+        yield
+
+
+def _watch(runnable: Runnable) -> None:
+    if runnable.kind == "avocado-instrumented":
+        runnable.kind = runner.KIND
+
+
+class WatchedSpawner(ProcessSpawner):  # type: ignore[misc]
+    """Starts the processes of tasks, and reports for those that ended without having done so."""
+
+    description = "starts tasks as processes, and notices when one dies"
+
+    async def spawn_task(self, runtime_task: Any) -> bool:
+        """Start a task. False when that failed, and then it has been reported."""
+        task = runtime_task.task
+        if not await super().spawn_task(runtime_task):
+            self._report(task, "the test's process could not be started")
+            return False
+        process = runtime_task.spawner_handle.process
+        runtime_task.spawner_handle = _Handle(process, lambda: self._see_end(task, process))
+        return True
+
+    async def _see_end(self, task: Task, process: asyncio.subprocess.Process) -> None:
+        status = await process.wait()
+        if not await comes_true(lambda: self._has_result(task), DRAIN_TURNS):
+            self._report(task, runner.died(status))
+
+    def _has_result(self, task: Task) -> bool:
+        return bool(self._results.get_task_status(str(task.identifier)) == "finished")
+
+    def _report(self, task: Task, reason: str) -> None:
+        """Send the messages that the task owes."""
+        sender = {"id": str(task.identifier), "job_id": task.job_id}
+        if self._results.get_task_status(sender["id"]) is None:
+            started = StartedMessage.get(output_dir=task.runnable.output_dir, **sender)
+            self._results.process_message(started)
+        self._results.process_message(FinishedMessage.get("error", fail_reason=reason, **sender))
+
+    @property
+    def _results(self) -> Any:
+        """The StatusRepo of the suite that runs; Avocado makes it after the spawner."""
+        suite = next(suite for suite in self._job.test_suites if suite.config is self.config)
+        return suite.runner.status_repo
+
+
+class _Handle(ProcessSpawnerHandle):  # type: ignore[misc]
+    """A task ends for Avocado when what ``end`` returns is done."""
+
+    _wait_task: asyncio.Task[None] | None
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, end: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        super().__init__(process)
+        self._end = end
+
+    def create_wait_task(self) -> None:
+        if self._wait_task is None:
+            self._wait_task = asyncio.get_running_loop().create_task(self._end())

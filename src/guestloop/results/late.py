@@ -1,0 +1,30 @@
+"""What L1s said after their last rounds: written by the lab when it ends, read by who compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from guestloop.results.files import read_json, write_json
+
+LAB_DIRECTORY = "lab"
+"""Below the result directory: consoles and logs of the L1s, and LATE_FILE."""
+
+LATE_FILE = "late-warnings.json"
+
+
+def write_late(lab_directory: Path, late: Mapping[str, Sequence[str]]) -> None:
+    """Store the complaints of each L1 after its last round, by kernel; nothing is written for none."""
+    if late:
+        write_json(lab_directory / LATE_FILE, late)
+
+
+def read_late(out: Path) -> dict[str, tuple[str, ...]]:
+    """The complaints that the lab of a result directory has stored. Raises LabError for a damaged file."""
+    path = out / LAB_DIRECTORY / LATE_FILE
+    return read_json(path, _parse_late) if path.exists() else {}
+
+
+def _parse_late(data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {kernel: tuple(map(str, lines)) for kernel, lines in data.items()}
