@@ -49,13 +49,6 @@ def read_lines(descriptor: int) -> Iterator[str]:
                 yield line.decode()
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("payload") / "init"
-    compile_program(l2.RECIPE, output)
-    return output
-
-
 @pytest.fixture
 def payload(program: Path) -> Iterator[Payload]:
     near, far = os.openpty()
@@ -84,7 +77,7 @@ def per_vcpu(line: str) -> list[int]:
 def test_a_load_from_beginning_to_end(payload: Payload, load: str) -> None:
     ready = payload.ask(f"load name={load} mib=2 seed=7 crews=2")
     assert ready.startswith("ready ") and values(ready)["pages"] == "512"
-    assert payload.ask("start") == "running"
+    assert payload.ask("start report_ms=50") == "running"
     while not payload.unasked or 0 in per_vcpu(payload.unasked[-1]):  # a busy machine lets one of them wait
         payload.unasked.append(next(payload.lines))
     assert payload.unasked[0].startswith("progress t_ms=")
