@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from suite.slow_steps import slow_steps
 
 from guestloop.cache import Cache
 from guestloop.config import load_kernel
@@ -35,3 +36,11 @@ def parts(kernel: Kernel) -> L1Parts:
         payload=payload,
         keys=Keys(root.client_key, root.host_key),
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which builds and other steps the time went into."""
+    found = [report for reports in terminalreporter.stats.values() for report in reports]
+    if steps := slow_steps(report for report in found if isinstance(report, pytest.TestReport)):
+        terminalreporter.section("steps of 5 s or more")
+        terminalreporter.write_line("\n".join(steps))
