@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from suite.__main__ import parse
 from suite.covered import Covered, by_package, read_report, run_with_coverage, table, too_low
 from suite.slow_steps import slow_steps
@@ -42,6 +43,23 @@ def test_other_options_go_to_pytest_in_their_order() -> None:
     assert options == ["-x", "-k", "not payload", "selftests/test_wait.py"]
     (fast,) = fast_tests(ours.expression, options)
     assert fast.command[-4:] == tuple(options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "3"], "--count and --seed are options of --mutants"),
+        (["--seed", "3", "-x"], "--count and --seed are options of --mutants"),
+        (["--mutants", "-x"], "--mutants has no options but --count and --seed"),
+        (["--mutants", "--coverage"], "--mutants has no options but --count and --seed"),
+        (["--coverage", "-m", "guest"], "--coverage is of the fast tests"),
+        (["--mutants", "--count", "many"], "argument --count: invalid int value: 'many'"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(arguments)
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

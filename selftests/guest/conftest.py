@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from suite.slow_steps import slow_steps
 
 from guestloop.cache import Cache
 from guestloop.config import load_kernel
@@ -12,6 +11,7 @@ from guestloop.kernels import Kernel, build_kernel
 from guestloop.machines.emulated_svm import EmulatedSvm
 from guestloop.vm.parts import Keys, L1Parts
 from guestloop.vm.payload import build_payload
+from suite.slow_steps import slow_steps
 
 
 @pytest.fixture(scope="session")
