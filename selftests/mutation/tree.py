@@ -14,7 +14,7 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 
 from guestloop.ground import proc
-from guestloop.ground.errors import LabError, TimeoutError_
+from guestloop.ground.errors import LabError, TimedOut
 from mutation.mutants import Mutant
 
 # What is made by running things, and what no test looks at.
@@ -70,7 +70,7 @@ class Tree:
                 timeout_s=timeout_s,
                 check=False,
             )
-        except TimeoutError_ as error:
+        except TimedOut as error:
             return Ended(None, str(error))
         return Ended(done.status, done.output)
 
