@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from guestloop.config import REPOSITORY
+from guestloop.ground import proc
 from guestloop.ground.errors import ConfigError
+from mutation import command
 from mutation.accepted import Accepted, read_accepted
 from mutation.drawn import Possibility, draw
 from mutation.mutants import Mutant, behaves_otherwise
@@ -184,6 +186,18 @@ def test_the_tool_finds_what_it_can_then_apply() -> None:
     changed = [mutate_by_tool(SOURCE, item) for item in found]
     assert SOURCE.replace("LIMIT = 3", "LIMIT = 4") in changed
     assert all(text != SOURCE for text in changed)
+
+
+def test_the_tool_is_installed_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(proc, "run", lambda command, **_: asked.append(command))
+    monkeypatch.setattr(command, "find_spec", lambda _: "there")
+    command.install_tool()
+    assert asked == []
+    monkeypatch.setattr(command, "find_spec", lambda _: None)
+    command.install_tool()
+    (pip,) = asked
+    assert pip[1:4] == ["-m", "pip", "install"] and pip[-1].startswith("cosmic-ray")
 
 
 # --- the score -------------------------------------------------------------------------------------

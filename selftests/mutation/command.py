@@ -38,7 +38,7 @@ def run_mutants(count: int = COUNT, seed: int = SEED) -> int:
     Raises ConfigError when a seeded mutant's text is gone, LabError when the tool that draws them cannot be
     installed or the tests fail without any mutant.
     """
-    _install_tool()
+    install_tool()
     seeded = [patch.apply(REPOSITORY) for patch in read_patches()]
     with tempfile.TemporaryDirectory(prefix="guestloop-mutants-", ignore_cleanup_errors=True) as directory:
         trees = [Tree.copy(REPOSITORY, Path(directory, f"tree{number}")) for number in range(WORKERS)]
@@ -50,8 +50,11 @@ def run_mutants(count: int = COUNT, seed: int = SEED) -> int:
     return 0 if score.good else 1
 
 
-def _install_tool() -> None:
-    """Only this command needs it, and it brings thirty packages: scripts/setup leaves it out."""
+def install_tool() -> None:
+    """Install what draws the mutants, unless it is there. Raises ProcessError when pip fails.
+
+    Only this command needs it, and it brings thirty packages: scripts/setup leaves it out.
+    """
     if find_spec(TOOL):
         return
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
