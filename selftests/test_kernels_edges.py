@@ -16,12 +16,12 @@ from guestloop.cache import Cache
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
 from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError
-from guestloop.ground.log import Step
+from guestloop.ground.log import Step, duration
 from guestloop.kernels import build, build_kernel, series
 from guestloop.kernels.artifacts import build_id, collect, load_order, needed_by
 from guestloop.kernels.source import find_source
 from guestloop.kernels.toolchain import Toolchain
-from guestloop.kernels.tree import SUSPECT_S, WorkTree, drop_suspects
+from guestloop.kernels.tree import WorkTree, drop_suspects
 
 cache, spec = test_kernels_build.cache, test_kernels_build.spec
 plain_compiler = test_kernels_build.plain_compiler
@@ -56,10 +56,25 @@ def test_a_first_build_wants_three_gib_and_further_ones_do_not_ask(
     assert build_kernel(patched, cache).name == "patched"
 
 
-def test_what_a_build_took_is_recorded(spec: KernelSpec, cache: Cache) -> None:
+def test_what_a_build_took_is_recorded(
+    spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU time is that of this build's commands, without those before."""
+    spent = iter((2.0, 7.04))
+    monkeypatch.setattr(build, "_cpu_seconds", lambda: next(spent))
     built = build_kernel(spec, cache).provenance["built"]
-    assert 0 < built["seconds"] < 60, "seconds, from the unpacked source to the end of make"
-    assert 0 < built["cpu_seconds"] < 60, "of the commands of this build, not of those before"
+    assert built["cpu_seconds"] == 5.0
+    assert 0 < built["seconds"] < 60
+
+
+def test_how_long_a_build_may_take_is_said_before(
+    spec: KernelSpec, cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_kernel(spec, cache)
+    first = duration(420 / len(os.sched_getaffinity(0)))
+    assert f"build kernel tiny (tiny.tar) (expected {first})" in capsys.readouterr().err
+    build_kernel(dataclasses.replace(spec, series=(DATA / "tiny-good.patch",)), cache)
+    assert "build kernel tiny (tiny.tar) (expected 15.0 s)" in capsys.readouterr().err
 
 
 # --- the work area ---------------------------------------------------------------------------------
@@ -67,7 +82,7 @@ def test_what_a_build_took_is_recorded(spec: KernelSpec, cache: Cache) -> None:
 
 def test_a_file_as_old_as_a_command_may_take_is_still_suspect(tmp_path: Path) -> None:
     newest = 1_700_000_000.0
-    for name, age_s in (("newest.o", 0.0), ("edge.o", SUSPECT_S), ("older.o", SUSPECT_S + 1)):
+    for name, age_s in (("newest.o", 0.0), ("edge.o", 60.0), ("older.o", 60.5)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (newest - age_s, newest - age_s))
     (tmp_path / "link.o").symlink_to("newest.o")
@@ -86,6 +101,20 @@ def test_a_record_of_a_tree_that_was_removed_is_forgotten(
     for _ in range(2):
         tree.prepare(find_source(spec, cache))
         assert (tree.source / "main.c").read_text() == (DATA / "tiny/main.c").read_text()
+
+
+def test_a_directory_that_a_series_removed_comes_back(tmp_path: Path) -> None:
+    tree, patch = WorkTree(tmp_path / "work"), tmp_path / "remove.patch"
+    file = tree.source / "drivers/odd/deep.c"
+    file.parent.mkdir(parents=True)
+    file.write_text("int x;\n")
+    header = "--- a/drivers/odd/deep.c\n+++ /dev/null\n"
+    patch.write_text(
+        f"diff --git a/drivers/odd/deep.c b/drivers/odd/deep.c\n{header}@@ -1 +0,0 @@\n-int x;\n"
+    )
+    with tree.applied([series.read_patch(patch)]):
+        assert not (tree.source / "drivers").exists(), "patch removes directories that it empties"
+    assert file.read_text() == "int x;\n"
 
 
 def test_a_put_back_file_keeps_its_mode(tmp_path: Path) -> None:
