@@ -7,8 +7,8 @@ import threading
 from typing import cast
 
 import pytest
-from guestloop.agent.aging import Aging
 
+from guestloop.agent.aging import Aging
 from guestloop.agent.guests import Guests
 from guestloop.agent.placement import moving
 from guestloop.ground.errors import GuestError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError
 from guestloop.ground.log import Step, duration
 from guestloop.kernels import build, build_kernel, series
-from guestloop.kernels.artifacts import build_id, collect, load_order, needed_by
+from guestloop.kernels.artifacts import DESCRIPTION, build_id, collect, load_order, needed_by
 from guestloop.kernels.source import find_source
 from guestloop.kernels.toolchain import Toolchain
 from guestloop.kernels.tree import WorkTree, drop_suspects
@@ -62,7 +63,8 @@ def test_what_a_build_took_is_recorded(
     """The CPU time is that of this build's commands, without those before."""
     spent = iter((2.0, 7.04))
     monkeypatch.setattr(build, "_cpu_seconds", lambda: next(spent))
-    built = build_kernel(spec, cache).provenance["built"]
+    kernel = build_kernel(spec, cache)
+    built = json.loads((kernel.directory / DESCRIPTION).read_text())["provenance"]["built"]
     assert built["cpu_seconds"] == 5.0
     assert 0 < built["seconds"] < 60
 
