@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from recorded import RECORDED
 
+from guestloop import cli
 from guestloop.config import find_kernel_files
 from guestloop.ground.errors import Exit
 from guestloop.machines.host import read_host
@@ -23,6 +28,7 @@ from guestloop.results.cells import Mmu
 from guestloop.workloads.catalog import all_cells
 
 SHADOW = "rounds/asyncpf/shadow/read-shared"
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminal:
@@ -33,13 +39,33 @@ class Terminal:
         self.cwd.mkdir()
         self.kernels = self.home / ".config/guestloop/kernels"
 
-    def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    def environment(self, variables: dict[str, str]) -> dict[str, str]:
         own = {"HOME": str(self.home), "GUESTLOOP_CACHE": str(self.cache), **variables}
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "GUESTLOOP_"))}
+        return kept | own
+
+    def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """A command in this process: starting Python and its imports takes longer than most commands."""
+        args = [str(argument) for argument in arguments]
+        stdout, stderr = io.StringIO(), io.StringIO()
+        handlers = {number: signal.getsignal(number) for number in HANDLED}
+        own = mock.patch.dict(os.environ, self.environment(variables), clear=True)
+        with own, chdir(self.cwd), redirect_stdout(stdout), redirect_stderr(stderr):
+            try:
+                status = cli.main(args)
+            except SystemExit as exit_:  # argparse's
+                status = int(exit_.code or 0)
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        return subprocess.CompletedProcess(args, status, stdout.getvalue(), stderr.getvalue())
+
+    def start(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command in a process of its own, as scripts/run starts it."""
         return subprocess.run(
-            [sys.executable, "-m", "guestloop.cli", *map(str, arguments)],
+            [sys.executable, "-m", "guestloop.cli", *arguments],
             cwd=self.cwd,
-            env=kept | own,
+            env=self.environment({}),
             capture_output=True,
             text=True,
             check=False,
@@ -69,7 +95,7 @@ def terminal(tmp_path: Path) -> Terminal:
 
 
 def test_list_prints_every_cell_and_touches_nothing(terminal: Terminal) -> None:
-    done = terminal.run("run", "--profile", "lab", "--list", "--rounds", "7")
+    done = terminal.start("run", "--profile", "lab", "--list", "--rounds", "7")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [f"{cell.id}  x 7 rounds x 2 kernels" for cell in all_cells()]
     terminal.untouched()

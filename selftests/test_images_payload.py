@@ -84,7 +84,7 @@ def per_vcpu(line: str) -> list[int]:
 def test_a_load_from_beginning_to_end(payload: Payload, load: str) -> None:
     ready = payload.ask(f"load name={load} mib=2 seed=7 crews=2")
     assert ready.startswith("ready ") and values(ready)["pages"] == "512"
-    assert payload.ask("start") == "running"
+    assert payload.ask("start report_ms=50") == "running"
     while not payload.unasked or 0 in per_vcpu(payload.unasked[-1]):  # a busy machine lets one of them wait
         payload.unasked.append(next(payload.lines))
     assert payload.unasked[0].startswith("progress t_ms=")

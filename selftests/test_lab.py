@@ -34,8 +34,9 @@ from guestloop.job import session
 from guestloop.lab import client, server
 from guestloop.lab.client import L1, Connection, connect, render_request
 from guestloop.lab.slot import Slot
-from guestloop.lab.spec import LATE_FILE, OUT_VARIABLE, SOCKET_VARIABLE, LabSpec, parse_lab_spec
+from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec, parse_lab_spec
 from guestloop.results.cells import Mmu
+from guestloop.results.late import LATE_FILE
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
 __all__ = ["machines"]  # a fixture

@@ -14,6 +14,12 @@ PYTHON = """#!/bin/sh
 echo "python $*" >>"$LOG"
 """
 
+# Debian's Python, for which making an environment and asking pip for a broken project takes 5 s.
+STAND_IN = f"""case "$1" in
+--version) echo "Python 3.11.0" ;;
+-m) mkdir -p "$3/bin"; printf '%s' '{PYTHON}exit "$PIP_STATUS"' >"$3/bin/python"; chmod +x "$3/bin/python" ;;
+esac"""
+
 
 class Sandbox:
     """A checkout, and a PATH on which nothing but these programs is found."""
@@ -24,8 +30,10 @@ class Sandbox:
         self.bin.mkdir()
         self.log.touch()
         (self.top / "pyproject.toml").write_text("[project]\n")
-        (self.top / "scripts/setup").write_text((REPOSITORY / "scripts/setup").read_text())
-        for name in ("cat", "tail", "rm", "mktemp", "flock"):
+        script = (REPOSITORY / "scripts/setup").read_text()
+        (self.top / "scripts/setup").write_text(script.replace("/usr/bin/python3", "debian-python3"))
+        self.program("debian-python3", STAND_IN)
+        for name in ("cat", "chmod", "tail", "rm", "mkdir", "mktemp", "flock"):
             (self.bin / name).symlink_to(shutil.which(name) or name)
         self.installed(everything=True)
         self.program("apt-get", 'echo "apt-get $*" >>"$LOG"; echo "E: from apt"')
@@ -56,17 +64,20 @@ exit $status""",
         python.parent.mkdir(parents=True)
         python.write_text(PYTHON)
         python.chmod(0o755)
-        version = subprocess.run(
-            ["/usr/bin/python3", "--version"], capture_output=True, text=True, check=True
-        )
-        stamp = f"[project]\n{self.top}\n{version.stdout}"
+        stamp = f"[project]\n{self.top}\nPython 3.11.0\n"
         (self.top / ".venv/made-from").write_text(stamp)
 
-    def run(self, program: str = 'echo "ready: $python"') -> subprocess.CompletedProcess[str]:
+    def run(
+        self, program: str = 'echo "ready: $python"', pip_status: int = 0
+    ) -> subprocess.CompletedProcess[str]:
         script = f'top={self.top}; . "$top/scripts/setup"; {program}'
-        path = {"PATH": str(self.bin), "LOG": str(self.log), "TMPDIR": str(self.log.parent)}
+        variables = {"LOG": str(self.log), "PIP_STATUS": str(pip_status), "TMPDIR": str(self.log.parent)}
         return subprocess.run(
-            ["/bin/sh", "-c", script], env=path, capture_output=True, text=True, check=False
+            ["/bin/sh", "-c", script],
+            env={"PATH": str(self.bin), **variables},
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
 
@@ -122,8 +133,19 @@ def test_an_environment_that_cannot_be_made_is_no_regression(sandbox: Sandbox) -
     assert f"guestloop: the Python environment {sandbox.top}/.venv could not be made" in done.stderr
 
 
-def test_pip_that_fails_leaves_no_stamp(sandbox: Sandbox) -> None:
-    (sandbox.top / "pyproject.toml").write_text("[project\n")
+def test_an_environment_is_made_once(sandbox: Sandbox) -> None:
     done = sandbox.run()
-    assert done.returncode == 3
+    assert done.returncode == 0 and "ready" in done.stdout
+    assert sandbox.log.read_text() == f"python -m pip install -qq --editable {sandbox.top}[dev]\n"
+    sandbox.log.write_text("")
+    assert sandbox.run().stderr == "" and sandbox.log.read_text() == ""
+    (sandbox.top / "pyproject.toml").write_text("[project]\nname = 'other'\n")
+    assert "making the Python environment" in sandbox.run().stderr
+
+
+def test_pip_that_fails_leaves_no_stamp(sandbox: Sandbox) -> None:
+    done = sandbox.run(pip_status=2)
+    assert done.returncode == 3, "pip's own status is nothing that scripts/run promises"
+    assert "could not be made" in done.stderr
     assert not (sandbox.top / ".venv/made-from").exists(), "the next run must try again"
+    assert sandbox.run().returncode == 0

@@ -11,6 +11,7 @@ from guestloop.kernels import Kernel, build_kernel
 from guestloop.machines.emulated_svm import EmulatedSvm
 from guestloop.vm.parts import Keys, L1Parts
 from guestloop.vm.payload import build_payload
+from suite.slow_steps import slow_steps
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,11 @@ def parts(kernel: Kernel) -> L1Parts:
         payload=payload,
         keys=Keys(root.client_key, root.host_key),
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which builds and other steps the time went into."""
+    found = [report for reports in terminalreporter.stats.values() for report in reports]
+    if steps := slow_steps(report for report in found if isinstance(report, pytest.TestReport)):
+        terminalreporter.section("steps of 5 s or more")
+        terminalreporter.write_line("\n".join(steps))

@@ -52,7 +52,9 @@ class Run:
         time.sleep(2)
 
     def finish(self, seconds: float = 300) -> int:
-        return self.process.wait(seconds)
+        status = self.process.wait(seconds)
+        sys.stderr.write(self.text)  # for pytest to show when the test fails, and for its list of slow steps
+        return status
 
     def qemus(self) -> list[int]:
         """Processes whose command line names this run's result directory, the run itself left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 QUANTILE_STEPS = 80
 
@@ -24,6 +25,7 @@ def t_two_sided(t: float, df: int) -> float:
     return min(1.0, max(0.0, 1.0 - inside))
 
 
+@lru_cache(maxsize=1024)
 def t_quantile(two_sided: float, df: int) -> float:
     """The t with P(|T| >= t) = ``two_sided``, 0 < two_sided < 1; by bisection."""
     low, high = 0.0, 1.0

@@ -1,0 +1,79 @@
+"""One mutant on trial: which test, if any, notices it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from guestloop.ground.errors import LabError
+from mutation.executed import Executed
+from mutation.mutants import Mutant
+from mutation.tree import Ended, Tree
+
+# pytest's exit statuses that no failing test causes.
+INTERNAL_ERROR, NO_TESTS = 3, 5
+TYPES_S = 300.0
+FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+
+
+def time_limit(usual_s: float) -> float:
+    """A mutant may run for ever; one that takes this long is as good as noticed."""
+    return 30 + 5 * usual_s
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a mutant. ``killers``: what noticed it, tests by name; empty when it survived."""
+
+    mutant: Mutant
+    killers: tuple[str, ...]
+
+    @property
+    def survived(self) -> bool:
+        return not self.killers
+
+    @property
+    def line(self) -> str:
+        """Where it is, what it is, and who noticed it."""
+        end = f"killed by {' and '.join(self.killers)}" if self.killers else "SURVIVED"
+        return f"{self.mutant.where}: {self.mutant.what}: {end}"
+
+
+def run_trial(tree: Tree, mutant: Mutant, executed: Executed) -> Result:
+    """The tests that execute what is mutated, then all others; before them mypy, for a seeded mutant."""
+    with tree.holding(mutant):
+        killers = [*_rejected(tree)] if mutant.seeded else []
+        killers += _failing(tree, mutant, executed)
+    return Result(mutant, tuple(killers))
+
+
+def _rejected(tree: Tree) -> Iterator[str]:
+    ended = tree.run("mypy", timeout_s=TYPES_S)
+    if ended.status:
+        yield "mypy"
+
+
+def _failing(tree: Tree, mutant: Mutant, executed: Executed) -> list[str]:
+    """The name of the first test that fails, in a list; an empty list when none does."""
+    near = executed.tests_of(mutant)
+    for tests in [near, []] if near else [[]]:
+        ended = tree.run_tests(tests, time_limit(executed.time_of(tests)))
+        if killer := killer_of(ended):
+            return [killer]
+    return []
+
+
+def killer_of(ended: Ended) -> str:
+    """Which test noticed the mutant, from what pytest printed; empty when it passed.
+
+    Raises LabError when pytest itself did not work.
+    """
+    if ended.status in (INTERNAL_ERROR, NO_TESTS):
+        raise LabError(f"pytest ended with {ended.status}:\n{ended.output}")
+    if ended.status is None:
+        return "a time limit"
+    if ended.status == 0:
+        return ""
+    failed = FAILED.search(ended.output)
+    return failed[1] if failed else f"the end of pytest with {ended.status}"

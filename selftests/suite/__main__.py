@@ -1,0 +1,59 @@
+"""``scripts/test``: from options to an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from guestloop.ground.errors import GuestloopError
+from guestloop.ground.log import say
+from mutation.command import COUNT, SEED, run_mutants
+from suite.covered import run_with_coverage
+from suite.stages import GUEST, INTERRUPTED, checks, fast_tests, guest_tests, run_stages
+
+USAGE = """scripts/test [-m EXPRESSION] [--coverage] [PYTEST OPTION...]
+       scripts/test --mutants [--count N] [--seed N]"""
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options that are ours, and those that pytest gets. Exits with 2 on wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/test",
+        usage=USAGE,
+        description="Run the project's own tests. All options that are not listed here go to pytest.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-m", dest="expression", default="", help="which tests, as pytest's -m: 'not guest'")
+    parser.add_argument("--coverage", action="store_true", help="fast tests only; print what they cover")
+    parser.add_argument("--mutants", action="store_true", help="do the fast tests notice when code is wrong?")
+    parser.add_argument("--count", type=int, help=f"mutants drawn at random (default: {COUNT})")
+    parser.add_argument("--seed", type=int, help=f"which mutants are drawn (default: {SEED})")
+    ours, options = parser.parse_known_args(arguments)
+    if not ours.mutants and (ours.count, ours.seed) != (None, None):
+        parser.error("--count and --seed are options of --mutants")
+    if ours.mutants and (options or ours.coverage or ours.expression):
+        parser.error("--mutants has no options but --count and --seed")
+    if ours.coverage and ours.expression == GUEST:
+        parser.error("--coverage is of the fast tests")
+    return ours, options
+
+
+def main(arguments: list[str]) -> int:
+    """Run what was asked for; returns the exit status of the first stage that failed."""
+    ours, options = parse(arguments)
+    if ours.mutants:
+        try:
+            return run_mutants(ours.count or COUNT, SEED if ours.seed is None else ours.seed)
+        except GuestloopError as error:
+            say(f"scripts/test: {error.render()}")
+            return error.exit_status
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    if ours.coverage:
+        return run_with_coverage(ours.expression, options)
+    tests = [*fast_tests(ours.expression, options), *guest_tests(ours.expression, options)]
+    return run_stages([*checks(), *tests])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

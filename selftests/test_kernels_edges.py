@@ -1,0 +1,320 @@
+"""Kernels at their edges: the last free byte, the newest file, a Debian package with more than a tarball."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import test_kernels_build
+
+from guestloop.cache import Cache
+from guestloop.config import BaseKind, BaseSpec, KernelSpec
+from guestloop.ground import proc
+from guestloop.ground.errors import CacheError, ConfigError, LabError
+from guestloop.ground.log import Step, duration
+from guestloop.kernels import build, build_kernel, series
+from guestloop.kernels.artifacts import DESCRIPTION, build_id, collect, load_order, needed_by
+from guestloop.kernels.source import find_source
+from guestloop.kernels.toolchain import Toolchain
+from guestloop.kernels.tree import WorkTree, drop_suspects
+
+cache, spec = test_kernels_build.cache, test_kernels_build.spec
+plain_compiler = test_kernels_build.plain_compiler
+
+DATA = Path(__file__).with_name("data") / "kernels"
+GIB = 1 << 30
+
+
+class Usage(NamedTuple):
+    """As shutil.disk_usage returns it."""
+
+    total: int
+    used: int
+    free: int
+
+
+# --- space -----------------------------------------------------------------------------------------
+
+
+def test_a_first_build_wants_three_gib_and_further_ones_do_not_ask(
+    spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 3 * GIB - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, free))
+    with pytest.raises(CacheError, match="3071 MiB free, 3072 MiB needed"):
+        build_kernel(spec, cache)
+    assert not (cache.root / "work").exists() or not list((cache.root / "work").glob("*/source"))
+    free = 3 * GIB
+    build_kernel(spec, cache)
+    free = 0
+    patched = dataclasses.replace(spec, name="patched", series=(DATA / "tiny-good.patch",))
+    assert build_kernel(patched, cache).name == "patched"
+
+
+def test_what_a_build_took_is_recorded(
+    spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU time is that of this build's commands, without those before."""
+    spent = iter((2.0, 7.04))
+    monkeypatch.setattr(build, "_cpu_seconds", lambda: next(spent))
+    kernel = build_kernel(spec, cache)
+    built = json.loads((kernel.directory / DESCRIPTION).read_text())["provenance"]["built"]
+    assert built["cpu_seconds"] == 5.0
+    assert 0 < built["seconds"] < 60
+
+
+def test_how_long_a_build_may_take_is_said_before(
+    spec: KernelSpec, cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_kernel(spec, cache)
+    first = duration(420 / len(os.sched_getaffinity(0)))
+    assert f"build kernel tiny (tiny.tar) (expected {first})" in capsys.readouterr().err
+    build_kernel(dataclasses.replace(spec, series=(DATA / "tiny-good.patch",)), cache)
+    assert "build kernel tiny (tiny.tar) (expected 15.0 s)" in capsys.readouterr().err
+
+
+# --- the work area ---------------------------------------------------------------------------------
+
+
+def test_a_file_as_old_as_a_command_may_take_is_still_suspect(tmp_path: Path) -> None:
+    newest = 1_700_000_000.0
+    for name, age_s in (("newest.o", 0.0), ("edge.o", 60.0), ("older.o", 60.5)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (newest - age_s, newest - age_s))
+    (tmp_path / "link.o").symlink_to("newest.o")
+    assert drop_suspects(tmp_path) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"older.o", "link.o"}
+
+
+def test_a_record_of_a_tree_that_was_removed_is_forgotten(
+    tmp_path: Path, spec: KernelSpec, cache: Cache
+) -> None:
+    """Its files would be put into the new tree, over those of another version."""
+    tree = WorkTree(tmp_path / "work")
+    (tree.root / "pristine").mkdir(parents=True)
+    (tree.root / "pristine/main.c").write_text("of the tree before")
+    (tree.root / "applied.json").write_text('{"series": [], "touched": ["main.c"]}')
+    for _ in range(2):
+        tree.prepare(find_source(spec, cache))
+        assert (tree.source / "main.c").read_text() == (DATA / "tiny/main.c").read_text()
+
+
+def test_a_directory_that_a_series_removed_comes_back(tmp_path: Path) -> None:
+    tree, patch = WorkTree(tmp_path / "work"), tmp_path / "remove.patch"
+    file = tree.source / "drivers/odd/deep.c"
+    file.parent.mkdir(parents=True)
+    file.write_text("int x;\n")
+    header = "--- a/drivers/odd/deep.c\n+++ /dev/null\n"
+    patch.write_text(
+        f"diff --git a/drivers/odd/deep.c b/drivers/odd/deep.c\n{header}@@ -1 +0,0 @@\n-int x;\n"
+    )
+    with tree.applied([series.read_patch(patch)]):
+        assert not (tree.source / "drivers").exists(), "patch removes directories that it empties"
+    assert file.read_text() == "int x;\n"
+
+
+def test_a_put_back_file_keeps_its_mode(tmp_path: Path) -> None:
+    tree = WorkTree(tmp_path / "work")
+    shutil.copytree(DATA / "tiny", tree.source)
+    file = tree.source / "arch/x86/kvm/mmu.c"
+    file.chmod(0o755)
+    with tree.applied([series.read_patch(DATA / "tiny-good.patch")]):
+        pass
+    assert file.stat().st_mode & 0o777 == 0o755
+
+
+# --- Debian's source packages ----------------------------------------------------------------------
+
+SUMS = """\
+11111111111111111111111111111111  usr/share/doc/linux-source-9.9/linux-source-9.9.tar.txt
+22222222222222222222222222222222  usr/src/linux-patch-9.9-rt.patch.xz
+33333333333333333333333333333333  usr/src/deeper/linux-source-9.9.tar.xz
+44444444444444444444444444444444  usr/src/linux-source-9.9.tar.xz
+55555555555555555555555555555555  var/linux-source-9.9.tar.xz
+"""
+
+
+def debian(
+    monkeypatch: pytest.MonkeyPatch, directory: Path, sums: str, state: str = "installed"
+) -> KernelSpec:
+    """A machine whose dpkg knows linux-source-9.9, in that state and with these files."""
+    (directory / "sums").write_text(sums)
+    program = directory / "dpkg-query"
+    program.write_text(
+        f"""#!/bin/sh
+case "$1" in
+--control-show) [ "$2 $3" = "linux-source-9.9 md5sums" ] && cat {directory}/sums ;;
+-W) echo {state}; echo 9.9.7-1 ;;
+esac
+"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory), prepend=os.pathsep)
+    base = BaseSpec(BaseKind.DEBIAN_SOURCE, "linux-source-9.9")
+    return KernelSpec("debian", directory / "debian.yaml", "", base, (), ())
+
+
+def test_the_tarball_of_a_debian_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Cache
+) -> None:
+    found = find_source(debian(monkeypatch, tmp_path, SUMS), cache)
+    assert found.location == Path("/usr/src/linux-source-9.9.tar.xz")
+    assert found.description == "linux-source-9.9 9.9.7-1"
+    assert found.identity == {"package": "linux-source-9.9", "version": "9.9.7-1", "md5": "4" * 32}
+
+
+def test_a_debian_package_without_a_tarball(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Cache
+) -> None:
+    rest = "".join(line for line in SUMS.splitlines(keepends=True) if not line.startswith("4"))
+    with pytest.raises(LabError, match=r"linux-source-9\.9 9\.9\.7-1 has no usr/src/linux-source-9\.9\.tar"):
+        find_source(debian(monkeypatch, tmp_path, rest), cache)
+
+
+def test_a_debian_package_that_was_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Cache
+) -> None:
+    """dpkg goes on knowing packages whose configuration files are left."""
+    with pytest.raises(LabError, match="is not installed") as caught:
+        find_source(debian(monkeypatch, tmp_path, SUMS, state="config-files"), cache)
+    assert caught.value.hint == "apt-get install linux-source-9.9"
+
+
+def test_an_installed_package_whose_tarball_is_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Cache
+) -> None:
+    found = find_source(debian(monkeypatch, tmp_path, SUMS), cache)
+    with pytest.raises(LabError, match=r"no such kernel source: /usr/src/linux-source-9\.9\.tar\.xz"):
+        found.unpack(tmp_path)
+
+
+# --- what a build leaves ---------------------------------------------------------------------------
+
+
+def test_what_is_needed_comes_first_wherever_it_is_in_the_alphabet() -> None:
+    needs = {"a": ("z", "m"), "m": ("z",), "z": (), "b": ()}
+    assert load_order(needs) == ["z", "m", "a", "b"]
+
+
+def test_needs_are_read_from_the_record_of_a_module(tmp_path: Path) -> None:
+    module = tmp_path / "kvm-amd.ko"
+    module.write_bytes(b"\x7fELF\0license=GPL\0depends=kvm,irq_bypass\0name=kvm_amd\0")
+    assert needed_by(module) == ("kvm", "irq-bypass")
+    module.write_bytes(b"\x7fELF\0depends=\0")
+    assert needed_by(module) == ()
+    module.write_bytes(b"\x7fELF\0license=GPL\0")
+    assert needed_by(module) == ()
+
+
+def test_a_file_without_a_build_id_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "plain.o"
+    subprocess.run(["gcc", "-c", "-x", "c", "-o", file, "-"], input=b"int x;", check=True)
+    with pytest.raises(LabError, match=r"plain\.o: no GNU build-id"):
+        build_id(file)
+
+
+def test_kvm_that_is_built_in_is_an_error_with_what_there_is(tmp_path: Path) -> None:
+    objects, into = tmp_path / "objects", tmp_path / "into"
+    objects.mkdir()
+    into.mkdir()
+    (objects / "modules.order").write_text("virt/irqbypass.o\narch/x86/kvm/kvm.o\n")
+    with pytest.raises(LabError, match=r"no module kvm-amd, kvm-intel; it has: irqbypass, kvm"):
+        collect(objects, into, {})
+    (objects / "modules.order").write_text("")
+    with pytest.raises(LabError, match=r"no module kvm, kvm-amd, kvm-intel; it has: none"):
+        collect(objects, tmp_path / "objects", {})
+
+
+# --- the build's progress and tools ----------------------------------------------------------------
+
+
+class Shown(Step):
+    """A step that keeps what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__("build", None)
+        self.updates: list[tuple[str, float]] = []
+
+    def update(self, status: str, fraction: float = 0.0) -> None:
+        self.updates.append((status, fraction))
+
+
+def test_progress_is_a_share_where_the_number_of_files_is_known() -> None:
+    shown = Shown()
+    progress = build.Progress(shown, 2)
+    for line in ("  CC      mm/a.o", "make[1]: nothing", "  CC [M]  arch/x86/kvm/mmu.o", "  LD      vmlinux"):
+        progress.line(line)
+    assert shown.updates == [
+        ("1 of about 2 files, mm/a.o", 0.5),
+        ("2 of about 2 files, arch/x86/kvm/mmu.o", 0.99),
+        ("3 of about 2 files, vmlinux", 0.99),
+    ]
+
+
+def test_progress_without_a_known_number_is_a_count() -> None:
+    shown = Shown()
+    build.Progress(shown, 0).line("  AR      lib.a")
+    assert shown.updates == [("1 files, lib.a", 0.0)]
+
+
+def test_ccache_speeds_a_build_up_and_changes_nothing_of_it(cache: Cache) -> None:
+    plain, cached = Toolchain("gcc 12", "ld 2", ccache=False), Toolchain("gcc 12", "ld 2", ccache=True)
+    assert plain.identity == cached.identity == {"compiler": "gcc 12", "linker": "ld 2"}
+    assert plain.make_variables == ()
+    assert cached.make_variables == ("CC=ccache gcc", "HOSTCC=ccache gcc")
+    added = dict(cached.environment(cache).items() - plain.environment(cache).items())
+    assert added == {
+        "CCACHE_DIR": f"{cache.root}/ccache",
+        "CCACHE_BASEDIR": str(cache.root),
+        "CCACHE_NOHASHDIR": "1",
+        "CCACHE_MAXSIZE": "2G",
+    }
+    assert plain.environment(cache)["KBUILD_BUILD_TIMESTAMP"].endswith("1970 00:00:00 +0000")
+
+
+# --- a series --------------------------------------------------------------------------------------
+
+
+def test_patch_would_delete_what_is_not_there() -> None:
+    output = "The next patch would delete the file mm/gone.c,\nwhich does not exist!  Assume -R? [n]\n"
+    assert series.failures(output) == ("mm/gone.c: the patch would delete it, but it is not there",)
+
+
+def test_all_failures_of_a_patch_are_named() -> None:
+    output = """\
+patching file mm/a.c
+Hunk #1 succeeded at 3.
+Hunk #2 FAILED at 20.
+patching file 'mm/b c.c' (renamed from mm/b.c)
+Hunk #1 FAILED at 7.
+"""
+    assert series.failures(output) == (
+        "mm/a.c: hunk 2 at line 20 does not match the source",
+        "mm/b c.c: hunk 1 at line 7 does not match the source",
+    )
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("patch: something\npatch: of its own\n", "patch: of its own"),
+        ("", "no reason given"),
+        (
+            "patching file mm/a.c\nHunk #2 FAILED at 20.\n",
+            "mm/a.c: hunk 2 at line 20 does not match the source",
+        ),
+    ],
+)
+def test_why_a_patch_does_not_apply(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, output: str, reason: str
+) -> None:
+    monkeypatch.setattr(proc, "run", lambda argv, **_: proc.Finished(tuple(map(str, argv)), 1, output))
+    with pytest.raises(ConfigError) as caught:
+        series.apply(tmp_path, [series.read_patch(DATA / "tiny-good.patch")])
+    assert str(caught.value).endswith(f"tiny-good.patch: patch 1 of 1 does not apply: {reason}")
