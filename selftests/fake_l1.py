@@ -40,7 +40,7 @@ ANSWERS: Mapping[str, Any] = {
 def make_parts(name: str) -> L1Parts:
     keys = Keys(Path("/keys/client"), "ssh-ed25519 AAAA")
     paths = Path("/k/vmlinux"), Path("/l1/root"), Path("/p/payload.tar")
-    return L1Parts(name, Path("/q/qemu"), ("-accel", "tcg"), paths[0], "abcd", paths[1], paths[2], keys)
+    return L1Parts(name, Path("/q/qemu"), ("-accel", "tcg"), (), paths[0], "abcd", paths[1], paths[2], keys)
 
 
 def make_spec(directory: Path, *kernels: str) -> LabSpec:

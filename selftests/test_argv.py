@@ -24,6 +24,7 @@ def l1(kind: MachineKind) -> list[str]:
         name="patched",
         program=Path("/cache/emulator/cdef/qemu-system-x86_64"),
         cpu_argv=kind.cpu_argv,
+        kernel_words=("tsc_early_khz=2445430",) if kind.name == "tcg" else (),
         kernel=Path("/cache/kernel/0123/vmlinux"),
         root=Path("/cache/l1/4567/root.ext4"),
         payload=Path("/cache/payload/89ab/payload.tar"),
@@ -110,7 +111,7 @@ def test_shared_disks_are_read_only_and_nothing_else_has_a_name(name: str) -> No
 def test_a_comma_in_a_path_is_part_of_it() -> None:
     """To QEMU a comma ends a value, and two are one."""
     disks = Path("/ca,che/r"), Path("/p")
-    spec = L1Spec("a", Path("/q"), ("-accel", "x"), Path("/k"), *disks, Path("/c"), 5, 6)
+    spec = L1Spec("a", Path("/q"), ("-accel", "x"), (), Path("/k"), *disks, Path("/c"), 5, 6)
     (root,) = (disk for disk in values(l1_argv(spec), "-blockdev") if "node-name=root" in disk)
     assert "filename=/ca,,che/r,read-only=on" in root
 

@@ -30,6 +30,7 @@ def parts(kernel: Kernel) -> L1Parts:
         name="selftest",
         program=program,
         cpu_argv=machine.cpu_argv,
+        kernel_words=machine.kernel_words(),
         kernel=kernel.vmlinux,
         build_id=kernel.build_ids["vmlinux"],
         root=root.disk,

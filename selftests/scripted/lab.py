@@ -133,7 +133,7 @@ class ScriptedLab:
 def make_spec(directory: Path) -> LabSpec:
     """A lab of one kernel."""
     keys, nothing = Keys(Path("/keys/client"), "ssh-ed25519 AAAA"), Path("/nothing")
-    parts = L1Parts(KERNEL, nothing, (), nothing, BUILD_ID, nothing, nothing, keys)
+    parts = L1Parts(KERNEL, nothing, (), (), nothing, BUILD_ID, nothing, nothing, keys)
     name = f"guestloop-selftest-{secrets.token_hex(8)}"
     return LabSpec(name, directory, Vendor.AMD, {KERNEL: parts}, {KERNEL: REQUEST})
 

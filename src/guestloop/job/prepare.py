@@ -38,6 +38,7 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
     root = build_l1(cache)
     l2 = build_l2(cache)
     kernels = [build_kernel(spec, cache) for spec in specs]
+    words = machine.kind.kernel_words()
     named = dict(zip(labels(specs), kernels, strict=True))
     lab = LabSpec(
         socket=f"guestloop-{secrets.token_hex(8)}",
@@ -48,6 +49,7 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
                 name=name,
                 program=qemu.program,
                 cpu_argv=machine.kind.cpu_argv,
+                kernel_words=words,
                 kernel=kernel.vmlinux,
                 build_id=kernel.build_ids["vmlinux"],
                 root=root.disk,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from guestloop.machines.host import Host, Vendor
 from guestloop.machines.kind import Availability, MachineKind, Qemu
+from guestloop.machines.tsc import measure_tsc_khz
 
 if TYPE_CHECKING:
     from guestloop.cache import Cache
@@ -20,6 +21,11 @@ class EmulatedSvm(MachineKind):
     name = "tcg"
     title = "QEMU's emulator with emulated SVM"
     cpu_argv = ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,+svm,+npt")
+
+    def kernel_words(self) -> tuple[str, ...]:
+        """The frequency of the TSC: to calibrate it in the emulator goes wrong on a busy host (tsc.py)."""
+        khz = measure_tsc_khz()
+        return (f"tsc_early_khz={khz}",) if khz else ()
 
     def availability(self, _host: Host) -> Availability:
         """Any host can emulate."""

@@ -48,6 +48,10 @@ class MachineKind(ABC):
     cpu_argv: ClassVar[tuple[str, ...]]
     """Accelerator and CPU model on QEMU's command line; the board is the same for all (vm/argv.py)."""
 
+    def kernel_words(self) -> tuple[str, ...]:
+        """What L1's kernel is told on its command line because it runs on this kind."""
+        return ()
+
     @abstractmethod
     def availability(self, host: Host) -> Availability:
         """Can this host run it?"""

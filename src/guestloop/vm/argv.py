@@ -21,12 +21,14 @@ SWAP_SERIAL = "swap"
 class L1Spec:
     """One L1. Sizes in MiB; ``qmp_fd`` is inherited, ``swap_fd`` an open file without a name.
 
-    ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU: see machines/kind.py.
+    ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU, ``kernel_words`` what the kernel
+    is told of the machine: see machines/kind.py.
     """
 
     name: str
     program: Path
     cpu_argv: Sequence[str]
+    kernel_words: Sequence[str]
     kernel: Path
     root: Path
     payload: Path
@@ -77,6 +79,7 @@ def _l1_kernel(spec: L1Spec) -> Argv:
         # Without ACPI nothing tells where q35's PM timer is, and without it the TSC is calibrated only
         # now and then. With a TSC of 0 kHz KVM never enters a guest (x86.c: kvm_guest_time_update).
         "panic=-1 oops=panic tsc=reliable pmtmr=0x608",
+        *spec.kernel_words,
     ]
     return ["-kernel", f"{spec.kernel}", "-append", " ".join(words)]
 

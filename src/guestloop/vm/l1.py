@@ -36,6 +36,9 @@ SWAP_MIB = 1024
 ENDING_S = 2.0
 QUIT_S = 5.0
 DRAIN_S = 60.0
+# What the way of an answer may take on a busy machine, and what a clock may be off by.
+CLOCK_SLACK_S = 10.0
+CLOCK_DRIFT = 0.2
 PACE_S = 5.0
 READY_MARKER = "guestloop-init: agent and sshd started"
 
@@ -57,6 +60,7 @@ class Machine:
             self.agent = client(Agent, self.call)
             self.hello = self.agent.system.hello()
             self._check_kernel()
+            self._hello_s = time.monotonic()
             self.agent.memory.swap_on(SWAP_SERIAL)
         except BaseException:
             self.close()
@@ -75,6 +79,7 @@ class Machine:
                 name=self.parts.name,
                 program=self.parts.program,
                 cpu_argv=self.parts.cpu_argv,
+                kernel_words=self.parts.kernel_words,
                 kernel=self.parts.kernel,
                 root=self.parts.root,
                 payload=self.parts.payload,
@@ -134,6 +139,20 @@ class Machine:
             self.check_alive()
             raise
 
+    def _check_clock(self) -> None:
+        """Every time limit in L1, and KVM's own clock for L2, rest on L1's clock.
+
+        Raises LabError when it is wrong.
+        """
+        real_s = time.monotonic() - self._hello_s
+        own_s = self.agent.system.hello().uptime_s - self.hello.uptime_s
+        if abs(own_s - real_s) > max(CLOCK_SLACK_S, CLOCK_DRIFT * real_s):
+            name = self.parts.name
+            raise LabError(
+                f"the clock of L1 {name} is wrong: {own_s:.0f} s have passed by it, not {real_s:.0f}",
+                hint="was the TSC of this L1 calibrated on a busy machine? See machines/tsc.py",
+            )
+
     def end_of_round(self) -> None:
         """End the guests that are left, and have everything that L1's kernel has to say on the console.
 
@@ -142,6 +161,7 @@ class Machine:
         and InternalError when a thread of its agent died.
         """
         self._rounds += 1
+        self._check_clock()
         marker = f"guestloop: end of round {self._rounds}"
         self.agent.guests.stop_all()
         self.agent.system.write_console(marker)

@@ -18,12 +18,14 @@ class Keys:
 class L1Parts:
     """What an L1 is made of; ``build_id`` is what the booted kernel must report.
 
-    ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU: see machines/kind.py.
+    ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU, ``kernel_words`` what the kernel
+    is told of the machine: see machines/kind.py.
     """
 
     name: str
     program: Path
     cpu_argv: tuple[str, ...]
+    kernel_words: tuple[str, ...]
     kernel: Path
     build_id: str
     root: Path
