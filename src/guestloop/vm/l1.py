@@ -21,6 +21,7 @@ from guestloop.ground.errors import (
     L1Panicked,
     L1Rebooted,
     LabError,
+    describe_status,
 )
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import client
@@ -220,8 +221,7 @@ class Machine:
             what = f"L1 {name} reset itself without being asked (QEMU: exit status 0)"
             raise L1Rebooted(f"{what}\n{self._why()}")
         if status is not None:
-            ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-            raise L1Ended(f"L1 {name}: QEMU ended ({ended})\n{self._why()}")
+            raise L1Ended(f"L1 {name}: QEMU ended ({describe_status(status)})\n{self._why()}")
 
     def _why(self) -> str:
         output = self.output.read_text(errors="replace").splitlines() if self.output.exists() else []
