@@ -167,7 +167,8 @@ def test_a_cut_link_is_at_its_end_on_both_sides(link: Link, tmp_path: Path) -> N
         near, far = bystander.connect()
         descriptors = set(Path("/proc/self/fd").iterdir())
         assert faults.cut_connections(os.getpid(), link.path) == 2
-        assert set(Path("/proc/self/fd").iterdir()) == descriptors, "what was borrowed is given back"
+        # Other tests' descriptors may be collected meanwhile, but none may be added.
+        assert not set(Path("/proc/self/fd").iterdir()) - descriptors, "what was borrowed is given back"
         assert [end.recv(1) for pair in pairs for end in pair] == [b""] * 4
         near.sendall(b"still here")
         assert far.recv(16) == b"still here"

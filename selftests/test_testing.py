@@ -124,8 +124,8 @@ def test_a_broken_guest_is_an_error_of_one_line(lab: ScriptedLab) -> None:
 def test_guests_end_inside_the_round_before_the_console_is_read(lab: ScriptedLab) -> None:
     lab.measure(CELL, with_guest)
     methods = [call.method for call in lab.calls]
-    ending = ["guests.stop_all", "system.write_console", "system.raise_faults"]
-    assert methods[-5:] == ["guests.start", "guests.stop", *ending]
+    ending = ["system.hello", "guests.stop_all", "system.write_console", "system.raise_faults"]
+    assert methods[-6:] == ["guests.start", "guests.stop", *ending]
 
 
 def test_a_guest_that_a_test_left_behind_ends_with_the_round(lab: ScriptedLab) -> None:
