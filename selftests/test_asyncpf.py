@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import pytest
 import scripted
 from scripted import ScriptedL1, ScriptedLab, cell
 
-from guestloop.results.findings import FindingKind
+from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.records import Correctness, Outcome
+from guestloop.workloads import asyncpf
 from guestloop.workloads.asyncpf import DIRTY_ROUNDS, THROTTLED_READS, Load, Way
+from guestloop.workloads.measuring import Measuring
 
 lab = scripted.lab
 
@@ -121,20 +126,45 @@ def test_wrong_pages_are_counted_and_some_are_shown(lab: ScriptedLab) -> None:
     assert "9 of 1024" in reason and reason.count("bad page=") == 4
 
 
+def not_proven(findings: Iterable[Finding]) -> set[str]:
+    """What a round did not prove: the events, or what else the findings begin with."""
+    return {item.text.partition(":")[0] for item in findings if item.kind is FindingKind.NOT_PROVEN}
+
+
 @pytest.mark.parametrize(
-    "bent",
+    ("bent", "missing"),
     [
-        {"ready": 249},  # 498 events, 500 are needed
-        {"swaps": False},
-        {"loses_pages": True},
-        {"kvmapf": False},  # although it was asked for
+        ({"ready": 249}, {"page_ready"}),  # 498 events, 500 are needed
+        ({"swaps": False}, {"page_ready", "pages_swapped_in"}),
+        ({"loses_pages": True}, {"no page was checked"}),
+        ({"kvmapf": False}, {"paravirtual async page faults"}),  # although they were asked for
     ],
 )
-def test_a_round_that_proves_nothing_is_invalid(lab: ScriptedLab, bent: dict[str, object]) -> None:
+def test_a_round_that_proves_nothing_is_invalid(
+    lab: ScriptedLab, bent: dict[str, object], missing: set[str]
+) -> None:
     vars(lab.script).update(bent)
     ended = lab.measure(cell("asyncpf"))
     assert ended.status == "ERROR" and set(ended.kinds) == {FindingKind.NOT_PROVEN}
+    assert not_proven(ended.record.findings) == missing
     assert (ended.record.outcome, ended.record.correctness) == (Outcome.INVALID, Correctness.PASS)
+
+
+@pytest.mark.parametrize(
+    ("way", "further"),
+    [
+        (Way.PAGEOUT, set()),
+        (Way.PRESSURE, set()),
+        (Way.THROTTLED, set()),
+        (Way.THP, {"huge_pages_split"}),
+        (Way.DIRTY_LOG, {"dirty_rounds"}),
+    ],
+)
+def test_what_each_way_must_prove(way: Way, further: set[str], tmp_path: Path) -> None:
+    """Of nothing that has happened, all is missing."""
+    this = Measuring(cell("asyncpf"), "patched", 1, tmp_path)
+    asyncpf._prove(this, asyncpf.Storm(way=way), asyncpf.Tally())
+    assert not_proven(this.findings) == {"page_ready", "pages_swapped_in", "reads"} | further
 
 
 @pytest.mark.parametrize(("uncounted", "kinds"), [(1, []), (3, [FindingKind.INCONSISTENT_COUNT])])

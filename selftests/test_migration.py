@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from test_migration_stamps import content_of
 
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome
+from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import trip_of
 from guestloop.workloads.migration.stamps import Layout
 from guestloop.workloads.migration.trip import Load
@@ -297,6 +299,29 @@ def test_a_migration_that_was_not_of_its_way_is_invalid(
     ended = measure(lab, way)
     assert ended.status == "ERROR" and set(ended.kinds) == {FindingKind.NOT_PROVEN}
     assert ended.record.outcome is Outcome.INVALID and f"{event}: " in ended.record.reason
+
+
+COMPARED = {"pages_compared"}
+
+
+@pytest.mark.parametrize(
+    ("way", "events"),
+    [
+        ("precopy", COMPARED),
+        ("dirty-ring", COMPARED | {"dirty_ring_exits", "dirty_ring_pages"}),
+        ("multifd", COMPARED | {"multifd_bytes", "connections"}),
+        ("postcopy", {"postcopy_entered", "page_requests"}),
+        ("cancel-retry", COMPARED | {"cancelled"}),
+        ("ping-pong", COMPARED),
+    ],
+)
+def test_what_each_way_must_prove(way: str, events: set[str], tmp_path: Path) -> None:
+    """Beyond what all of them must: of nothing that has happened, all is missing."""
+    asked = cell("migration", way=way)
+    this = Measuring(asked, "patched", 1, tmp_path)
+    WAYS[way].prove(this, trip_of(asked))
+    assert {finding.text.partition(":")[0] for finding in this.findings} == events
+    assert {finding.kind for finding in this.findings} == {FindingKind.NOT_PROVEN}
 
 
 def test_call_paths_must_account_for_the_counter(lab: ScriptedLab) -> None:

@@ -178,6 +178,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedLab
     monkeypatch.setattr(guests, "Guest", made.start_guest)
     monkeypatch.setattr(guest, "LOOK_S", SOON_S)
     monkeypatch.setattr(migration, "POLL_S", SOON_S)
+    monkeypatch.setattr(migration, "read_vmstat", lambda: dict(made.l1.kernel.vmstat))
     spec = made.slot._spec
     monkeypatch.setenv(SOCKET_VARIABLE, spec.socket)
     monkeypatch.setenv(OUT_VARIABLE, str(made.out))

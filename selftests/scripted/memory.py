@@ -62,28 +62,21 @@ class Pages:
         What it then believes, right or wrong.
         """
         here = [page for page in range(0, self.count, unit) if page not in self.swapped]
-        used = [page in self.touched or page in self.touching for page in here]
         if self.script.tests if test else self.script.ages:
             self.kernel.hit("kvm_test_age_hva" if test else "kvm_age_hva", len(here))
+        used = self.touched | self.touching
+        young, idle = [page for page in here if page in used], [page for page in here if page not in used]
+        believed = set(young) - some(young, self.script.false_idle) | some(idle, self.script.false_young)
         if clear:
             self.touched.clear()
-        wrong_idle, wrong_young = Every(self.script.false_idle), Every(self.script.false_young)
-        return {
-            page: not wrong_idle.turn() if young else wrong_young.turn()
-            for page, young in zip(here, used, strict=True)
-        }
+        return {page: page in believed for page in here}
 
 
-@dataclass
-class Every:
-    """True for this share of the turns, evenly spread."""
-
-    share: float
-    turns: int = 0
-
-    def turn(self) -> bool:
-        self.turns += 1
-        return int(self.turns * self.share) > int((self.turns - 1) * self.share)
+def some(pages: list[int], share: float) -> set[int]:
+    """This share of the pages, evenly spread."""
+    if not share:
+        return set()
+    return {page for at, page in enumerate(pages) if int((at + 1) * share) > int(at * share)}
 
 
 def letters(count: int, unit: int, yes: set[int]) -> str:
