@@ -22,7 +22,7 @@ from guestloop.vm.parts import Keys, L1Parts
 
 HELLO = Hello(release="6.12.117", build_id="abcd", boot_id="b", cpus=2, uptime_s=5.0)
 ANSWERS: Mapping[str, Any] = {
-    "guests.start": {"hello": "hello cpus=2 kvmapf=1", "seconds": 1.5, "pid": 7},
+    "guests.start": {"hello": "hello cpus=2 kvmapf=1", "seconds": 1.5, "pid": 7, "attempts": 1},
     "guests.command": ["ready", "done n=4 odd"],
     "guests.listen": ["progress reads=3"],
     "guests.finish_lap": ["stopped reads=9 bad=0"],

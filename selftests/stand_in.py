@@ -20,6 +20,14 @@ console, mode = sys.argv[3:5]
 print("stand-in:", mode, flush=True)
 if mode == "dies at once":
     sys.exit(3)
+if mode == "aborts":
+    os.abort()
+if mode.startswith("aborts until "):
+    tries = mode.removeprefix("aborts until ")
+    with open(tries, "a") as file:
+        file.write("x")
+    if os.path.getsize(tries) < 3:
+        os.abort()
 state = "running"
 
 def returned(command, arguments):

@@ -15,10 +15,10 @@ from guestloop.agent import guests as module
 from guestloop.agent import liveness
 from guestloop.agent.cgroup import Cgroup
 from guestloop.agent.guest import Guest
-from guestloop.agent.guests import Guests, Roster, Started
+from guestloop.agent.guests import MOST_ATTEMPTS, Guests, Roster, Started
 from guestloop.agent.liveness import Vitals
 from guestloop.agent.memory import PageOut
-from guestloop.ground.errors import GuestError, GuestFailed, GuestloopError, LabError, TimedOut
+from guestloop.ground.errors import GuestError, GuestFailed, GuestKilled, GuestloopError, LabError, TimedOut
 from guestloop.ground.units import MIB
 
 
@@ -84,6 +84,20 @@ def test_a_missing_qemu_is_named(fleet: Fleet) -> None:
     with pytest.raises(LabError, match="program not found: no-such-qemu"):
         fleet.guests.start("a", ["no-such-qemu"])
     assert fleet.guests.stop_all() == []
+
+
+def test_a_qemu_that_aborts_before_its_greeting_is_started_again_and_that_is_recorded(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    assert fleet.start(f"aborts until {tmp_path / 'tries'}").attempts == 3
+    assert fleet.guests.stop_all() == ["a"]
+    assert fleet.start().attempts == 1
+
+
+def test_a_qemu_that_goes_on_aborting_is_reported(fleet: Fleet) -> None:
+    with pytest.raises(GuestKilled, match=r"L2 a: QEMU sent no QMP greeting .*; QEMU: killed by signal 6"):
+        fleet.start("aborts")
+    assert len(NoCgroup.made) == MOST_ATTEMPTS
 
 
 # --- launched ahead --------------------------------------------------------------------------------

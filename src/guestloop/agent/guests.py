@@ -13,11 +13,13 @@ from guestloop.agent import liveness
 from guestloop.agent.counters import read_counters
 from guestloop.agent.guest import Guest
 from guestloop.agent.memory import PageOut, page_out_all, press_out
-from guestloop.ground.errors import GuestError, GuestloopError
+from guestloop.ground.errors import GuestError, GuestKilled, GuestloopError
 from guestloop.ground.units import MIB
 
 START_S = 120.0
 """From QEMU's start to the payload's ``hello``."""
+
+MOST_ATTEMPTS = 3
 
 COMMAND_S = 600.0
 """A backstop for answers of the payload: a guest that is stuck is found by what it does not do."""
@@ -37,11 +39,40 @@ class Roster:
 
 @dataclass(frozen=True)
 class Started:
-    """A guest that runs: the payload's first line (empty for one that awaits a migration), and QEMU's pid."""
+    """A guest that runs: the payload's first line (empty for one that awaits a migration), and QEMU's pid.
+
+    ``attempts``: how often QEMU was started for it, see Opened.
+    """
 
     hello: str
     seconds: float
     pid: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A guest whose QEMU has sent its greeting, after so many attempts.
+
+    With a dirty ring, QEMU 7.2 aborts when its vCPUs do not exist a second after KVM was initialized: its
+    reaper does not expect that (accel/kvm/kvm-all.c: kvm_dirty_ring_reap_one). On a busy machine that
+    happens. No guest has run then, and nothing was measured, so it is started again; the round records it.
+    """
+
+    guest: Guest
+    attempts: int
+
+
+def open_guest(name: str, argv: list[str], directory: Path) -> Opened:
+    """Start QEMU. Raises what Guest raises, a QEMU killed before its greeting only when that goes on."""
+    attempts = 1
+    while True:
+        try:
+            return Opened(Guest(name, argv, directory), attempts)
+        except GuestKilled:
+            if attempts == MOST_ATTEMPTS:
+                raise
+            attempts += 1
 
 
 class Guests:
@@ -49,14 +80,14 @@ class Guests:
 
     def __init__(self, roster: Roster, directory: Path) -> None:
         self._roster, self._directory = roster, directory
-        self._launched: dict[str, Future[Guest]] = {}
+        self._launched: dict[str, Future[Opened]] = {}
         self._launcher = ThreadPoolExecutor(thread_name_prefix="launch")
         self._lap_s = 0.0  # CPU time of the longest lap of this boot, 0 before there was one
 
     def launch(self, name: str, argv: list[str]) -> None:
         """Begin to start an L2 while others are at work; ``start`` then waits for it."""
         self._refuse_twice(name)
-        self._launched[name] = self._launcher.submit(Guest, name, argv, self._directory / name)
+        self._launched[name] = self._launcher.submit(open_guest, name, argv, self._directory / name)
 
     def start(
         self, name: str, argv: list[str], incoming: bool = False, timeout_s: float = START_S
@@ -67,17 +98,18 @@ class Guests:
         """
         started = time.monotonic()
         if launched := self._launched.pop(name, None):
-            guest = launched.result()  # bounded by QEMU's greeting
+            opened = launched.result()  # bounded by QEMU's greeting
         else:
             self._refuse_twice(name)
-            guest = Guest(name, argv, self._directory / name)
+            opened = open_guest(name, argv, self._directory / name)
+        guest = opened.guest
         self._roster.running[name] = guest
         try:
             hello = "" if incoming else guest.until("hello", timeout_s)[-1]
         except BaseException:
             self.stop(name)
             raise
-        return Started(hello, time.monotonic() - started, guest.process.pid)
+        return Started(hello, time.monotonic() - started, guest.process.pid, opened.attempts)
 
     def command(self, name: str, line: str, until: str, timeout_s: float = COMMAND_S) -> list[str]:
         """Send the payload a command; returns its lines up to the one that begins with ``until``."""
@@ -132,7 +164,7 @@ class Guests:
             self.stop(name)
         for name in list(self._launched):
             with suppress(GuestloopError):  # one that did not come up has nothing to end
-                self._launched.pop(name).result().close()
+                self._launched.pop(name).result().guest.close()
                 names.append(name)
         return names
 

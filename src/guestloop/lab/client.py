@@ -139,6 +139,8 @@ class L1:
     def guest(self, spec: L2Spec) -> Iterator[L2]:
         """A running L2, ended when the body is left. An error of the body goes before one of ending it."""
         started = self.agent.guests.start(spec.name, l2_argv(spec), spec.incoming is not Incoming.NO)
+        if started.attempts > 1:
+            self.facts[f"l2.{spec.name}.attempts"] = f"{started.attempts}"
         try:
             yield L2(self, spec, parse_words(started.hello), started.seconds)
         except BaseException:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.trip import Trip
 from guestloop.workloads.migration.way import Way
+
+RING_PACE_US = 200
 
 
 class DirtyRing(Way):
@@ -12,6 +16,10 @@ class DirtyRing(Way):
 
     name = "dirty-ring"
     ring = True
+
+    def fit(self, trip: Trip) -> Trip:
+        """A faster load: QEMU empties the rings each second, and one must have been full before."""
+        return replace(trip, pace_us=min(trip.pace_us, RING_PACE_US))
 
     def prove(self, this: Measuring, trip: Trip) -> None:
         """Pages went through rings, and a ring was full at least once."""
