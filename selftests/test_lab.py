@@ -155,6 +155,10 @@ def test_a_thread_of_the_lab_that_died_is_a_fault_of_the_round(
     with pytest.raises(InternalError, match=r"^thread pace of the lab process failed: KeyError: 'cpus'$"):
         l1.conclude()
     assert l1.conclude() == ["WARNING: in the same round"], "and once only"
+    threads.keep("thread pace", KeyError("cpus"))
+    machines[0].end = L1Panicked("L1 patched panicked: Oops")
+    with pytest.raises(L1Panicked):
+        l1.conclude()
 
 
 def test_one_test_at_a_time(name: str, connection: Connection) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
+from guestloop.ground import threads
 from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Rebooted, NotBooted
 from guestloop.lab.pace import boot_speed, read_threads, total
 from guestloop.lab.services import Acquired
@@ -119,9 +120,11 @@ class Slot:
         """End a round: its guests, then everything that the kernel has to say about it.
 
         Returns the complaints of L1's kernel since the last round was concluded. Raises L1Panicked and its
-        like when L1 did not survive.
+        like when L1 did not survive, and InternalError when a thread of the agent or of the lab died; the
+        complaints are then left to the next round.
         """
         self._noting_its_end(self.machine.end_of_round)
+        threads.raise_kept("the lab process")
         return self.new_warnings()
 
     def new_warnings(self) -> list[str]:
