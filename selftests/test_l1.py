@@ -41,7 +41,7 @@ PORT = 40022
 
 # QEMU as far as an L1 has to do with it. Its name says how it behaves.
 QEMU = """#!{python} -S
-import json, os, re, socket, sys, time
+import json, os, re, signal, socket, sys
 line = " ".join(sys.argv)
 mode = os.path.basename(sys.argv[0])
 console = open(re.search(r"-serial file:(\\S+)", line)[1], "w", buffering=1)
@@ -89,6 +89,8 @@ while piece := qmp.recv(4096):
             send({{"error": {{"class": "GenericError", "desc": "no such device"}}, "id": request.get("id")}})
         else:
             send({{"return": answer(request), "id": request.get("id")}})
+if mode == "does-not-quit":  # not even when nobody talks to it any more
+    signal.pause()
 """
 
 
