@@ -16,6 +16,7 @@ from avocado import Test
 from avocado.core.exceptions import TestBaseException
 
 from guestloop.ground.errors import GuestloopError, LabError, Lacking
+from guestloop.ground.wait import clock
 from guestloop.lab.client import L1, connect
 from guestloop.lab.spec import OUT_VARIABLE
 from guestloop.results.cells import Mmu
@@ -105,6 +106,7 @@ class GuestTest(Test):  # type: ignore[misc]
         """
         if self.this.l1 is None:
             return
+        self.this.facts["pace"] = f"{clock.pace:.1f}"
         try:
             warnings = self.this.l1.conclude()
         except GuestloopError as error:

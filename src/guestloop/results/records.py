@@ -60,7 +60,8 @@ class Round:
 
     ``boot`` counts the boots of this kernel's L1 in this run; 0 when the round never had a running L1.
     ``seconds`` is wall time from the moment when L1 is there (its boot left out) to the judgement.
-    ``facts`` hold what was read back (module parameters, releases, build ids). ``findings`` are what was
+    ``facts`` hold what was read back (module parameters, releases, build ids), and how much slower than
+    usual this machine was (``pace``). ``findings`` are what was
     found wrong, or why the round proves nothing, as data; ``reason`` is the same as one text for people.
     """
 
