@@ -55,6 +55,7 @@ def test_a_measured_round(lab: ScriptedLab) -> None:
     assert record.cell == CELL and (record.kernel, record.round, record.boot) == ("patched", 2, 1)
     assert (record.outcome, record.correctness) == (Outcome.MEASURED, Correctness.PASS)
     assert record.facts == {
+        "pace": "1.0",
         "release": "6.12.117",
         "vmlinux.build_id": "abcd",
         "kvm.tdp_mmu": "N",
