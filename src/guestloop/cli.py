@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = parsed.action(parsed)
     except GuestloopError as error:
         print(f"guestloop: {error.render()}", file=sys.stderr)
-        if trace := getattr(error, "traceback", ""):
-            print(trace, file=sys.stderr)
+        if error.traceback:
+            print(error.traceback, file=sys.stderr)
         status = error.exit_status
     except Exception as error:  # noqa: BLE001 - Python would exit with 1, which means a regression
         _print_unforeseen(error)
