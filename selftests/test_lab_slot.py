@@ -23,8 +23,8 @@ from guestloop.ground.wait import wait_for
 from guestloop.lab import slot as module
 from guestloop.lab.pace import Usage
 from guestloop.lab.server import boot_ahead
-from guestloop.lab.services import Acquired
 from guestloop.lab.slot import Slot
+from guestloop.lab.spec import Acquired
 from guestloop.machines.host import Vendor
 
 __all__ = ["machines"]  # a fixture

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guestloop.agent.system import Hello
 from guestloop.ground.errors import LabError
 from guestloop.ground.wait import clock
-from guestloop.machines.host import Vendor
+from guestloop.lab.spec import Acquired
 
 if TYPE_CHECKING:  # tests import this module, and need nothing that boots an L1
     from guestloop.lab.slot import Slot
-
-
-@dataclass(frozen=True)
-class Acquired:
-    """An L1 to measure in: which boot of its kernel it is, where its console is, and what it says it is.
-
-    ``request`` is the number of KVM_REQ_TLB_FLUSH in its kernel.
-    """
-
-    boot: int
-    boot_seconds: float
-    console: Path
-    hello: Hello
-    vendor: Vendor
-    request: int
 
 
 class Lab:

@@ -1,4 +1,4 @@
-"""What a lab is told when it starts, and how a test finds it."""
+"""What a lab is told when it starts, how a test finds it, and what it returns for an L1."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop.agent.system import Hello
 from guestloop.ground.codec import decode, encode
 from guestloop.machines.host import Vendor
 from guestloop.vm.parts import L1Parts
@@ -38,3 +39,18 @@ class LabSpec:
 def parse_lab_spec(text: str) -> LabSpec:
     """The inverse of ``LabSpec.dump``."""
     return decode(LabSpec, json.loads(text))
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """An L1 to measure in: which boot of its kernel it is, where its console is, and what it says it is.
+
+    ``request`` is the number of KVM_REQ_TLB_FLUSH in its kernel.
+    """
+
+    boot: int
+    boot_seconds: float
+    console: Path
+    hello: Hello
+    vendor: Vendor
+    request: int
