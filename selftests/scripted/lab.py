@@ -31,10 +31,9 @@ from guestloop.workloads import aging, asyncpf
 from guestloop.workloads import migration as migrating
 from guestloop.workloads.catalog import cell_of
 from guestloop.workloads.measuring import Measuring
-from scripted.agent import BUILD_ID
 from scripted.guest import ScriptedGuest
 from scripted.machine import REQUEST, Befall, ScriptedL1
-from scripted.script import Script
+from scripted.script import BUILD_ID, Script
 
 KERNEL = "patched"
 SOON_S = 0.002

@@ -1,0 +1,20 @@
+"""KVM's modules: none is loaded."""
+
+from __future__ import annotations
+
+from guestloop.agent.kvm import Kvm
+from scripted.stage import Stage
+
+
+class ScriptedKvm(Kvm):
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.directory, stage.trace)
+
+    def load(self, mmu: str, parameters: dict[str, dict[str, str]], request: int) -> dict[str, str]:
+        facts = {f"{module}.build_id": "ef01" for module in parameters}
+        for module, values in parameters.items():
+            facts |= {f"{module}.{key}": value for key, value in values.items()}
+        return facts
+
+    def unload(self) -> None:
+        """No module is loaded."""

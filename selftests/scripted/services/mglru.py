@@ -1,0 +1,26 @@
+"""The multi-gen LRU."""
+
+from __future__ import annotations
+
+from guestloop.agent.mglru import Mglru
+from scripted.stage import Stage
+
+
+class ScriptedMglru(Mglru):
+    def __init__(self, stage: Stage) -> None:
+        self._l1 = stage.l1
+        self._old: set[int] = set()
+
+    def lacks(self) -> str:
+        return self._l1.script.lacks.get("mglru", "")
+
+    def switch(self, on: bool) -> str:
+        return self._l1.script.mglru if on else "0x0000"
+
+    def age(self, name: str) -> dict[int, int]:
+        young = self._l1.guest(name).pages.look()
+        self._old = {page for page, used in young.items() if not used}
+        return {1: len(self._old), 2: len(young) - len(self._old)}
+
+    def evict(self, name: str) -> None:
+        self._l1.guest(name).pages.swap(self._old)

@@ -1,0 +1,26 @@
+"""Reclaim."""
+
+from __future__ import annotations
+
+from guestloop.agent.reclaim import PIECE_PAGES, Reclaim, Taken
+from scripted.memory import letters
+from scripted.stage import Stage
+
+
+class ScriptedReclaim(Reclaim):
+    """Takes the pages that it believes to be idle, in their order. Flushes for those that it finds young."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._l1 = stage.l1
+
+    def take(self, name: str, wanted: int, most_calls: int) -> Taken:
+        pages, unit = self._l1.guest(name).pages, self._l1.units[name]
+        before, touched = letters(pages.count, unit, pages.swapped), set(pages.touched)
+        young = pages.look(unit)
+        self._l1.kernel.flush(name, "clear_flush_young", sum(young.values()))
+        idle = [page for page, used in young.items() if not used]
+        if self._l1.script.overshoots:
+            pages.swap(touched & set(idle))
+            idle = [page for page in idle if page not in touched]
+        pages.swap(set(idle[: min(wanted, most_calls * PIECE_PAGES)]))
+        return Taken(before, letters(pages.count, unit, pages.swapped), calls=1)

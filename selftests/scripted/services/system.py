@@ -1,0 +1,24 @@
+"""What L1 says it is, and its console."""
+
+from __future__ import annotations
+
+from guestloop.agent.system import Hello, System
+from scripted.script import BUILD_ID
+from scripted.stage import Stage
+
+
+class ScriptedSystem(System):
+    def __init__(self, stage: Stage) -> None:
+        self._l1 = stage.l1
+
+    def hello(self) -> Hello:
+        return Hello("6.12.117", BUILD_ID, "boot-id", 2, 4.5)
+
+    def set_pace(self, pace: float) -> None:
+        """The pace is that of this process, which others share."""
+
+    def rearm_warnings(self) -> bool:
+        return True
+
+    def write_console(self, text: str) -> None:
+        self._l1.print(text)
