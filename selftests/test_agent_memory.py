@@ -273,7 +273,7 @@ def test_every_page_is_paged_out_and_then_dropped_from_the_swap_cache(
     holder: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ranges: list[tuple[int, int]] = []
-    monkeypatch.setattr(memory, "page_out", lambda _pidfd, start, length: ranges.append((start, length)))
+    monkeypatch.setattr(memory, "advise", lambda _fd, start, length, _advice: ranges.append((start, length)))
     group: Any = Reclaimed(3 * ENOUGH_LEFT, ENOUGH_LEFT)
     assert page_out_all(holder, 16 * MIB, group, 5.0).left_bytes == ENOUGH_LEFT
     ram = find_ram(holder, 16 * MIB)
@@ -288,6 +288,6 @@ def test_madvise_on_another_process(holder: int) -> None:
     try:
         ram = find_ram(holder, 16 * MIB)
         with pytest.raises(GuestError, match=r"^process_madvise\(MADV_PAGEOUT\): Invalid argument$"):
-            memory.page_out(pidfd, ram.start + 1, MIB)  # not the beginning of a page
+            memory.advise(pidfd, ram.start + 1, MIB, memory.PAGEOUT)  # not the beginning of a page
     finally:
         os.close(pidfd)

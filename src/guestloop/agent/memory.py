@@ -14,7 +14,6 @@ from guestloop.ground.errors import GuestError
 from guestloop.ground.units import MIB
 from guestloop.ground.wait import Deadline
 
-MADV_PAGEOUT = 21
 SYS_PROCESS_MADVISE = 440
 PIECE = 4 * MIB
 # Pages of QEMU itself come and go; what is left of the guest's is then too little to matter.
@@ -137,12 +136,22 @@ def pick_ram(maps: str, size: int) -> Mapping | None:
     return min(large, key=lambda mapping: mapping.size, default=None)
 
 
-def page_out(pidfd: int, start: int, length: int) -> None:
-    """MADV_PAGEOUT on a range of another process: reclaims hot pages too (mm/madvise.c)."""
+@dataclass(frozen=True)
+class Advice:
+    """What a process can be told about its memory (include/uapi/asm-generic/mman-common.h)."""
+
+    name: str
+    number: int
+
+
+PAGEOUT = Advice("MADV_PAGEOUT", 21)  # reclaims hot pages too (mm/madvise.c)
+
+
+def advise(pidfd: int, start: int, length: int, advice: Advice) -> None:
+    """Advise on a range of another process, in bytes. Raises GuestError when the kernel refuses."""
     vector = _Iovec(start, length)
-    done = _libc.syscall(SYS_PROCESS_MADVISE, pidfd, ctypes.byref(vector), 1, MADV_PAGEOUT, 0)
-    if done < 0:
-        raise GuestError(f"process_madvise(MADV_PAGEOUT): {os.strerror(ctypes.get_errno())}")
+    if _libc.syscall(SYS_PROCESS_MADVISE, pidfd, ctypes.byref(vector), 1, advice.number, 0) < 0:
+        raise GuestError(f"process_madvise({advice.name}): {os.strerror(ctypes.get_errno())}")
 
 
 def have_swap(swaps: Path = SWAPS) -> bool:
@@ -181,7 +190,7 @@ def page_out_all(pid: int, size: int, cgroup: Cgroup, timeout_s: float) -> PageO
     pidfd = os.pidfd_open(pid)
     try:
         for start in range(ram.start, ram.end, PIECE):
-            page_out(pidfd, start, min(PIECE, ram.end - start))
+            advise(pidfd, start, min(PIECE, ram.end - start), PAGEOUT)
     finally:
         os.close(pidfd)
     while (left := cgroup.swap_cached()) > ENOUGH_LEFT and not deadline.passed:
