@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src/guestloop"
 LONGEST_LINE = 110
 DIRECTORIES = ("docs", "guest-images", "kernels", "emulators", "tests", "selftests")
 DOCUMENTS = sorted(
@@ -20,6 +21,7 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`]*`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+PATH = re.compile(r"\w[\w.-]*(?:/[\w.-]+)*/?")
 SCRIPT = re.compile(r"(?<![\w./-])scripts/([\w.-]+)")
 
 
@@ -56,6 +58,26 @@ def scripts_shown(text: str) -> set[str]:
     return {name for piece in code for name in SCRIPT.findall(piece)}
 
 
+def bases(path: Path, words: set[str]) -> list[Path]:
+    """Where the paths of a document may begin: here and there, and in the directories that it names."""
+    fixed = [ROOT, PACKAGE, path.parent]
+    return fixed + [base / word for base in fixed for word in words if (base / word).is_dir()]
+
+
+def is_path(word: str) -> bool:
+    """Is this meant to be in the tree: a source file, a directory, or what is in one of the tree's own?"""
+    first, slash, _ = word.partition("/")
+    known = bool(slash) and ((ROOT / first).is_dir() or (PACKAGE / first).is_dir())
+    return known or word.endswith((".py", ".c", ".h", "/"))
+
+
+def missing_paths(path: Path) -> list[str]:
+    """Paths in a document's inline code that are not in the tree. Results, patterns and ``/etc`` are none."""
+    words = {word for piece in CODE.findall(prose(path.read_text())) for word in piece.strip("`").split()}
+    paths = {word for word in words if PATH.fullmatch(word) and is_path(word)}
+    return sorted(word for word in paths if not any((base / word).exists() for base in bases(path, paths)))
+
+
 def is_script(name: str) -> bool:
     script = ROOT / "scripts" / name
     return script.is_file() and os.access(script, os.X_OK)
@@ -81,6 +103,11 @@ def test_commands_name_scripts_that_can_be_run(path: Path) -> None:
     assert [name for name in scripts_shown(path.read_text()) if not is_script(name)] == []
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_exist(path: Path) -> None:
+    assert missing_paths(path) == []
+
+
 def test_the_main_commands_are_shown() -> None:
     assert {"run", "test", "compare"} <= scripts_shown((ROOT / "README.md").read_text())
 
@@ -97,6 +124,17 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
         "[gone](gone.md) [no such heading](other.md#no-heading) [nor here](#there)\n```\n[not](a-link)\n```\n"
     )
     assert list(broken_links(document)) == ["gone.md", "other.md#no-heading", "#there"]
+
+
+def test_a_path_that_is_gone_is_found(tmp_path: Path) -> None:
+    (tmp_path / "own.c").touch()
+    document = tmp_path / "document.md"
+    document.write_text(
+        "`own.c` `ground/wait.py` `src/guestloop/workloads/migration` `trip.py` `ways/` `scripts/run -x`\n"
+        "`gone.py` `ground/gone` `selftests/gone.txt` `gone/` `docs`\n"
+        "`OUT/gone.json` `/run/gone.py` `tests/<gone>` `*.c` `mm/gone.rst`\n```\n`gone.h`\n```\n"
+    )
+    assert missing_paths(document) == ["gone.py", "gone/", "ground/gone", "selftests/gone.txt"]
 
 
 def test_a_command_without_a_script_is_found() -> None:
