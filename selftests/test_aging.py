@@ -75,6 +75,12 @@ def test_each_scan_touches_the_half_that_is_judged(lab: ScriptedLab, driver: str
     assert len(set(parts)) == (2 if DRIVERS[driver].alternates else 1)
 
 
+@pytest.mark.parametrize(("pages", "grain"), [("4k", 1), ("thp", 512)])
+def test_the_halves_take_turns_page_by_page(lab: ScriptedLab, pages: str, grain: int) -> None:
+    measure(lab, "mglru", pages=pages)
+    assert starts(lab) == [f"start laps=1 part={part} parts=2 grain={grain}" for part in (1, 0, 1)]
+
+
 # --- what each driver does -------------------------------------------------------------------------
 
 
@@ -230,11 +236,15 @@ def test_mglru_that_reads_back_nothing_is_not_on(lab: ScriptedLab) -> None:
     assert measure(lab, "mglru").kinds == [FindingKind.NOT_PROVEN]
 
 
+@pytest.mark.parametrize(("share", "kinds"), [(0.5, []), (0.45, [FindingKind.NOT_PROVEN])])
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_huge_pages_must_be_there(lab: ScriptedLab, driver: str) -> None:
-    lab.script.huge_pages = False
+def test_half_of_the_region_must_be_huge_pages(
+    lab: ScriptedLab, driver: str, share: float, kinds: list[FindingKind]
+) -> None:
+    lab.script.huge_pages = share
     ended = measure(lab, driver, pages="thp")
-    assert ended.kinds == [FindingKind.NOT_PROVEN] and ended.record.events["huge_pages"] == 0
+    wanted = int(scene_of(ended.record.cell.variant).region_pages // 512 * share)
+    assert (ended.kinds, ended.record.events["huge_pages"]) == (kinds, wanted)
 
 
 def test_dirty_logging_must_last_until_the_end(lab: ScriptedLab) -> None:

@@ -81,6 +81,8 @@ def test_precopy_step_by_step(lab: ScriptedLab) -> None:
     waits = [(params["states"], params["rounds"]) for params in lab.called("migration.wait")]
     assert waits == [([], 4), (["pre-switchover"], 0), (["completed"], 0)]
     assert [params["name"] for params in lab.called("guests.stop")] == ["b", "a"]
+    reports = [params["name"] for params in lab.called("guests.listen")]
+    assert reports == [*("a" * 4), *("b" * 2)], "one and three before, two after"
 
 
 def test_the_turns_are_kept_for_a_reader(lab: ScriptedLab) -> None:
