@@ -216,6 +216,15 @@ def test_what_each_driver_must_prove(name: str, tmp_path: Path) -> None:
     assert {finding.kind for finding in this.findings} == {FindingKind.NOT_PROVEN}
 
 
+def test_a_few_pages_in_each_scan_are_enough_to_judge_by(tmp_path: Path) -> None:
+    asked = cell("aging", driver="page-idle")
+    least = 4 * scene_of(asked.variant).sizes.scans
+    for count, missing in ((least, set[str]()), (least - 1, {"touched", "untouched"})):
+        this = Measuring(asked, "patched", 1, tmp_path)
+        judge(this, scene_of(asked.variant), Belief(touched=count, untouched=count))
+        assert {finding.text.partition(":")[0] for finding in this.findings} == missing
+
+
 def test_damon_must_have_looked_without_clearing(lab: ScriptedLab) -> None:
     lab.script.tests = False
     ended = measure(lab, "damon")

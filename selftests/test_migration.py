@@ -142,6 +142,7 @@ def test_a_cancelled_migration_is_counted_apart(lab: ScriptedLab) -> None:
     assert files(ended) == ["turns.json", "stacks.txt", "retry.turns.json", "retry.stacks.txt"]
     started = [params["name"] for params in lab.called("guests.start")]
     assert started == ["a", "b", "b"], "the first destination is given up"
+    assert [params["label"] for params in lab.called("migration.mark")] == ["logging-off", "end"]
     assert ended.record.events["pages_compared"] == RAM_PAGES, "once, at the second"
 
 
