@@ -69,8 +69,10 @@ def test_a_command_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     control = tmp_path / "lru_gen"
     control.write_text("")
     monkeypatch.setattr(mglru, "CONTROL", control)
+    descriptors = set(Path("/proc/self/fd").iterdir())
     mglru._command("+ 1 0 2 200 1")
     assert control.read_text() == "+ 1 0 2 200 1"
+    assert set(Path("/proc/self/fd").iterdir()) == descriptors
 
 
 def test_mglru_is_switched_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,9 +113,27 @@ def test_damon_gets_a_target_for_each_page(tmp_path: Path) -> None:
     assert (targets / "nr_targets").read_text() == "2"
     assert (targets / "1/pid_target").read_text() == "99"
     assert [(targets / "1/regions/0" / name).read_text() for name in ("start", "end")] == ["32768", "36864"]
+    context = root / "0/contexts/0"
+    assert (root / "nr_kdamonds").read_text() == (root / "0/contexts/nr_contexts").read_text() == "1"
+    assert (context / "operations").read_text() == "fvaddr"
+    intervals = {
+        file.name: int(file.read_text()) for file in (context / "monitoring_attrs/intervals").iterdir()
+    }
+    assert (intervals["sample_us"], intervals["aggr_us"]) == (200_000, 1_000_000)
+    assert intervals["update_us"] > 1 << 60, "there is nothing to update: the regions are given"
+    assert (context / "monitoring_attrs/nr_regions/max").read_text() == "20"
     assert damon.state(root) == "on"
     damon.stop(root)
     assert (damon.state(root), (root / "nr_kdamonds").read_text()) == ("off", "0")
+
+
+def test_the_scheme_takes_every_region_and_does_nothing(tmp_path: Path) -> None:
+    """Its tried regions are where DAMON's results are read."""
+    damon.start(99, [0x2000], 200_000, 1_000_000, fake_damon(tmp_path, 1))
+    schemes = tmp_path / "0/contexts/0/schemes"
+    assert (schemes / "nr_schemes").read_text() == "1" and (schemes / "0/action").read_text() == "stat"
+    most = {file.parent.name: int(file.read_text()) for file in schemes.glob("0/access_pattern/*/max")}
+    assert most == {"sz": (1 << 64) - 1, "nr_accesses": 1 << 30, "age": 1 << 30}
 
 
 def test_what_damon_saw(tmp_path: Path) -> None:

@@ -42,6 +42,13 @@ def test_a_lost_line_is_noticed() -> None:
         pages.parse_frames(["frames at=0 runs=5+1", "frames at=4 runs=a+2"])
 
 
+def test_bits_are_those_of_the_kernel() -> None:
+    """pagemap.rst, and include/uapi/linux/kernel-page-flags.h for the flags."""
+    assert (pages.PRESENT.bit_length() - 1, pages.SWAPPED.bit_length() - 1) == (63, 62)
+    assert pages.FRAME_MASK.bit_length() == 55
+    assert (pages.KPF_REFERENCED, pages.KPF_THP) == (1 << 2, 1 << 22)
+
+
 def test_pagemap_entries() -> None:
     here, gone = pages.PRESENT | 1 << 55 | 0x1234, pages.SWAPPED | 0x99
     assert [pages.frame_of(entry) for entry in (here, gone, 0)] == [0x1234, 0, 0]

@@ -77,6 +77,12 @@ def test_each_scan_touches_the_half_that_is_judged(lab: ScriptedLab, driver: str
     assert len(set(parts)) == (2 if DRIVERS[driver].alternates else 1)
 
 
+@pytest.mark.parametrize(("pages", "grain"), [("4k", 1), ("thp", 512)])
+def test_the_halves_take_turns_page_by_page(lab: ScriptedLab, pages: str, grain: int) -> None:
+    measure(lab, "mglru", pages=pages)
+    assert starts(lab) == [f"start laps=1 part={part} parts=2 grain={grain}" for part in (1, 0, 1)]
+
+
 # --- what each driver does -------------------------------------------------------------------------
 
 
@@ -212,6 +218,15 @@ def test_what_each_driver_must_prove(name: str, tmp_path: Path) -> None:
     assert {finding.kind for finding in this.findings} == {FindingKind.NOT_PROVEN}
 
 
+def test_a_few_pages_in_each_scan_are_enough_to_judge_by(tmp_path: Path) -> None:
+    asked = cell("aging", driver="page-idle")
+    least = 4 * scene_of(asked.variant).sizes.scans
+    for count, missing in ((least, set[str]()), (least - 1, {"touched", "untouched"})):
+        this = Measuring(asked, "patched", 1, tmp_path)
+        judge(this, scene_of(asked.variant), Belief(touched=count, untouched=count))
+        assert {finding.text.partition(":")[0] for finding in this.findings} == missing
+
+
 def test_damon_must_have_looked_without_clearing(lab: ScriptedLab) -> None:
     lab.script.tests = False
     ended = measure(lab, "damon")
@@ -232,11 +247,15 @@ def test_mglru_that_reads_back_nothing_is_not_on(lab: ScriptedLab) -> None:
     assert measure(lab, "mglru").kinds == [FindingKind.NOT_PROVEN]
 
 
+@pytest.mark.parametrize(("share", "kinds"), [(0.5, []), (0.45, [FindingKind.NOT_PROVEN])])
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_huge_pages_must_be_there(lab: ScriptedLab, driver: str) -> None:
-    lab.script.huge_pages = False
+def test_half_of_the_region_must_be_huge_pages(
+    lab: ScriptedLab, driver: str, share: float, kinds: list[FindingKind]
+) -> None:
+    lab.script.huge_pages = share
     ended = measure(lab, driver, pages="thp")
-    assert ended.kinds == [FindingKind.NOT_PROVEN] and ended.record.events["huge_pages"] == 0
+    wanted = int(scene_of(ended.record.cell.variant).region_pages // 512 * share)
+    assert (ended.kinds, ended.record.events["huge_pages"]) == (kinds, wanted)
 
 
 def test_dirty_logging_must_last_until_the_end(lab: ScriptedLab) -> None:

@@ -81,6 +81,8 @@ def test_precopy_step_by_step(lab: ScriptedLab) -> None:
     waits = [(params["states"], params["rounds"]) for params in lab.called("migration.wait")]
     assert waits == [([], 4), (["pre-switchover"], 0), (["completed"], 0)]
     assert [params["name"] for params in lab.called("guests.stop")] == ["b", "a"]
+    reports = [params["name"] for params in lab.called("guests.listen")]
+    assert reports == [*("a" * 4), *("b" * 2)], "one and three before, two after"
 
 
 def test_the_turns_are_kept_for_a_reader(lab: ScriptedLab) -> None:
@@ -140,6 +142,7 @@ def test_a_cancelled_migration_is_counted_apart(lab: ScriptedLab) -> None:
     assert files(ended) == ["turns.json", "stacks.txt", "retry.turns.json", "retry.stacks.txt"]
     started = [params["name"] for params in lab.called("guests.start")]
     assert started == ["a", "b", "b"], "the first destination is given up"
+    assert [params["label"] for params in lab.called("migration.mark")] == ["logging-off", "end"]
     assert ended.record.events["pages_compared"] == RAM_PAGES, "once, at the second"
 
 

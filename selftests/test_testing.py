@@ -10,7 +10,7 @@ import pytest
 import scripted
 from avocado.core import exceptions as avocado
 from scripted import ScriptedL1, ScriptedLab, cell
-from scripted.lab import Body, make_test
+from scripted.lab import Body, ScriptedTest, make_test
 
 from guestloop.ground.errors import ConfigError, GuestError, L1Panicked, LabError, Lacking, TimedOut
 from guestloop.ground.wait import wait_for
@@ -306,6 +306,14 @@ def test_wrong_tags_are_refused_before_anything_is_measured(lab: ScriptedLab) ->
         test.setUp()
     test.tearDown()
     assert read_rounds(lab.out) == [] and lab.calls == []
+
+
+def test_without_parameters_a_test_is_the_first_round_of_the_reference(lab: ScriptedLab) -> None:
+    test = ScriptedTest("test", None, None, str(lab.out / "log"), tags={"asyncpf": None})
+    test.setUp()
+    this = test.this
+    assert (this.kernel, this.number, this.cell) == ("unpatched", 1, cell("asyncpf"))
+    test.tearDown()
 
 
 @pytest.mark.parametrize(("fresh", "boots"), [("yes", [1, 2]), ("no", [1, 1])])

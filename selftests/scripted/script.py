@@ -22,8 +22,8 @@ class Script:
     ready: int = 400
     """Page-ready events in each lap over pages that are in swap."""
     ready_flushes: int = 160
-    huge_pages: bool = True
-    """Whether L2's RAM is made of huge pages when these are wanted."""
+    huge_pages: float = 1.0
+    """Share of the region that is made of huge pages when these are wanted."""
     ages: bool = True
     """Whether the tracepoint of the notifiers that clear is hit; ``tests``: of the one that only looks."""
     tests: bool = True

@@ -33,5 +33,6 @@ class ScriptedRegions(Regions):
         return letters(pages.count, self._l1.units[name], pages.swapped)
 
     def flagged(self, name: str, flag: Flag) -> str:
-        there = self._l1.huge_pages and self._l1.script.huge_pages and flag is Flag.THP
-        return ("1" if there else "0") * (self._l1.guest(name).pages.count // self._l1.units[name])
+        pages = self._l1.guest(name).pages.count // self._l1.units[name]
+        there = int(pages * self._l1.script.huge_pages) if self._l1.huge_pages and flag is Flag.THP else 0
+        return "1" * there + "0" * (pages - there)

@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import IO, Any, Protocol, TypeVar, cast, get_type_hints
 
 from guestloop.ground import threads
@@ -73,13 +74,19 @@ class Methods:
         function = getattr(type(service), name, None)
         if name.startswith("_") or not inspect.isfunction(function):
             raise InternalError(f"no method is called {method!r}")
-        handler, hints = getattr(service, name), hints_of(function)
+        hints = hints_of(function)
         try:
-            bound = inspect.signature(handler).bind(**params)
-            arguments = {key: decode(hints[key], value, key) for key, value in bound.arguments.items()}
+            _signature_of(function).bind(service, **params)
+            arguments = {key: decode(hints[key], value, key) for key, value in params.items()}
         except (TypeError, CodecError) as error:
             raise InternalError(f"{method}: {error}") from error
-        return encode(handler(**arguments))
+        return encode(function(service, **arguments))
+
+
+@cache
+def _signature_of(method: Callable[..., Any]) -> inspect.Signature:
+    """Of a service's method, ``self`` included. Made once: that takes longer than a call."""
+    return inspect.signature(method)
 
 
 def _line(answer: Answer) -> bytes:
@@ -154,7 +161,7 @@ class _Proxy:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         function = getattr(self._service, name)
-        signature, returned = inspect.signature(function), hints_of(function)["return"]
+        signature, returned = _signature_of(function), hints_of(function)["return"]
         method = f"{self._namespace}.{name}"
 
         def invoke(*args: Any, **kwargs: Any) -> Any:
