@@ -29,7 +29,7 @@ from guestloop.ground.errors import (
     TimedOut,
 )
 
-SOON_S = 2.0
+SOON_S = 10.0  # on a busy machine too; what would be waited for takes 30 s and more
 LONG_S = 30.0  # reached only when a test fails
 
 

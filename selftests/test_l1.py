@@ -36,7 +36,7 @@ from guestloop.vm import l1
 from guestloop.vm.l1 import READY_MARKER, Machine
 from guestloop.vm.parts import Keys, L1Parts
 
-SOON_S = 2.0
+SOON_S = 10.0  # on a busy machine too; what would be waited for takes 30 s and more
 PORT = 40022
 
 # QEMU as far as an L1 has to do with it. Its name says how it behaves.

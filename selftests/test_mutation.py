@@ -118,7 +118,7 @@ def test_a_seeded_mutant_whose_text_is_gone_is_an_error(tmp_path: Path, text: st
 
 def test_an_accepted_survivor_is_known_by_its_lines() -> None:
     made = mutant("        return LIMIT\n", "        return None\n")
-    accepted = Accepted(made.path, "return LIMIT", "return None", "never empty")
+    accepted = Accepted(made.path, "return LIMIT", "return  None", "never empty")
     assert accepted.means(made)
     assert not accepted.means(mutant("        return LIMIT\n", "        return 0\n"))
     assert not Accepted("src/other.py", "return LIMIT", "return None", "").means(made)
@@ -180,6 +180,8 @@ def test_the_tool_finds_what_it_can_then_apply() -> None:
     from mutation.operators import find_possibilities
     from mutation.operators import mutate as mutate_by_tool
 
+    found = list(find_possibilities("least.py", SOURCE.replace("items: list", "*, items: list")))
+    assert 7 not in {item.line for item in found}, "a marker among parameters is no operator"
     found = list(find_possibilities("least.py", SOURCE))
     places = {(item.line, SOURCE.splitlines()[item.line - 1][item.column :]) for item in found}
     assert {(3, "3"), (9, "not items:")} <= places

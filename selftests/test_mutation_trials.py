@@ -198,6 +198,12 @@ def stand_in_for_pytest(self: Tree, *arguments: str, **_: object) -> Ended:
     return Ended(1, "FAILED test_it") if "if items" in text else Ended(0, "")
 
 
+def test_a_mutant_on_which_pytest_breaks_was_not_noticed(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tree, "run", lambda *_, **__: Ended(3, "INTERNALERROR> SystemError"))
+    result = run_trial(tree, mutant("3", "4"), EXECUTED)
+    assert result.survived and result.line.endswith("SURVIVED (pytest ended with 3)")
+
+
 def test_all_mutants_are_tried_and_come_back_in_order(
     tree: Tree, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

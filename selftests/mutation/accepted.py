@@ -13,7 +13,7 @@ ACCEPTED = Path(__file__).with_name("accepted.toml")
 
 @dataclass(frozen=True)
 class Accepted:
-    """A mutant by the lines that it changes, without indentation, and why it may survive."""
+    """A mutant by the lines that it changes, in which space does not matter, and why it may survive."""
 
     file: str
     old: str
@@ -22,12 +22,16 @@ class Accepted:
 
     def means(self, mutant: Mutant) -> bool:
         """Whether this is that mutant."""
-        return (self.file, self.old, self.new) == (mutant.path, *mutant.change)
+        change = _spaceless(self.old), _spaceless(self.new)
+        return (self.file, *change) == (mutant.path, *map(_spaceless, mutant.change))
 
     def is_in(self, tree: Path) -> bool:
         """Whether the file still has the lines that would be changed."""
-        lines = "\n".join(line.strip() for line in (tree / self.file).read_text().splitlines())
-        return f"\n{self.old}\n" in f"\n{lines}\n"
+        return _spaceless(self.old) in _spaceless((tree / self.file).read_text())
+
+
+def _spaceless(text: str) -> str:
+    return "".join(text.split())
 
 
 def read_accepted(path: Path = ACCEPTED) -> list[Accepted]:

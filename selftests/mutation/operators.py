@@ -16,9 +16,15 @@ def find_possibilities(path: str, source: str) -> Iterator[Possibility]:
     """Every mutation of a file that cosmic-ray's operators can make, those that need no arguments."""
     nodes = list(ast_nodes(get_ast(source)))
     for name, operator in _operators().items():
-        positions = [start for node in nodes for start, _ in operator.mutation_positions(node)]
-        for occurrence, (line, column) in enumerate(positions):
-            yield Possibility(path, line, column, name, occurrence)
+        positions = [(node, start) for node in nodes for start, _ in operator.mutation_positions(node)]
+        for occurrence, (node, (line, column)) in enumerate(positions):
+            if not _is_marker(node):
+                yield Possibility(path, line, column, name, occurrence)
+
+
+def _is_marker(node: Any) -> bool:
+    """Whether a node is the ``*`` or ``/`` among parameters, which cosmic-ray takes for operators."""
+    return bool(node.type == "operator" and node.parent.type == "parameters")
 
 
 def mutate(source: str, possibility: Possibility) -> str:

@@ -79,7 +79,9 @@ class Tree:
         selection = self.top / ".selection"
         selection.write_text("\n".join(tests))
         chosen = [f"@{selection}"] if tests else ["-m", "not guest", WITHOUT_OWN_TESTS]
-        return self.run("pytest", "-x", "-p", "no:cacheprovider", *chosen, timeout_s=timeout_s)
+        # No tracebacks: pytest would parse the source of the mutant for them, and nobody reads them.
+        options = ("-x", "--tb=no", "-p", "no:cacheprovider")
+        return self.run("pytest", *options, *chosen, timeout_s=timeout_s)
 
 
 def _left_out_of(checkout: Path) -> Callable[[str, list[str]], set[str]]:

@@ -24,10 +24,14 @@ def time_limit(usual_s: float) -> float:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a mutant. ``killers``: what noticed it, tests by name; empty when it survived."""
+    """What became of a mutant. ``killers``: what noticed it, tests by name; empty when it survived.
+
+    ``problem``: why nothing can be told, when pytest itself failed. Nothing noticed the mutant then either.
+    """
 
     mutant: Mutant
     killers: tuple[str, ...]
+    problem: str = ""
 
     @property
     def survived(self) -> bool:
@@ -37,15 +41,20 @@ class Result:
     def line(self) -> str:
         """Where it is, what it is, and who noticed it."""
         end = f"killed by {' and '.join(self.killers)}" if self.killers else "SURVIVED"
+        if self.problem:
+            end += f" ({self.problem})"
         return f"{self.mutant.where}: {self.mutant.what}: {end}"
 
 
 def run_trial(tree: Tree, mutant: Mutant, executed: Executed) -> Result:
     """The tests that execute what is mutated, then all others; before them mypy, for a seeded mutant."""
     with tree.holding(mutant):
-        killers = [*_rejected(tree)] if mutant.seeded else []
-        killers += _failing(tree, mutant, executed)
-    return Result(mutant, tuple(killers))
+        killers, problem = [*_rejected(tree)] if mutant.seeded else [], ""
+        try:
+            killers += _failing(tree, mutant, executed)
+        except LabError as error:
+            problem = error.first_line
+    return Result(mutant, tuple(killers), problem)
 
 
 def _rejected(tree: Tree) -> Iterator[str]:
@@ -70,7 +79,7 @@ def killer_of(ended: Ended) -> str:
     Raises LabError when pytest itself did not work.
     """
     if ended.status in (INTERNAL_ERROR, NO_TESTS):
-        raise LabError(f"pytest ended with {ended.status}:\n{ended.output}")
+        raise LabError(f"pytest ended with {ended.status}\n{ended.output}")
     if ended.status is None:
         return "a time limit"
     if ended.status == 0:
