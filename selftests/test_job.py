@@ -158,7 +158,7 @@ def test_a_new_aging_driver_is_one_file(tmp_path: Path) -> None:
     program = "from guestloop.workloads.catalog import AXES; print(*AXES['aging']['driver'])"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

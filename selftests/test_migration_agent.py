@@ -128,7 +128,7 @@ class Tracing:
     def __init__(self) -> None:
         self.readings, self._inside = 0, 0
         self.crowded, self.hold_s = threading.Event(), 0.0
-        self.fault: OSError | None = None
+        self.fault: Exception | None = None
 
     def read(self) -> dict[str, str]:
         if self.fault:

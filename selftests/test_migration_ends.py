@@ -7,7 +7,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import test_migration_agent
@@ -15,11 +15,13 @@ from test_migration_agent import World, told
 
 from guestloop.agent import faults, migration
 from guestloop.agent.faults import Fault
+from guestloop.agent.guest import Guest
 from guestloop.ground.errors import (
     Disconnected,
     GuestCrashed,
     GuestError,
     GuestKilled,
+    InternalError,
     LabError,
     MigrationFailed,
     TimedOut,
@@ -101,14 +103,19 @@ def test_a_source_that_is_silent_but_does_not_end(world: World) -> None:
     assert first_line(raised).endswith("connection lost (EOF)")
 
 
-def test_a_trace_that_cannot_be_read_ends_the_wait(world: World) -> None:
-    """The watcher must not die without a word."""
-    world.trace.fault = OSError("tracefs is gone")
+@pytest.mark.parametrize(
+    ("fault", "kind"), [(OSError("tracefs is gone"), GuestError), (KeyError("a bug"), InternalError)]
+)
+def test_whoever_waits_learns_of_what_the_watcher_died_of(
+    world: World, fault: Exception, kind: type[LabError]
+) -> None:
+    world.trace.fault = fault
     world.source.qmp.tell(told("active", 1))
-    world.migration._watch(world.source)  # type: ignore[arg-type]
+    world.migration._watch(cast(Guest, world.source))
     world.trace.fault = None
-    with pytest.raises(GuestError, match="tracefs is gone"):
+    with pytest.raises(kind) as raised:
         world.wait("completed")
+    assert type(raised.value) is kind and str(fault) in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +222,27 @@ def test_connections_are_counted_at_the_destination(world: World, monkeypatch: p
     seen = {(22, migration.SOCKET): [5, 6, 9]}
     monkeypatch.setattr(faults, "connections", lambda pid, path: seen[pid, path])
     assert world.migration.connections() == 3
+
+
+def test_a_destination_that_has_gone_has_no_connections(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(pid: int, path: Path) -> list[int]:
+        raise FileNotFoundError(f"/proc/{pid}/fd")
+
+    monkeypatch.setattr(faults, "connections", gone)
+    world.destination.status = -9
+    with pytest.raises(GuestKilled, match="destination: ended with -9"):
+        world.migration.connections()
+
+
+def test_a_small_tmpfs_is_mounted_where_it_is_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted: list[tuple[Path, int]] = []
+    monkeypatch.setattr(faults, "mount_tmpfs", lambda path, mib: mounted.append((path, mib)))
+    world.migration.small_tmpfs("/run/small", 8)
+    assert mounted == [(Path("/run/small"), 8)]
 
 
 def test_the_pinned_vcpu_has_a_cpu_for_itself(world: World) -> None:
