@@ -30,7 +30,7 @@ from guestloop.ground.wait import Deadline
 
 T = TypeVar("T")
 
-CALL_S = 1200.0
+CALL_S = 300.0
 """A backstop for methods without a ``timeout_s``: they are bounded by their own work."""
 
 GRACE_S = 20.0
