@@ -15,10 +15,10 @@ from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome
 from guestloop.workloads.aging import Scene, scene_of
 from guestloop.workloads.aging.beliefs import Belief
+from guestloop.workloads.aging.driver import DirtyLog, Pages
 from guestloop.workloads.aging.drivers import DRIVERS
 from guestloop.workloads.aging.drivers.damon import MOST_PAGES, SAMPLES
 from guestloop.workloads.aging.round import judge, prove
-from guestloop.workloads.aging.scene import DirtyLog, Pages
 from guestloop.workloads.measuring import Measuring
 
 lab = scripted.lab

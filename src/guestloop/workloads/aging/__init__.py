@@ -11,7 +11,7 @@ A driver is one file in ``drivers/``, see driver.py.
 """
 
 from guestloop.workloads.aging.cells import AXES, scene_of
+from guestloop.workloads.aging.driver import Scene
 from guestloop.workloads.aging.round import measure, run
-from guestloop.workloads.aging.scene import Scene
 
 __all__ = ["AXES", "Scene", "measure", "run", "scene_of"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from guestloop.workloads.aging.driver import DirtyLog, Pages, Scene
 from guestloop.workloads.aging.drivers import DRIVERS
-from guestloop.workloads.aging.scene import DirtyLog, Pages, Scene
 
 AXES: Mapping[str, tuple[str, ...]] = {
     "driver": tuple(DRIVERS),

@@ -13,7 +13,7 @@ from guestloop.ground.units import PAGES_PER_HUGE_PAGE
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import Belief, parse_frames
 from guestloop.workloads.aging.cells import scene_of
-from guestloop.workloads.aging.scene import DirtyLog, Pages, Scan, Scene
+from guestloop.workloads.aging.driver import DirtyLog, Pages, Scan, Scene
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, prove_dirty_log, start_dirty_log
 

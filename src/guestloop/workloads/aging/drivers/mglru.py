@@ -10,8 +10,7 @@ from guestloop.agent.memory import Need
 from guestloop.ground.errors import GuestloopError
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import Belief, judge_evicted
-from guestloop.workloads.aging.driver import Driver, Sizes
-from guestloop.workloads.aging.scene import Scan
+from guestloop.workloads.aging.driver import Driver, Scan, Sizes
 
 if TYPE_CHECKING:
     from guestloop.agent.services import Agent

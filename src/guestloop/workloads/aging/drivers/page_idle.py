@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from guestloop.ground.units import PAGES_PER_HUGE_PAGE
 from guestloop.workloads.aging.beliefs import Belief, judge_idle
-from guestloop.workloads.aging.driver import Driver, Sizes
-from guestloop.workloads.aging.scene import Scan
+from guestloop.workloads.aging.driver import Driver, Scan, Sizes
 
 if TYPE_CHECKING:
     from guestloop.agent.services import Agent

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
 from guestloop.workloads.aging.beliefs import Belief, judge_taken
-from guestloop.workloads.aging.driver import Driver, Sizes
-from guestloop.workloads.aging.scene import Scan, Scene
+from guestloop.workloads.aging.driver import Driver, Scan, Scene, Sizes
 
 if TYPE_CHECKING:
     from guestloop.agent.services import Agent

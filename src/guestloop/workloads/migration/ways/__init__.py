@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from guestloop.workloads.migration.way import Way
+from guestloop.workloads.migration.trip import Way
 from guestloop.workloads.migration.ways.cancel_retry import CancelRetry
 from guestloop.workloads.migration.ways.dirty_ring import DirtyRing
 from guestloop.workloads.migration.ways.multifd import Multifd

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.hop import Hop
-from guestloop.workloads.migration.trip import Trip
-from guestloop.workloads.migration.way import Way
+from guestloop.workloads.migration.trip import Trip, Way
 
 if TYPE_CHECKING:
     from guestloop.lab.client import L2

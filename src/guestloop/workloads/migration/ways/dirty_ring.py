@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from guestloop.workloads.measuring import Measuring
-from guestloop.workloads.migration.trip import Trip
-from guestloop.workloads.migration.way import Way
+from guestloop.workloads.migration.trip import Trip, Way
 
 RING_PACE_US = 200
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from guestloop.workloads.measuring import Measuring
-from guestloop.workloads.migration.trip import Trip
-from guestloop.workloads.migration.way import Way
+from guestloop.workloads.migration.trip import Trip, Way
 
 
 class Multifd(Way):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from guestloop.workloads.migration.trip import Trip
-from guestloop.workloads.migration.way import Way
+from guestloop.workloads.migration.trip import Trip, Way
 
 
 class PingPong(Way):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guestloop.workloads.migration.way import Way
+from guestloop.workloads.migration.trip import Way
 
 
 class Precopy(Way):
