@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,22 @@ ONLY = {
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """The whole syntax tree of a file; parsing it takes longer than any test here."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every module that a file imports, and every name that it imports from one: that may be a module too."""
+    found: set[str] = set()
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            # what is imported from a module may be a module itself
-            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+            found.update((node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
+    return frozenset(found)
 
 
 def part(path: Path) -> str:
@@ -85,11 +95,7 @@ def test_done_in_one_place_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_wait_sleeps(path: Path) -> None:
-    sleeps = [
-        node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr == "sleep"
-    ]
+    sleeps = [node.lineno for node in nodes(path) if isinstance(node, ast.Attribute) and node.attr == "sleep"]
     assert not sleeps or path.name == "wait.py", f"{path.name} sleeps at lines {sleeps}"
 
 
@@ -105,3 +111,26 @@ def test_what_runs_in_l1_stands_on_what_the_payload_carries(package: str) -> Non
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_stay_readable(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 400
+
+
+# --- values ----------------------------------------------------------------------------------------
+
+# Work in progress, which is filled in and then becomes a value.
+MUTABLE = {"workloads/measuring.py: Measuring", "workloads/asyncpf.py: Tally"}
+
+
+def dataclasses() -> Iterator[tuple[str, bool]]:
+    """Each dataclass of the package, and whether it is frozen."""
+    for path in FILES:
+        for node in nodes(path):
+            if isinstance(node, ast.ClassDef):
+                for text in map(ast.unparse, node.decorator_list):
+                    if text.partition("(")[0].rpartition(".")[2] == "dataclass":
+                        yield f"{path.relative_to(PACKAGE)}: {node.name}", "frozen=True" in text
+
+
+def test_values_are_frozen() -> None:
+    """Whoever is given one may keep it."""
+    found = dict(dataclasses())
+    assert len(found) > 50, "or this test looks in the wrong place"
+    assert {name for name, frozen in found.items() if not frozen} == MUTABLE
