@@ -146,9 +146,11 @@ def test_tests_that_execute_the_line_come_first_and_quick_ones_before() -> None:
         ("if not items", "if items", f"{NEAR}one"),  # before the other that would fail
         ("*items", "*(items)", "selftests/test_other.py::test_text"),  # does not execute the line
         ("LIMIT = 3", "LIMIT = oops", "selftests/test_least.py"),  # cannot be imported
+        ("return min(", "while True:\n        min(", "a time limit"),
     ],
 )
-def test_who_notices(tree: Tree, old: str, new: str, killer: str) -> None:
+def test_who_notices(tree: Tree, monkeypatch: pytest.MonkeyPatch, old: str, new: str, killer: str) -> None:
+    monkeypatch.setattr("mutation.tree.TEST_S", 2.0)
     result = run_trial(tree, mutant(old, new), EXECUTED)
     assert result.killers == (killer,) and not result.survived
 
@@ -171,6 +173,7 @@ def test_a_seeded_mutant_may_be_rejected_by_mypy(tree: Tree, monkeypatch: pytest
     [
         (Ended(0, "3 passed"), ""),
         (Ended(None, "still running after 30 s"), "a time limit"),
+        (Ended(1, "...Timeout (0:01:00)!\nThread 0x00007f (most recent call first):\n"), "a time limit"),
         (
             Ended(1, "...\nFAILED selftests/test_a.py::test_b[a b] - assert 1\n"),
             "selftests/test_a.py::test_b[a b]",

@@ -19,6 +19,7 @@ from mutation.mutants import Mutant
 
 # What is made by running things, and what no test looks at.
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "__pycache__", "*.egg-info", ".*_cache")
+TEST_S = 60.0
 RESULTS = {"results", "job-results"}  # at the top only: there are packages of that name
 # These look for the seeded mutants in the sources: no mutant counts as noticed by them.
 WITHOUT_OWN_TESTS = "--ignore-glob=selftests/test_mutation*.py"
@@ -79,8 +80,10 @@ class Tree:
         selection = self.top / ".selection"
         selection.write_text("\n".join(tests))
         chosen = [f"@{selection}"] if tests else ["-m", "not guest", WITHOUT_OWN_TESTS]
+        # A mutant may run for ever, in one test.
+        limit = ("-o", f"faulthandler_timeout={TEST_S:g}", "-o", "faulthandler_exit_on_timeout=true")
         # No tracebacks: pytest would parse the source of the mutant for them, and nobody reads them.
-        options = ("-x", "--tb=no", "-p", "no:cacheprovider")
+        options = ("-x", "--tb=no", "-p", "no:cacheprovider", *limit)
         return self.run("pytest", *options, *chosen, timeout_s=timeout_s)
 
 

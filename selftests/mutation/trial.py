@@ -14,11 +14,12 @@ from mutation.tree import Ended, Tree
 # pytest's exit statuses that no failing test causes.
 INTERNAL_ERROR, NO_TESTS = 3, 5
 TYPES_S = 300.0
+TIMED_OUT = "Timeout ("  # what faulthandler writes when it ends a test (see Tree.run_tests)
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 def time_limit(usual_s: float) -> float:
-    """A mutant may run for ever; one that takes this long is as good as noticed."""
+    """For all tests together, as a backstop: each test has a limit of its own, see Tree.run_tests."""
     return 30 + 5 * usual_s
 
 
@@ -80,9 +81,9 @@ def killer_of(ended: Ended) -> str:
     """
     if ended.status in (INTERNAL_ERROR, NO_TESTS):
         raise LabError(f"pytest ended with {ended.status}\n{ended.output}")
-    if ended.status is None:
-        return "a time limit"
     if ended.status == 0:
         return ""
+    if ended.status is None or TIMED_OUT in ended.output:
+        return "a time limit"
     failed = FAILED.search(ended.output)
     return failed[1] if failed else f"the end of pytest with {ended.status}"
