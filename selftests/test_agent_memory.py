@@ -291,3 +291,9 @@ def test_madvise_on_another_process(holder: int) -> None:
             memory.advise(pidfd, ram.start + 1, MIB, memory.PAGEOUT)  # not the beginning of a page
     finally:
         os.close(pidfd)
+
+
+def test_numbers_are_those_of_the_kernel() -> None:
+    """include/uapi/asm-generic/mman-common.h, arch/x86/entry/syscalls/syscall_64.tbl; pages are whole."""
+    assert (memory.PAGEOUT.number, memory.SYS_PROCESS_MADVISE) == (21, 440)
+    assert memory.PIECE % 4096 == 0

@@ -358,3 +358,12 @@ def test_the_identity_is_the_build_id_that_was_read_back() -> None:
     rounds = alter(rounds_of({A: FLUSHES, B: FEW}), A, 2, facts={VMLINUX_BUILD_ID: "90c0", "mmu": "x"})
     verdict = judged(rounds, REFERENCE, CANDIDATE)
     assert [kernel.identity for kernel in verdict.kernels.values()] == ["90c0", ""]
+
+
+@pytest.mark.parametrize(("wrong", "unchecked"), [(A, B), (B, A)])
+def test_wrong_on_one_and_not_checked_on_the_other_is_no_claim(wrong: str, unchecked: str) -> None:
+    rounds = alter(rounds_of({A: FLUSHES, B: FLUSHES}), wrong, correctness=Correctness.FAIL)
+    rounds = alter(rounds, unchecked, 2, correctness=Correctness.NOT_RUN)
+    candidate = judged(rounds, REFERENCE, CANDIDATE).cells[0].candidates[B]
+    assert candidate.status is Status.INCONCLUSIVE
+    assert candidate.reason.startswith(f"wrong on {wrong}, not checked in every round on {unchecked}")
