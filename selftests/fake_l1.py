@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What several selftests of the lab share: an L1 that needs no QEMU, and a lab that is made of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """For tests of what happens to processes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Bring the recorded run in selftests/data/results into the form that is written today.
 
 What is recorded is from a real run (``scripts/run --tests asyncpf --mmu tdp,shadow --rounds 2 --out OUT``):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Plans and rounds of asyncpf for the tests of what compares them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What several selftests of the agent share: a program that plays an L2's QEMU, and no real cgroups."""
 
 from __future__ import annotations

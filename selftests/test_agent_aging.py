@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """MGLRU and DAMON as the agent works them, on files that look like the kernel's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """KVM's statistics of an L2, in the form of QEMU's qapi/stats.json."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The service that watches an L2's pages by DAMON, on a directory that stands in for its sysfs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One L2 with a stand-in for QEMU: how it answers, and every way in which it does not any more."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The service of L2 guests by name, with a stand-in for QEMU."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """KVM loaded with the parameters of an MMU mode, on a stand-in for /sys/module."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Stuck or slow: what counts is CPU time that could have been used, or was used for nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """L1's memory and swap space, and how an L2's RAM is paged out, on stand-ins for the kernel's files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The multi-gen LRU, aged and evicted by hand, on a stand-in for its debugfs file."""
 
 from __future__ import annotations

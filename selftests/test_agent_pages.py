@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Single pages of a guest, as the agent finds and asks about them: pagemap, idle bitmap, regions, reclaim."""
 
 from __future__ import annotations

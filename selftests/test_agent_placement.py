@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """vCPUs that come to other CPUs."""
 
 from __future__ import annotations

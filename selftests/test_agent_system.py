@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """L1 as a machine: what it says it is, its pace, its warnings and its console."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Threads of the agent that have no caller: what breaks in one of them reaches whoever waits."""
 
 from __future__ import annotations

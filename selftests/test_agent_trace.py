@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the agent tells tracefs, on files that stand in for it."""
 
 from __future__ import annotations

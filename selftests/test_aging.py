@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Aging from end to end, in a scripted L1: each driver, what it is judged by, and what it must prove."""
 
 from __future__ import annotations

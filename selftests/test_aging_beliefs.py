@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What L1 believes about pages, against what was touched: the arithmetic."""
 
 from __future__ import annotations

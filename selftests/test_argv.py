@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Command lines of QEMU against recorded ones, and what must hold whatever they become.
 
 After a wanted change, ``.venv/bin/python selftests/test_argv.py`` writes data/argv/ anew.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Async page faults from end to end, in a scripted L1: what is done, what is counted, what is found."""
 
 from __future__ import annotations

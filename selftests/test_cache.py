@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The cache: an entry exists whole or not at all, whoever dies, and is made once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Several candidates: each is compared with the reference, and the worst of them speaks for the cell."""
 
 from __future__ import annotations

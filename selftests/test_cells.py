@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """MMU modes as data: each has a meaning and the parameters of every module that it needs."""
 
 from __future__ import annotations

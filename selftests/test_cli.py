@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The command line as its users meet it: exit status, one clear message, and nothing touched or lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Typed values as JSON and back; data of another shape is refused with the place where it differs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Every status by constructed rounds, the rule that judges two samples, and how often it errs."""
 
 from __future__ import annotations

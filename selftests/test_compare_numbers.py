@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The numbers behind a verdict, held against what they are defined as, computed in another way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Configuration: what is wrong is named with file, key and what is allowed."""
 
 from __future__ import annotations

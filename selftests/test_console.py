@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What counts as a panic or a complaint on a kernel's console."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Counter differences, the histogram parser and the table of call paths."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The documents: lines that fit a terminal, links that resolve, commands that exist."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Building the emulator, with stand-ins for dpkg, apt and QEMU; guest selftests build the real one."""
 
 from __future__ import annotations

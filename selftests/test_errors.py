@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Errors: one tree, a kind for each, and nothing of them lost on the way through another process."""
 
 from __future__ import annotations

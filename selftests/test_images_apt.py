@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Which package sources of a machine are Debian's own, on trees made for the purpose."""
 
 from pathlib import Path

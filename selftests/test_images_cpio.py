@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The cpio writer, against the cpio program where there is one and against the format in any case."""
 
 import shutil

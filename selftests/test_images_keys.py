@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What rebuilds what: keys of cache entries, and the SSH keys."""
 
 import os

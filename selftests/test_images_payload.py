@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """L2's payload, run as an ordinary process on a terminal: the real protocol without a guest."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a process imports: the command line answers at once, and only the lab process talks SSH."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The job: in what order rounds run, which tests there are, and where results go."""
 
 from __future__ import annotations

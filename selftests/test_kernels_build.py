@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Building: series put back after a kill, keys, caching, and errors, with a stand-in for a kernel tree."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Kernels at their edges: the last free byte, the newest file, a Debian package with more than a tarball."""
 
 from __future__ import annotations

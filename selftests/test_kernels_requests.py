@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """KVM_REQ_TLB_FLUSH is read from the source, whatever its number."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Kernel configuration, patch output and progress lines: parsing alone, on recorded output."""
 
 from __future__ import annotations

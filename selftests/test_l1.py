@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """An L1 with stand-ins for its QEMU and its agent: boots, ends of every kind, and the end of a round."""
 
 from __future__ import annotations

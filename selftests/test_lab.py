@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The lab process and the socket by which tests reach it."""
 
 from __future__ import annotations

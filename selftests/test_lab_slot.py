@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Slots: an L1 is booted when it must be, and nothing that happens to one stays unseen."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What an L1 says after its last round: from the lab to the answer, the report and verdict.json."""
 
 from __future__ import annotations

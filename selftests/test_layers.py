@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The architecture, enforced: imports go one way, and some things are done in one place only."""
 
 from __future__ import annotations

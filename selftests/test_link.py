@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The link against a real SSH server in this process, which forwards to a real agent server."""
 
 from __future__ import annotations

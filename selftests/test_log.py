@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Progress: what runs, for how long, how it ended; on a terminal one line that is redrawn."""
 
 from __future__ import annotations

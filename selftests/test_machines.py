@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a host can do and which kind of L1 it gets, on trees of /proc and /sys as such hosts show them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A round in the making: what is counted between two readings, what findings mean, and what is kept."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Migration from end to end, in a scripted L1: each way and load, both oracles, and what must be proven."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The agent's migration: what the watcher marks, how it paces, and how a wait ends, with scripted QEMUs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """How a migration ends: awaited, failed, broken on purpose; and what is told of it, with scripted QEMUs."""
 
 from __future__ import annotations

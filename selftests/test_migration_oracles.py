@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The oracles of a migration: RAM compared from outside on canned answers, and the payload's own check."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a migration round is judged by: reports of the payload, explained differences, phases."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """RAM files compared, and links cut: on real files and real sockets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Stamps read from outside the guest, held against the memory of the real payload in C."""
 
 from __future__ import annotations

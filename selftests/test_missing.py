@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Rounds that their tests did not write are written by the job, and no others."""
 
 from __future__ import annotations

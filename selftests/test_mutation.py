@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """scripts/test --mutants: what is mutated, what is drawn, and what the trials of all come to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Mutants on trial: the copy of the tree that they live in, and which tests are asked about them."""
 
 from __future__ import annotations

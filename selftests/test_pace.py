@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """How much slower than usual this machine is: what its L1s got, and deadlines here and in their agents."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The payload disk: what L1 finds in it, and that equal content makes an equal disk."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Processes: run to the end, helpers with a life, and nothing that outlives us, however we end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """QMP over a socket pair: answers, refusals, silence, and a QEMU that goes away."""
 
 from __future__ import annotations

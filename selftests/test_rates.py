@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What is told beside flushes: shares of pages, and faults per event."""
 
 from __future__ import annotations

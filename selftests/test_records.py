@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Results: stored whole or not at all, whatever happens to the process that writes them, and read back."""
 
 from __future__ import annotations

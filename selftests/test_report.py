@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """verdict.json against its schema, and the report on a terminal against golden files.
 
 ``python selftests/test_report.py`` accepts what is rendered now: it writes the golden files anew. Read the

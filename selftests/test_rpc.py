@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Calls over real sockets: typed on both sides, and every error arrives as what it was raised as."""
 
 from __future__ import annotations

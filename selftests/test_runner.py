@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The process that runs a test: whatever becomes of the test's own process, there is one result."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The scripted L1 is what it stands for: the same services, and the line protocol of the payload in C."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a selection leaves out is listed as far as anybody would read it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The services of the agent and of the lab: whatever their methods take and return can be sent."""
 
 from __future__ import annotations

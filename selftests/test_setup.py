@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """scripts/setup among stand-ins for dpkg-query, apt-get, id and pip: what it installs, and how it fails."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """scripts/test itself: what it runs for which options, how it ends, and what it says about the time."""
 
 from __future__ import annotations

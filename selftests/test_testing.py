@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """``GuestTest``: whatever happens in a test, one round is written, and Avocado's status says the same."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A guest test that Avocado ends: its guests end, and its round is written once, with L1's last words."""
 
 from __future__ import annotations

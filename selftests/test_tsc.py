@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The frequency of the time-stamp counter, as an emulated L1 is told it."""
 
 from __future__ import annotations

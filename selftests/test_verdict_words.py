@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """docs/verdict.md and the code have the same words: statuses, verdicts, states and kinds of findings."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Waiting: a deadline, what for, and the last thing seen."""
 
 from __future__ import annotations

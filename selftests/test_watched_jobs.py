@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Jobs of Avocado in which tests die: each is seen at once, its round is recorded, and the job goes on.
 
 These are real jobs. No guest and no lab takes part in them.

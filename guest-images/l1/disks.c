@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 /* Find disks by the serial that L0 set: their order on the bus is not guaranteed. */
 #include <dirent.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * init of the L1 guest: does what systemd would do, but in milliseconds.
  *

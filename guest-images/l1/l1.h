@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The parts of L1's init. */
 #ifndef GUESTLOOP_L1_H
 #define GUESTLOOP_L1_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 /* The file systems that L1 mounts. */
 #include <errno.h>
 #include <string.h>

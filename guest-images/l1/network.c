@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 /* Network of L1: loopback, and the fixed address of QEMU's user network, because DHCP would take a second. */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The first L2 is started soon after boot. Reading its QEMU's program and libraries into the page cache now
  * makes that start faster. A child at the lowest priority does it, so it only uses idle CPU time.

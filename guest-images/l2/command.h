@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A command line as received: `verb key=value key=value`. */
 #ifndef GUESTLOOP_COMMAND_H
 #define GUESTLOOP_COMMAND_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The threads that run a load. A crew has one worker per vCPU, pinned to that vCPU.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The payload of an L2 guest. As process 1 it is the guest's whole user space and communicates through the
  * virtio-serial port named "guestloop". With the path of a terminal as its argument it does the same as an

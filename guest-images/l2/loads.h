@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of loads. A new load is a visit function and a line in that table (loads.c). */
 #ifndef GUESTLOOP_LOADS_H
 #define GUESTLOOP_LOADS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Facts about the machine that the payload runs on, and its duties as process 1. */
 #ifndef GUESTLOOP_PLATFORM_H
 #define GUESTLOOP_PLATFORM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The connection to L1: a virtio-serial port, or a terminal in tests. A message is a line of text. */
 #ifndef GUESTLOOP_PORT_H
 #define GUESTLOOP_PORT_H

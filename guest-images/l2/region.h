@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The memory under test: stamped pages, the order in which they are visited, and the ledger of what was
  * written. With the ledger every byte of every page can be checked at any time.

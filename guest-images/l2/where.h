@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where the region's pages are in guest-physical memory, so that L1 can look at them from outside. */
 #ifndef GUESTLOOP_WHERE_H
 #define GUESTLOOP_WHERE_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What is built once for all selftests with guests; the ordinary cache is used, so that it may be there."""
 
 from __future__ import annotations

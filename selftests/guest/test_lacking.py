@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What an L1 lacks, or what its OOM killer takes, is reported as that; the L1 goes on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One real L1 under TCG, driven directly: boot, MMU modes, a panic."""
 
 from __future__ import annotations

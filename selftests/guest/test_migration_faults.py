@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A migration that breaks is reported as what it is, and the next one in the same L1 is none the worse."""
 
 from __future__ import annotations

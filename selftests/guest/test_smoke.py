@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Real guests under TCG: the smoke profile gives a true verdict, and what breaks is told and cleaned up.
 
 They use the ordinary cache, so a fresh machine builds two kernels and L1's disk first (minutes).

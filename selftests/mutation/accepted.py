@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Survivors that somebody has looked at and found no fault of the tests, in accepted.toml."""
 
 from __future__ import annotations

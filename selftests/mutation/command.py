@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """``scripts/test --mutants``: seeded and drawn mutants, two on trial at a time."""
 
 from __future__ import annotations

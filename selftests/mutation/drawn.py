@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Draw mutations at random, so that a change of one file changes only what is drawn in that file (pure)."""
 
 from __future__ import annotations

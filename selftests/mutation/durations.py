@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A plugin of pytest (``-p mutation.durations``): writes how long each test took."""
 
 from __future__ import annotations

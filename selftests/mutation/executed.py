@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Which tests execute which line, measured once for each state of the tree."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A mutant: one file of the tree with one small change in it (pure)."""
 
 from __future__ import annotations

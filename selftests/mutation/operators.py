@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """cosmic-ray, and nowhere else: the mutations that it knows, found in a file and applied to its text."""
 
 from __future__ import annotations

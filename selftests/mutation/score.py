@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the trials of all mutants come to (pure)."""
 
 from __future__ import annotations

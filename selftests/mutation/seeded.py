@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Mutants that are written down in seeded.toml: faults that once passed all tests."""
 
 from __future__ import annotations

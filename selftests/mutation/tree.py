@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Copies of the tree, in which mutants live: the checkout itself is never changed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One mutant on trial: which test, if any, notices it."""
 
 from __future__ import annotations

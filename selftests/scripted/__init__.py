@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """An L1 that follows a script: workloads run in it from end to end, in milliseconds and without KVM.
 
 Real are the protocols (ground/rpc.py) with both their ends, the lab and its slots, the agent's guests and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The agent of a scripted L1: the real services where they can be, others of the same signatures."""
 
 from __future__ import annotations

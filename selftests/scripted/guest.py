@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A scripted L2: QEMU and the payload in it, below the agent's own ``Guest``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the scripted kernel of L1 counts: KVM's statistics, call paths, tracepoints, swapping."""
 
 from __future__ import annotations

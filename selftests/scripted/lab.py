@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A lab of scripted L1s, served as the real one is, and rounds measured in it by real tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A scripted L1: the real ``Machine`` over a socket pair, with no QEMU below."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The pages of a scripted load: where they are, who touched them, and what L1 believes about that."""
 
 from __future__ import annotations

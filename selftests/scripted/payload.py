@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The payload of an L2, as guest-images/l2/session.c is towards the agent: one line in, its answers out."""
 
 from __future__ import annotations

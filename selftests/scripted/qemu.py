@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """QMP of a scripted L2: statistics, dirty logging, and a migration that takes a step at each question."""
 
 from __future__ import annotations

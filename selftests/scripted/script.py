@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """How L1's kernel, QEMU and the payload behave: by default as they should."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the services of a scripted L1 share."""
 
 from __future__ import annotations

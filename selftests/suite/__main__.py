@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """``scripts/test``: from options to an exit status."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """How much of each package the fast tests execute, and whether that is enough."""
 
 from __future__ import annotations

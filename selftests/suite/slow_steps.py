@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The steps that tests with guests waited for: builds, above all (guestloop.ground.log: step)."""
 
 from __future__ import annotations

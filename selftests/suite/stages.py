@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The stages of scripts/test, one command each, and the time that each took."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The command line: ``guestloop run``, ``guestloop compare``; scripts/ call these.
 
 Each command imports what it needs when it runs, so that ``--list`` and ``--help`` answer at once.

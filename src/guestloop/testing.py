@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """``GuestTest``: one round of one cell on one kernel, as an Avocado test.
 
 The only module of the measuring path that knows Avocado. Parameters are flat and unique:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 from guestloop.testing import GuestTest
 from guestloop.workloads import asyncpf
 

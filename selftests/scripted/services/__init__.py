@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The services of a scripted L1's agent, each in the module of the same name as the real one.
 
 A file in this directory is all that a new service needs: it is found by the class that it derives from.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """KVM's modules: none is loaded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """L1's memory: what the script says is lacking."""
 
 from __future__ import annotations

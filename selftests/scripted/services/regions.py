@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Regions, whose pages are those of the scripted memory."""
 
 from __future__ import annotations

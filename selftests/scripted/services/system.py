@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What L1 says it is, and its console."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Start the agent: ``python3 -m guestloop.agent PORT DIRECTORY`` in L1, as root."""
 
 from __future__ import annotations

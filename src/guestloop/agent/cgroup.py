@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A memory cgroup for each guest, so that reclaim can be aimed at it alone."""
 
 from __future__ import annotations

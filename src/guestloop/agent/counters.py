@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """KVM's statistics of one L2, from QEMU's ``query-stats`` (QEMU 7.1 and later)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """DAMON through sysfs (Documentation/admin-guide/mm/damon/usage.rst): watch pages one by one.
 
 DAMON looks at one address of each region per sampling interval, and merges and splits the regions of a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Break a migration on purpose: a lost link, a dead QEMU, a guest that panics, a tmpfs that is too small."""
 
 from __future__ import annotations

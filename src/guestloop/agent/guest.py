@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One L2: its QEMU, its QMP, and the line protocol of the payload in the guest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The L2 guests of this L1, by name: started, commanded and ended from L0."""
 
 from __future__ import annotations

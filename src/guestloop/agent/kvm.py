@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Load KVM with the parameters of an MMU mode, and read back what it made of them."""
 
 from __future__ import annotations

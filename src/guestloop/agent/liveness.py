@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Is a guest that owes an answer stuck, or is it only slow?
 
 Seconds on a clock cannot tell: under load on L0 everything takes longer. What is counted instead is CPU time:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Page an L2's RAM out of L1's memory, at will."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Multi-gen LRU through its debugfs file (Documentation/admin-guide/mm/multigen_lru.rst): age, evict."""
 
 from __future__ import annotations

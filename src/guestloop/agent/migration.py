@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Migrate an L2 from one QEMU of this L1 to another, and read what is counted at every turn of it.
 
 A **mark** is such a reading. The watcher takes one whenever the source's status or its count of dirty

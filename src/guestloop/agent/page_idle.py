@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Aging by the idle bitmap (Documentation/admin-guide/mm/idle_page_tracking.rst): mark, and look again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What L1's kernel knows about each page of an L2: where it is, and whether it was used.
 
 Documentation/admin-guide/mm/pagemap.rst and idle_page_tracking.rst of the kernel. Under emulation Python

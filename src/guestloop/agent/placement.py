@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Where in L1 the vCPUs of an L2 run.
 
 A translation that a TLB keeps from before hides an access from whoever cleared the Accessed bit. A vCPU that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The RAM of two L2 guests, byte by byte, when it lies in files."""
 
 from __future__ import annotations

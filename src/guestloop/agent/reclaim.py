@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Aging by reclaim: the classic LRU asks for each page whether it was used (mm/vmscan.c, mm/rmap.c)."""
 
 from __future__ import annotations

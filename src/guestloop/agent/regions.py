@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Where in L1 the pages of an L2's load are: the ground of everything that asks about single pages."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Everything that L0 can ask of the agent: each namespace is the module of the same name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """L1 itself: what it is, how it may be waited for, and what its kernel has warned of."""
 
 from __future__ import annotations

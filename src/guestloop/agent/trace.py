@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Counting in L1's tracefs: flush requests by call path, and events of KVM.
 
 ``kvm_flush_remote_tlbs`` is inlined into its callers, so the probe sits on

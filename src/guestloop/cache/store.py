@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Content-addressed cache of everything that is built.
 
 An entry is a directory ``<root>/<kind>/<key>``. The key is a hash of all inputs. An entry is made in a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """From rounds to a verdict (pure): ``compare(plan, rounds)``.
 
 ``statuses`` has every word that a verdict can say. ``judge`` decides about two samples of counts;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The verdict in one line that stands alone: the bad news first, each with its first example."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the rounds of one cell say of one candidate, compared with the reference."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The few distributions that the judgement needs, exact, without a numerical library."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Flush requests per event: the figures of two kernels in one cell, and which of them decides."""
 
 from __future__ import annotations

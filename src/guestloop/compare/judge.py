@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The one function that judges two samples: the seam for better statistics.
 
 A count of flushes is not Poisson: rounds of one kernel scatter by more than the square root of

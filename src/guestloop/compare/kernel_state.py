@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """How far each kernel of a run got."""
 
 from __future__ import annotations

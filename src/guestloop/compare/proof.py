@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the rounds of a cell prove about a kernel, before any figures are compared."""
 
 from __future__ import annotations

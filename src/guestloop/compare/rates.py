@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What rounds count beside flushes, as rates: shown next to a verdict, deciding nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a verdict can say, what each word means, and the exit status that it leads to.
 
 This is the one place in code; docs/verdict.md has the same two tables for people, and a selftest

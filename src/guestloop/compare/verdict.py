@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The verdict on a run: one word, one line, one exit status."""
 
 from __future__ import annotations

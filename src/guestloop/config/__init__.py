@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Frozen specs of kernels and profiles, read from YAML."""
 
 from guestloop.config.kernels import (

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The kernels that can be named: one YAML file each, the user's own and those in kernels/."""
 
 from __future__ import annotations

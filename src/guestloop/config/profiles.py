@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Profiles: named selections of cells, the shipped ones and the user's own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The only place that reads YAML. Every error names the file, the key, what was seen and what is allowed."""
 
 from __future__ import annotations

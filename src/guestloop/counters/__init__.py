@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What KVM counted: differences of counters, call-path histograms, flushes by named path.
 
 All functions here are pure: they take what was read and touch nothing.

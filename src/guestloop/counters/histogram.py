@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Parser for a tracefs histogram that is keyed by call stack.
 
 The format is the one that ``hist_trigger_show()``, ``hist_trigger_print_key()`` and

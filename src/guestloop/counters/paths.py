@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What requested a flush: from a call stack to a named path.
 
 A stack often contains frames of more than one path. For example, a vCPU's page fault that swaps a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Differences between two readings of the same counters."""
 
 from __future__ import annotations

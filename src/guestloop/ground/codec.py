@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Typed values as JSON and back, by their annotations: dataclasses, enums, paths and containers of them.
 
 One place turns results, plans, lab specs and the arguments of calls into text, so that what is read has the

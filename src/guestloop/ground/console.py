@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a kernel prints on its console when it dies."""
 
 from __future__ import annotations

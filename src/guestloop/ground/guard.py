@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Kill registered process groups when the parent process has ended.
 
 This program is run by its file name and uses only the standard library. The parent writes ``+PID`` and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What to say about a name that is not known."""
 
 from __future__ import annotations

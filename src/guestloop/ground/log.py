@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Progress output for the user, on stderr: steps with their expected time.
 
 A step shows what runs, how far it is and how long it will take. On a terminal the line is redrawn.

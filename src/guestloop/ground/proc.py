@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The only place that starts processes.
 
 ``run`` is for a command that ends by itself, ``spawn`` for one that runs as long as a ``with`` body.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """QMP, synchronous: used on L0 for L1's QEMU, and by the agent in L1 for the QEMUs of L2 guests.
 
 QEMU gets its end of a socket pair as a file descriptor, so there is no socket file to collide with, to

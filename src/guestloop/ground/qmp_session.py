@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """qemu.qmp's asynchronous client behind blocking calls. All sessions share one event loop in one thread."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Calls across a process boundary: tests to the lab, the lab to the agent in an L1. One protocol for both.
 
 A request is a line of JSON, ``{"id", "method", "params"}``; its answer is ``{"id", "result"}`` or

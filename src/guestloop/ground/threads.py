@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What threads die of that nobody waits for: kept until somebody asks, so that none dies unseen.
 
 The lab and the agents serve each request in a thread, and its errors are answered. Other threads have no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Sizes that the whole project shares, in bytes. Pages are those of x86-64."""
 
 PAGE = 4096

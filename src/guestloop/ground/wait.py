@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Deadlines: the only place that sleeps.
 
 Seconds here are those of an idle machine of usual speed. On one that is slower, or busy with other work, the

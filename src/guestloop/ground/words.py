@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Lines of ``key=value`` words, as the payload in L2 speaks them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Find this machine's package sources of Debian, from which L1's root is made.
 
 Both formats of sources.list(5) are read: ``sources.list`` and ``*.list`` with one line per source, and

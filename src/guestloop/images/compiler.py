@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Compile static C programs for guests: L1's init and L2's payload."""
 
 from __future__ import annotations

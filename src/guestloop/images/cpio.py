@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Archives in cpio's "newc" format, which the kernel unpacks.
 
 The format is described in ``Documentation/driver-api/early-userspace/buffer-format.rst`` of the kernel.

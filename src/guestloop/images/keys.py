@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The SSH keys of L1, generated once per cache. They have an entry of their own in it."""
 
 from __future__ import annotations

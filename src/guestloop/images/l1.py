@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The root disk of L1: Debian packages, our own init, and keys. The ext4 image is made without a mount.
 
 The cache has three entries for it, so that a change rebuilds no more than necessary: the packages

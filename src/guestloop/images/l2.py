@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The initramfs of L2: the static payload of guest-images/l2 as ``/init``, and ``/dev/console``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The packages of L1's root as one tar file. This part needs the network and has its own cache entry.
 
 The key consists of the list of packages and this machine's package sources. The versions that these

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A run: build what is missing, measure as an Avocado job, compare, report."""
 
 import warnings

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """From the rounds of a result directory to its verdict, without a guest."""
 
 from __future__ import annotations

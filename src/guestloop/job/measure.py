@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Measure: the planned rounds as one Avocado job, one test at a time, in alternating order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Rounds that their tests did not write: the process died, or the test could not even be loaded."""
 
 from __future__ import annotations

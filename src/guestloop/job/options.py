@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the command line asks for: the options, and the profile, cells and kernels that they name.
 
 ``--list`` needs this and nothing else, so nothing that builds, boots or measures is imported here.

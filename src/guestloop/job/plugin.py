@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A lab for plain ``avocado run -m avocado.yaml -- tests/``: started before the tests, judged after.
 
 Avocado calls this for every job of the environment; it acts only when the job has guest tests and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Build, or find in the cache, everything that a run needs."""
 
 from __future__ import annotations

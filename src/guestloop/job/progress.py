@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the user sees while rounds are measured: which one runs, what came of it, how long is left."""
 
 from __future__ import annotations

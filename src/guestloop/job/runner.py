@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The process that runs one test for Avocado: ``python -m guestloop.job.runner task-run ...``.
 
 Avocado's runner for instrumented tests forks a process for the test and relays its messages until one of them

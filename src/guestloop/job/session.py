@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The lab process of a run, and the environment by which tests find it."""
 
 from __future__ import annotations

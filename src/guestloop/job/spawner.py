@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Tests that end without a result are seen at once: what a job needs for that.
 
 Avocado waits for the result of a task for ever, also when the task's process is gone (113, Worker.monitor in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Kernels: source, series, configuration, build and cache. ``build_kernel`` is the entry point."""
 
 from guestloop.kernels.artifacts import Kernel

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a finished build leaves in the cache: the boot image, the modules, and their build ids."""
 
 from __future__ import annotations

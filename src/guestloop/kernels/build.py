@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Build the kernel for a specification, or take it from the cache.
 
 All kernels of one base share a source tree. Those with the same configuration and compiler also share an

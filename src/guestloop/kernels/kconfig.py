@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Kernel configuration as text: parse, merge fragments, find options that could not be set (pure).
 
 The kernel's own tools solve the dependencies. They silently drop an option whose dependencies are not met.

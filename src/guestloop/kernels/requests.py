@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Read the number of a KVM request from the source, because it differs between kernel versions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A series of patches: the files it touches, how it is applied, and why it does not apply."""
 
 from __future__ import annotations

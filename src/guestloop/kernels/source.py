@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Find the source of a kernel, identify its content, and unpack it."""
 
 from __future__ import annotations

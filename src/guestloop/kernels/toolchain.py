@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The compiler and linker: what identifies them, and make's variables and environment for them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The work area of one base: its source tree, its object trees, and their recovery after a kill.
 
 Below ``work`` in the cache::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a test uses: an L1 of the lab, and the L2 guests in it."""
 
 from __future__ import annotations

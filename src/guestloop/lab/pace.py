@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """How much slower than usual this machine runs its L1s at the moment.
 
 An L1 cannot see what L0 takes away from it. L0 can: /proc/PID/task/TID/schedstat says for each thread how

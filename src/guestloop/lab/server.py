@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The lab process: ``python -m guestloop.lab.server``, spec on stdin, ends at the end of stdin."""
 
 from __future__ import annotations

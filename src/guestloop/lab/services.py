@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a test can ask of the lab. In a test, an object of ``LabServices`` calls it (ground/rpc.py)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The L1 of one kernel: booted when first needed, booted again after it broke."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a lab is told when it starts, how a test finds it, and what it returns for an L1."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The kinds of machine that there are, and which of them a run takes."""
 
 from __future__ import annotations

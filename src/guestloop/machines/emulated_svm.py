@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """L1 in QEMU's emulator (TCG), where hardware with nested KVM is missing."""
 
 from __future__ import annotations

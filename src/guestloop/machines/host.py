@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Facts about this machine, L0; which kinds of L1 they permit is for those kinds to say (choice.py).
 
 Everything is read below a root directory, so that recorded trees of /sys and /proc can stand in.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What every kind of machine that can run an L1 has to say for itself."""
 
 from __future__ import annotations

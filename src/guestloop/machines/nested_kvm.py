@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """L1 on hardware: QEMU with KVM, whose own KVM then runs L2 by nested virtualization."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The frequency of this host's time-stamp counter, which is also that of an emulated CPU.
 
 QEMU's emulator answers RDTSC with the host's counter (accel/tcg and softmmu/cpu-timers.c: cpu_get_ticks). A

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A verdict for readers: people (``render_text``) and programs (``write_verdict``).
 
 A format is a function of ``(plan, verdict)`` that returns text or data, and nothing else; HTML, JUnit,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The verdict on a terminal: a table that fits 110 columns, the answer first and last."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """``verdict.json``: the contract with programs, described by docs/verdict.schema.json."""
 
 from __future__ import annotations

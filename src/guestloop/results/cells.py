@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a measurement is of: a test, an MMU mode, and the variant of the test."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Result files: written whole or not at all, also when the writer is killed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a round can find or fail on, as data: verdicts read kinds, people read texts."""
 
 from __future__ import annotations

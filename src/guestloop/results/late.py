@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What L1s said after their last rounds: written by the lab when it ends, read by who compares."""
 
 from __future__ import annotations

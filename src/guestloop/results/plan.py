@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a run set out to do: stored beside the rounds, so that what is missing can be seen."""
 
 from __future__ import annotations

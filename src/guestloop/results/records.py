@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The raw results: what one round measured, as it is stored and as ``verdict.json`` repeats it.
 
 A round file is written once, whole or not at all, by the test that measured it; comparing reads

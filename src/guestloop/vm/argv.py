@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Command lines of QEMU, for L1 on L0 and for L2 in L1: pure functions, joined by addition."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Read a guest's console file as it grows: markers to wait for, panics and warnings to report."""
 
 from __future__ import annotations

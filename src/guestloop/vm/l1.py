@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One L1: boot it, talk to its agent, notice when it breaks, end it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What an L1 is made of, as plain data: what the lab process is given needs no import of what runs it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The payload disk of an L1: a plain tar of what L1 runs, unpacked by its init into tmpfs.
 
 It holds the KVM modules under test, the agent with what it imports, and L2's kernel and

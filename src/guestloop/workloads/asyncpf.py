@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Async page faults: vCPUs read pages that L1 has paged out, so KVM faults them in beside the guest.
 
 When a page has come back, ``kvm_arch_async_page_ready()`` (arch/x86/kvm/x86.c) maps it ahead of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """All tests with the axes of their variants, and the cells that these make: profiles select from them."""
 
 from __future__ import annotations

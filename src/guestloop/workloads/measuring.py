@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A round in the making: what is counted while a workload runs, and what that proves."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What several workloads do with an L2's memory: check it, and have KVM log its writes."""
 
 from __future__ import annotations

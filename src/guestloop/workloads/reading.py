@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Readings: everything that is counted in an L1 at one moment, and the difference of two of them.
 
 A counting interval is bounded by two readings while the guest's load is at rest, so that the counters and

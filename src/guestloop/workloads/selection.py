@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Which cells a profile and the command line select."""
 
 from __future__ import annotations

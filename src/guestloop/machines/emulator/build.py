@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """From Debian's source of QEMU and our patches to one program in the cache.
 
 Only what L1's command line (vm/argv.py) needs is built: one target, one machine, virtio disks and network.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The source of QEMU as Debian has it, in the version of the installed package, with Debian's patches."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Idle-page aging: which pages of an L2 does L1 take for idle, and what does finding out cost?
 
 Between the two ends of a scan the vCPUs touch a known half of a region and leave the other half

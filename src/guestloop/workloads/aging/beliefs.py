@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What L1 believes about an L2's pages, against what the L2 did: pure arithmetic.
 
 Counts are page-scans: one page in one scan (in one sample, for DAMON). A page is *touched* when the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The cells of aging, and the figures of each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What an aging driver is: who ages the pages, in which scene, and what one scan of it is given."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One round of aging: stamp, scan, check."""
 
 from __future__ import annotations

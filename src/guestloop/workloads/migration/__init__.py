@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Migrate an L2 while it dirties its memory; not a page may be lost, and every flush is accounted for.
 
 Judged by two oracles: with the source stopped and the destination not yet started, both RAM files are

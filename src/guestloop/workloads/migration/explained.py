@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Where KVM itself writes into a guest's memory, and which differences of RAM that explains (pure).
 
 The guest tells KVM these addresses by writing MSRs (Documentation/virt/kvm/x86/msr.rst), and L1 counts

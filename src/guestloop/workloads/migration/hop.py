@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One migration from a source to a destination: conducted from here, watched by the agent."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What each vCPU had done, told through the guest's port and so kept outside its RAM (pure)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Who says whether a page was lost: the whole RAM, compared from outside, and the guest's own stamps."""
 
 from __future__ import annotations

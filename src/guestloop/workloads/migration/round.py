@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One round: load, migrate as often as the way asks for, judge, and prove that it was that way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What a page of the payload's region says about itself, read from outside the guest (pure).
 
 The inverse of ``stamp()`` in guest-images/l2/region.c: word 0 of a page is its own address, cache line

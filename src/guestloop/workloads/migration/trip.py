@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A migration: by which way, and in which figures."""
 
 from __future__ import annotations

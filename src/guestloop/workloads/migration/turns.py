@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The turns of a migration: marks that the agent took, and the phases between them (pure)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The aging drivers, by the name that cells call them by. A file in this directory is all that one needs."""
 
 from collections.abc import Iterator, Mapping

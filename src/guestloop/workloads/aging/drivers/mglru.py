@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The multi-gen LRU, by its debugfs file: new generations, and the eviction of old ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """page_idle: the idle bitmap, marked and read page by page."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The classic LRU: what reclaim takes was taken for idle."""
 
 from __future__ import annotations

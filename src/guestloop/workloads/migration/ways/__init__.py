@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The ways to migrate, by the name that cells call them by; the first is the usual one."""
 
 from collections.abc import Mapping

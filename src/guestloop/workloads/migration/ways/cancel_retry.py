@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A migration that is cancelled while the guest runs, and a second one that is not."""
 
 from __future__ import annotations

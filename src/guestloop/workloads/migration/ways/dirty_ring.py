@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Precopy with KVM's dirty ring (Documentation/virt/kvm/api.rst, KVM_CAP_DIRTY_LOG_RING)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Precopy over several connections."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Three migrations one after the other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Postcopy: the destination runs before its memory has come, and fetches what it touches."""
 
 from __future__ import annotations
