@@ -19,7 +19,8 @@ from mutation.mutants import Mutant
 from mutation.tree import WITHOUT_OWN_TESTS, Tree, digest
 
 MAP, DATA, SECONDS = "executed.json", "coverage", "durations.json"
-EXPECT_S, LONGEST_S = 60.0, 900.0
+EXPECT_S, LONGEST_S = 90.0, 900.0
+WORKERS = 2
 ENV_DATA = "COVERAGE_FILE"
 
 
@@ -70,7 +71,7 @@ def measure(checkout: Path, tree: Tree, cache: Cache) -> Executed:
 def _run(tree: Tree, directory: Path) -> None:
     ended = tree.run(
         "pytest",
-        *("-m", "not guest", WITHOUT_OWN_TESTS, "-n", "2", "--dist", "loadfile"),
+        *("-m", "not guest", WITHOUT_OWN_TESTS, "-n", str(WORKERS), "--dist", "loadfile"),
         *("-p", "no:cacheprovider", "-p", "mutation.durations"),
         *("--cov", "--cov-context=test", "--cov-report="),
         env={ENV_DATA: str(directory / DATA), durations.VARIABLE: str(directory / SECONDS)},
