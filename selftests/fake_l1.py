@@ -75,7 +75,7 @@ class FakeMachine:
         self.last_words = ""
         self.calls: list[tuple[str, Mapping[str, Any]]] = []
         self.throttled: list[int] = []
-        self.paces: list[float] = []
+        self.paces: list[tuple[float, float]] = []
         self.boot_seconds, self.closed, self.rounds = 5.0, False, 0
         self.hello = HELLO
         self.process = SimpleNamespace(pid=2**22 + len(self.made))
@@ -115,10 +115,10 @@ class FakeMachine:
         self.check_alive()
         self.throttled.append(reads_per_second)
 
-    def set_pace(self, pace: float) -> None:
+    def set_pace(self, pace: float, slowdown: float) -> None:
         if self.fault:
             raise self.fault
-        self.paces.append(pace)
+        self.paces.append((pace, slowdown))
 
     def close(self) -> None:
         self.closed = True

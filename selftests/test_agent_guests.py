@@ -21,6 +21,7 @@ from guestloop.agent.liveness import Vitals
 from guestloop.agent.memory import PageOut
 from guestloop.ground.errors import GuestError, GuestFailed, GuestKilled, GuestloopError, LabError, TimedOut
 from guestloop.ground.units import MIB
+from guestloop.ground.wait import clock
 
 
 class Fleet:
@@ -185,6 +186,16 @@ def test_a_lap_is_judged_by_the_longest_of_this_boot(fleet: Fleet, monkeypatch: 
         fleet.roster["a"].send("start laps=1")
         assert fleet.guests.finish_lap("a") == ["running", "stopped reads=9 laps=1"]
     assert laps.judged_by == [liveness.UNMEASURED_LAP_S, 4.0, 9.0, 9.0]
+
+
+def test_what_l0_took_away_is_not_of_the_lap(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.start()
+    laps = Laps(fleet.roster["a"], monkeypatch)
+    monkeypatch.setattr(clock, "slowdown", 4.0)
+    for laps.takes_s in (12.0, 1.0):
+        fleet.roster["a"].send("start laps=1")
+        fleet.guests.finish_lap("a")
+    assert laps.judged_by == [liveness.UNMEASURED_LAP_S, 3.0]
 
 
 def test_a_lap_that_was_almost_over_is_no_measure(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

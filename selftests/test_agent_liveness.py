@@ -61,8 +61,8 @@ def test_on_a_busy_l0_the_idle_time_of_l1_counts_for_less() -> None:
     vigil, now = Vigil(START), START
     for _ in range(7):
         now = later(now, idle=10)
-        assert vigil.look(now, pace=4) == ""
-    assert vigil.look(later(now, idle=10), pace=4), "80 s of L1's clock are 20 s that it was given"
+        assert vigil.look(now, slowdown=4) == ""
+    assert vigil.look(later(now, idle=10), slowdown=4), "80 s of L1's clock are 20 s that it was given"
 
 
 def test_an_l1_that_is_never_idle_makes_no_guest_stuck_in_its_kernel() -> None:
@@ -96,8 +96,8 @@ def test_only_a_visit_excuses_a_guest_that_runs() -> None:
 def test_on_a_busy_l0_the_time_that_vcpus_run_counts_for_less() -> None:
     """L1's clock goes on while L0 runs something else."""
     vigil, now = Vigil(START, lap_s=1.0), later(START, vcpu=3 * SPIN_LAPS - 1)
-    assert vigil.look(now, pace=3) == ""
-    assert "ran for 20 s" in vigil.look(later(now, vcpu=1), pace=3)
+    assert vigil.look(now, slowdown=3) == ""
+    assert "ran for 20 s" in vigil.look(later(now, vcpu=1), slowdown=3)
 
 
 def test_a_lap_that_was_not_measured_is_assumed_to_take_seconds() -> None:

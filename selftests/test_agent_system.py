@@ -29,14 +29,15 @@ def test_hello_tells_one_boot_and_kernel_from_another(monkeypatch: pytest.Monkey
 @pytest.fixture
 def usual() -> Iterator[None]:
     yield
-    clock.pace = 1.0
+    clock.pace = clock.slowdown = 1.0
 
 
 @pytest.mark.usefixtures("usual")
 def test_the_pace_stretches_the_deadlines_of_the_agent() -> None:
-    System().set_pace(4.0)
+    System().set_pace(4.0, 2.0)
     assert 39 < Deadline(10).left <= 40
-    System().set_pace(1.0)
+    assert clock.slowdown == 2.0, "what CPU time is corrected by"
+    System().set_pace(1.0, 1.0)
     assert 9 < Deadline(10).left <= 10
 
 

@@ -109,14 +109,14 @@ class System:
 
     def __init__(self, console: Path) -> None:
         self.console, self.hello_is = console, HELLO
-        self.paces: list[float] = []
+        self.paces: list[tuple[float, float]] = []
         self.writes_to_console = True
 
     def hello(self) -> Hello:
         return self.hello_is
 
-    def set_pace(self, pace: float) -> None:
-        self.paces.append(pace)
+    def set_pace(self, pace: float, slowdown: float) -> None:
+        self.paces.append((pace, slowdown))
 
     def write_console(self, text: str) -> None:
         if self.writes_to_console:
@@ -400,8 +400,8 @@ def test_a_kernel_that_hangs_as_it_dies_is_not_waited_for(
 
 
 def test_the_pace_is_reported_briefly(machine: Machine, lab: Lab) -> None:
-    machine.set_pace(3.5)
-    assert lab.services.system.paces == [3.5]
+    machine.set_pace(3.5, 2.0)
+    assert lab.services.system.paces == [(3.5, 2.0)]
     assert FakeLink.made[0].times[-1] == l1.PACE_S, "an agent that hangs must not keep others waiting"
 
 

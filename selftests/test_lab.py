@@ -286,8 +286,10 @@ def test_the_pace_is_measured_on_the_l1s_that_run_and_told_to_their_agents(
     assert list(pace._pids()) == [machines[0].process.pid] and pace.speed == 2.0
     slots["unpatched"].acquire()
     machines[0].fault = TimedOut("hangs")
-    pace._tell(3.0)
-    assert [machine.paces for machine in machines] == [[], [3.0]], "one that hangs keeps nobody waiting"
+    pace._tell(3.0, 2.0)
+    assert [machine.paces for machine in machines] == [[], [(3.0, 2.0)]], (
+        "one that hangs keeps nobody waiting"
+    )
     assert list(server.make_pace({})._pids()) == []
 
 

@@ -101,7 +101,7 @@ def test_nothing_but_acquire_boots(slot: Slot, machines: list[FakeMachine]) -> N
     for call in calls:
         with pytest.raises(L1Ended, match=r"^L1 patched is not running$"):
             call()
-    slot.set_pace(2.0)
+    slot.set_pace(2.0, 1.5)
     assert slot.new_warnings() == slot.close() == [] and machines == []
 
 
@@ -316,7 +316,7 @@ def test_how_an_l1_ended_is_not_said_again_at_the_close(slot: Slot, machines: li
 
 def test_an_agent_that_is_gone_or_hangs_needs_no_pace(slot: Slot, machines: list[FakeMachine]) -> None:
     slot.acquire()
-    slot.set_pace(3.0)
+    slot.set_pace(3.0, 1.5)
     machines[0].fault = TimedOut("no answer in 5 s")
-    slot.set_pace(4.0)
-    assert machines[0].paces == [3.0]
+    slot.set_pace(4.0, 1.5)
+    assert machines[0].paces == [(3.0, 1.5)]

@@ -28,9 +28,9 @@ from guestloop.lab.pace import (
 
 @pytest.fixture(autouse=True)
 def usual() -> Iterator[None]:
-    clock.pace = 1.0
+    clock.pace = clock.slowdown = 1.0
     yield
-    clock.pace = 1.0
+    clock.pace = clock.slowdown = 1.0
 
 
 # --- what is read ----------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_this_process_has_used_something() -> None:
 def test_slowdown_is_the_time_that_work_took_by_the_time_it_ran() -> None:
     assert Usage(1.0, 0.0).slowdown == 1.0
     assert Usage(0.5, 1.5).slowdown == 4.0
-    assert Usage(0.01, 5.0).slowdown == 1.0, "there is nothing to learn from so little"
+    assert Usage(0.01, 5.0).slowdown is None, "there is nothing to learn from so little"
 
 
 def test_a_thread_that_ends_takes_nothing_away_from_the_others() -> None:
@@ -73,12 +73,17 @@ def test_a_machine_is_slow_by_the_cpu_time_of_its_boots() -> None:
 
 
 class Machine:
-    """L1s whose QEMUs have one thread each, and the paces that their agents were told."""
+    """L1s whose QEMUs have one thread each, and the paces and slowdowns that their agents were told."""
 
     def __init__(self) -> None:
         self.told: list[float] = []
+        self.slowdowns: list[float] = []
         self.usage: dict[int, Usage] = {}
-        self.pace = Pace(lambda: self.usage, self.told.append)
+        self.pace = Pace(lambda: self.usage, self.tell)
+
+    def tell(self, pace: float, slowdown: float) -> None:
+        self.told.append(pace)
+        self.slowdowns.append(slowdown)
 
     def sample(self, ran_s: float = 1.0, waited_s: float = 0.0) -> float:
         """A second goes by, in which each QEMU ran and waited for so long; returns the pace."""
@@ -113,6 +118,17 @@ def test_the_pace_goes_down_step_by_step(machine: Machine) -> None:
     for _ in range(40):
         machine.sample(1.0, 0.0)
     assert clock.pace == pytest.approx(1.0, abs=0.001)
+
+
+def test_cpu_time_is_corrected_by_the_mean_of_some_seconds(machine: Machine) -> None:
+    """The highest sample of a noisy load would let a guest that spins run for twice as long."""
+    machine.pace.speed = 2.0
+    for waited_s in (3.0, 1.0) * 40:
+        machine.sample(1.0, waited_s)
+    assert clock.slowdown == pytest.approx(3.0, rel=0.1) and clock.pace > 6.0
+    machine.sample(0.0, 0.0)
+    assert clock.slowdown == pytest.approx(3.0, rel=0.1), "an L1 that did nothing says nothing of L0"
+    assert machine.slowdowns[-1] == pytest.approx(3.0, rel=0.2)
 
 
 def test_a_slow_machine_is_slow_without_any_load(machine: Machine) -> None:
@@ -170,7 +186,7 @@ def test_samples_are_taken_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) 
         asked.append(1)
         return [os.getpid()]
 
-    pace = Pace(pids, told.append)
+    pace = Pace(pids, lambda pace, _slowdown: told.append(pace))
     pace.start()
     wait_for("some samples", lambda: len(asked) > 3 or None, 5, interval=0.001)
     assert told, "the L1 was new"
@@ -194,7 +210,7 @@ def test_a_fault_is_kept_and_the_measurement_goes_on(monkeypatch: pytest.MonkeyP
             raise ValueError("no numbers in schedstat")
         return []
 
-    pace = Pace(pids, lambda _pace: None)
+    pace = Pace(pids, lambda _pace, _slowdown: None)
     pace.start()
     wait_for("another sample", lambda: len(asked) > 1 or None, 5, interval=0.001)
     pace.stop()

@@ -15,7 +15,7 @@ class ScriptedSystem(System):
     def hello(self) -> Hello:
         return Hello("6.12.117", BUILD_ID, "boot-id", 2, 4.5)
 
-    def set_pace(self, pace: float) -> None:
+    def set_pace(self, pace: float, slowdown: float) -> None:
         """The pace is that of this process, which others share."""
 
     def rearm_warnings(self) -> bool:

@@ -137,7 +137,7 @@ class Guest:
         now = self.vitals()
         if vigil is None:
             return Vigil(now, lap_s)
-        if reason := vigil.look(now, clock.pace):
+        if reason := vigil.look(now, clock.slowdown):
             state = self.execute("query-status")["status"]
             what = f"L2 {self.name} does not answer with {verb!r}: {reason}"
             if state != "running":

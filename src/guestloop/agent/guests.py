@@ -16,6 +16,7 @@ from guestloop.agent.guest import Guest
 from guestloop.agent.memory import PageOut, page_out_all, press_out
 from guestloop.ground.errors import GuestError, GuestKilled, GuestloopError
 from guestloop.ground.units import MIB
+from guestloop.ground.wait import clock
 
 START_S = 120.0
 """From QEMU's start to the payload's ``hello``."""
@@ -131,7 +132,8 @@ class Guests:
         guest = self._roster[name]
         before = guest.vitals().vcpu_s
         lines = guest.until("stopped", timeout_s, self._lap_s or liveness.UNMEASURED_LAP_S)
-        self._lap_s = max(self._lap_s, liveness.LEAST_LAP_S, guest.vitals().vcpu_s - before)
+        spent_s = (guest.vitals().vcpu_s - before) / clock.slowdown
+        self._lap_s = max(self._lap_s, liveness.LEAST_LAP_S, spent_s)
         return lines
 
     def qmp(self, name: str, command: str, arguments: dict[str, Any], timeout_s: float = 60.0) -> Any:

@@ -62,16 +62,16 @@ class Vigil:
         self._last = first
         self._idle_s = self._spun_s = 0.0
 
-    def look(self, now: Vitals, pace: float = 1.0) -> str:
-        """Take another look. ``pace`` is how much slower than usual L0 lets this L1 run (ground/wait.py).
+    def look(self, now: Vitals, slowdown: float = 1.0) -> str:
+        """Take another look. ``slowdown`` is how much L0 takes away from this L1 (ground/wait.py).
 
-        L1 cannot see what L0 takes away: its clocks go on while its CPUs do not run, so that both times
-        count for less on a busy L0.
+        L1 cannot see it: its clocks go on while its CPUs do not run, so that both times count for less on a
+        busy L0.
         """
         last, self._last = self._last, now
         moved = (now.visits, now.faults) != (last.visits, last.faults)
-        self._idle_s = 0.0 if moved else self._idle_s + (now.idle_s - last.idle_s) / pace
-        spun = (now.vcpu_s - last.vcpu_s) / pace
+        self._idle_s = 0.0 if moved else self._idle_s + (now.idle_s - last.idle_s) / slowdown
+        spun = (now.vcpu_s - last.vcpu_s) / slowdown
         self._spun_s = 0.0 if now.visits != last.visits else self._spun_s + spun
         if self._idle_s >= IDLE_LIMIT_S:
             return (

@@ -39,9 +39,9 @@ class System:
             uptime_s=float(Path("/proc/uptime").read_text().split()[0]),
         )
 
-    def set_pace(self, pace: float) -> None:
-        """How much slower than usual L0 lets this L1 run at the moment: deadlines last as much longer."""
-        clock.pace = pace
+    def set_pace(self, pace: float, slowdown: float) -> None:
+        """How much slower than usual L0 lets this L1 run at the moment, see ground/wait.py: PacedClock."""
+        clock.pace, clock.slowdown = pace, slowdown
 
     def raise_faults(self) -> None:
         """Raise InternalError when a thread of the agent died since the last time, see ground/threads.py."""

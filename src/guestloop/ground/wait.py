@@ -25,6 +25,13 @@ class PacedClock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pace = 1.0
+        self.slowdown = 1.0
+        """How many times longer work takes because L0 runs something else, in the mean of some seconds.
+
+        The pace is for deadlines: it counts how slow the machine itself is, and it forgets a busy moment
+        slowly. This is for CPU time: L1's clock goes on while L0 has taken its CPUs away, so that what L1
+        counts is this many times what was really given.
+        """
         self._reached, self._since = 0.0, time.monotonic()
 
     @property

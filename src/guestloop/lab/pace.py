@@ -23,6 +23,7 @@ USUAL_BOOT_CPU_S = 5.0
 
 BUSY_S = 0.05  # of a sample: below it there is nothing to learn from
 FORGET = 0.8  # how much of an earlier, slower pace is kept from sample to sample
+LEARN = 0.2  # the weight of a sample in the mean of some seconds
 TELL = 1.15  # agents hear of a change by this factor
 
 
@@ -40,9 +41,9 @@ class Usage:
         return Usage(self.ran_s + other.ran_s, self.waited_s + other.waited_s)
 
     @property
-    def slowdown(self) -> float:
-        """How many times longer the work took than on an idle machine; 1 when there was hardly any."""
-        return (self.ran_s + self.waited_s) / self.ran_s if self.ran_s >= BUSY_S else 1.0
+    def slowdown(self) -> float | None:
+        """How many times longer the work took than on an idle machine; None when there was hardly any."""
+        return (self.ran_s + self.waited_s) / self.ran_s if self.ran_s >= BUSY_S else None
 
 
 NOTHING = Usage(0.0, 0.0)
@@ -78,14 +79,16 @@ def boot_speed(usage: Usage) -> float:
 class Pace:
     """Keeps the pace of this process up to date, and that of the agents.
 
-    ``pids`` returns the QEMUs that run L1s now; ``tell`` hands a new pace to their agents, when it has
-    changed or there is a new L1. ``speed`` is boot_speed of the slowest boot so far.
+    ``pids`` returns the QEMUs that run L1s now; ``tell`` hands a new pace and slowdown (ground/wait.py:
+    PacedClock) to their agents, when one of them has changed or there is a new L1. ``speed`` is boot_speed
+    of the slowest boot so far.
     """
 
-    def __init__(self, pids: Callable[[], Iterable[int]], tell: Callable[[float], None]) -> None:
+    def __init__(self, pids: Callable[[], Iterable[int]], tell: Callable[[float, float], None]) -> None:
         self._pids, self._tell = pids, tell
         self._last: Mapping[int, Threads] = {}
-        self._told = self._starved = self.speed = 1.0
+        self._peak = self._mean = self.speed = 1.0
+        self._told = (1.0, 1.0)
         self._done = threading.Event()
 
     def start(self) -> None:
@@ -109,8 +112,14 @@ class Pace:
         newcomers = machines.keys() - self._last.keys()
         self._last = machines
         # A lull says nothing about the load that comes back a second later.
-        self._starved = max(usage.slowdown, 1.0 + (self._starved - 1.0) * FORGET)
-        clock.pace = pace = self.speed * self._starved
-        if newcomers or not self._told / TELL < pace < self._told * TELL:
-            self._told = pace
-            self._tell(pace)
+        self._peak = max(usage.slowdown or 1.0, 1.0 + (self._peak - 1.0) * FORGET)
+        if usage.slowdown:
+            self._mean += (usage.slowdown - self._mean) * LEARN
+        clock.pace, clock.slowdown = news = (self.speed * self._peak, self._mean)
+        if newcomers or any(_differ(new, told) for new, told in zip(news, self._told, strict=True)):
+            self._told = news
+            self._tell(*news)
+
+
+def _differ(new: float, told: float) -> bool:
+    return not told / TELL < new < told * TELL

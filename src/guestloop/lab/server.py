@@ -63,9 +63,9 @@ def make_pace(slots: Mapping[str, Slot]) -> Pace:
         pace.speed = max((slot.boot_speed for slot in slots.values()), default=1.0)
         return [pid for slot in slots.values() if (pid := slot.pid) is not None]
 
-    def tell(factor: float) -> None:
+    def tell(factor: float, slowdown: float) -> None:
         for slot in slots.values():
-            slot.set_pace(factor)
+            slot.set_pace(factor, slowdown)
 
     pace = Pace(pids, tell)
     return pace

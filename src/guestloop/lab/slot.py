@@ -139,12 +139,12 @@ class Slot:
         """Limit the reads of the L1's swap disk (0: no limit)."""
         self._noting_its_end(lambda: self.machine.throttle_swap(reads_per_second))
 
-    def set_pace(self, pace: float) -> None:
+    def set_pace(self, pace: float, slowdown: float) -> None:
         """Report the pace to the agent. One that is gone, or hangs, needs none."""
         machine = self._machine
         if machine:
             with suppress(GuestloopError):
-                machine.set_pace(pace)
+                machine.set_pace(pace, slowdown)
 
     def _noting_its_end(self, work: Callable[[], T]) -> T:
         try:

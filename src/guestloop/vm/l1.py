@@ -199,7 +199,7 @@ class Machine:
             self.check_alive()
             raise
 
-    def set_pace(self, pace: float) -> None:
+    def set_pace(self, pace: float, slowdown: float) -> None:
         """Report to the agent how much slower than usual L0 lets this L1 run, see lab/pace.py.
 
         Bounded, because an agent that hangs must not keep the others from being told.
@@ -208,7 +208,7 @@ class Machine:
         def call_briefly(method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
             return self.call(method, params, min(timeout_s, PACE_S))
 
-        client(Agent, call_briefly).system.set_pace(pace)
+        client(Agent, call_briefly).system.set_pace(pace, slowdown)
 
     def check_alive(self) -> None:
         """Raise L1Panicked, L1Rebooted or L1Ended when this L1 is not what it was.
