@@ -57,8 +57,8 @@ def make_spec(directory: Path, *kernels: str) -> LabSpec:
 class FakeMachine:
     """An L1. ``fail`` is what the next boots raise, one each.
 
-    ``end`` is how it ended, ``ends_at`` has how it ends when a method is called; ``fault`` is what its agent
-    answers instead, ``last_words`` what its kernel prints while a round ends.
+    ``end`` is how it ended, ``ends_at`` has how it ends when a method is called; ``fails`` has what a method
+    raises, ``fault`` what each of them raises, ``last_words`` what its kernel prints while a round ends.
     """
 
     made: list[FakeMachine]
@@ -71,6 +71,7 @@ class FakeMachine:
         self.made.append(self)
         self.end: GuestloopError | None = None
         self.ends_at: dict[str, GuestloopError] = {}
+        self.fails: dict[str, GuestloopError] = {}
         self.fault: GuestloopError | None = None
         self.last_words = ""
         self.calls: list[tuple[str, Mapping[str, Any]]] = []
@@ -98,8 +99,8 @@ class FakeMachine:
     def call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
         self.end = self.ends_at.get(method, self.end)
         self.check_alive()
-        if self.fault:
-            raise self.fault
+        if error := self.fault or self.fails.get(method):
+            raise error
         self.calls.append((method, params))
         return ANSWERS[method]
 

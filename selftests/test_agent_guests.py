@@ -19,9 +19,17 @@ from guestloop.agent.guest import Guest
 from guestloop.agent.guests import MOST_ATTEMPTS, Guests, Roster, Started
 from guestloop.agent.liveness import Vitals
 from guestloop.agent.memory import PageOut
-from guestloop.ground.errors import GuestError, GuestFailed, GuestKilled, GuestloopError, LabError, TimedOut
+from guestloop.ground.errors import (
+    GuestCrashed,
+    GuestError,
+    GuestFailed,
+    GuestKilled,
+    GuestloopError,
+    LabError,
+    TimedOut,
+)
 from guestloop.ground.units import MIB
-from guestloop.ground.wait import clock
+from guestloop.ground.wait import clock, wait_for
 
 
 class Fleet:
@@ -58,6 +66,42 @@ def test_start_returns_the_first_words_and_stop_ends_everything(fleet: Fleet) ->
     wait_until_gone(started.pid)
     assert cgroup.removed
     with pytest.raises(GuestError, match=r"^no L2 is called 'a'; running: \[\]$"):
+        fleet.guests.stop("a")
+
+
+def end_by(fleet: Fleet, command: str) -> None:
+    guest = fleet.roster["a"]
+    guest.send(command)
+    wait_for("its end", lambda: guest.panicked() or guest.process.poll() is not None or None, 5)
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "said"),
+    [
+        ("panic", GuestCrashed, "the guest panicked (Kernel panic - not syncing: Oops)"),
+        ("reset", GuestCrashed, "it had ended before it was stopped; QEMU: exit status 0"),
+        ("fail", GuestFailed, "QEMU: exit status 5"),
+    ],
+)
+def test_a_guest_that_had_ended_unasked_is_reported_when_it_is_stopped(
+    fleet: Fleet, command: str, kind: type[GuestError], said: str
+) -> None:
+    """Also when it crashed after everything was checked."""
+    fleet.start()
+    end_by(fleet, command)
+    with pytest.raises(kind) as raised:
+        fleet.guests.stop("a")
+    assert said in raised.value.first_line
+    assert fleet.roster.running == {} and NoCgroup.made[0].removed
+
+
+def test_a_destination_whose_migration_was_cancelled_may_fail_and_may_not_crash(fleet: Fleet) -> None:
+    fleet.start(incoming=True)
+    end_by(fleet, "fail")
+    assert "it broke" in fleet.guests.stop("a")
+    fleet.start(incoming=True)
+    end_by(fleet, "reset")
+    with pytest.raises(GuestCrashed):
         fleet.guests.stop("a")
 
 

@@ -23,6 +23,9 @@ from fake_l1 import FakeMachine, machines, make_spec
 from guestloop.agent.memory import PageOut
 from guestloop.ground import rpc, threads
 from guestloop.ground.errors import (
+    GuestCrashed,
+    GuestError,
+    GuestKilled,
     GuestStuck,
     InternalError,
     L1Panicked,
@@ -111,6 +114,33 @@ def test_l2_of_a_test_ends_with_the_body(connection: Connection, machines: list[
         ("guests.command", {"name": "storm", "line": "start", "until": "done", "timeout_s": 7}),
         ("guests.stop", {"name": "storm"}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("raised", "reported"),
+    [
+        (GuestError("process_madvise(MADV_PAGEOUT): No such process"), GuestCrashed),
+        (TimedOut("waited 60 s"), GuestCrashed),
+        (GuestKilled("killed by signal 9"), GuestKilled),
+        (KeyError("a fault of the test"), KeyError),
+    ],
+)
+def test_what_fails_because_the_guest_is_gone_is_reported_as_its_end(
+    connection: Connection, machines: list[FakeMachine], raised: Exception, reported: type[Exception]
+) -> None:
+    l1 = L1(connection, "patched")
+    with pytest.raises(reported) as seen, l1.guest(L2Spec("storm")):
+        machines[0].fails["guests.stop"] = GuestCrashed("L2 storm: the guest panicked")
+        raise raised
+    assert (seen.value is raised) is (type(raised) is reported)
+
+
+def test_a_guest_that_crashed_after_the_last_check_is_reported(
+    connection: Connection, machines: list[FakeMachine]
+) -> None:
+    l1 = L1(connection, "patched")
+    with pytest.raises(GuestCrashed), l1.guest(L2Spec("storm")):
+        machines[0].fails["guests.stop"] = GuestCrashed("L2 storm: the guest panicked")
 
 
 def test_everything_that_a_test_does_with_an_l2(connection: Connection, machines: list[FakeMachine]) -> None:

@@ -51,6 +51,7 @@ class Guest:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         self.ram = ram_file(argv)
+        self.incoming = False  # it awaits a migration, or has awaited one
         self.progress: list[tuple[float, str]] = []
         """What the payload reported about its progress, each with the time (monotonic, s) it came."""
         self._stack = ExitStack()
@@ -214,6 +215,14 @@ class Guest:
         return end_kind(panic, status)(
             f"L2 {self.name}: {said}; QEMU: {self.ended() or 'still running'}\n{self.tail()}"
         )
+
+    def ended_unasked(self) -> GuestError | None:
+        """How it ended, when it did so before anybody stopped it."""
+        if self.process.poll() is None and not self.panicked():
+            return None
+        error = self.how_it_ended("it had ended before it was stopped")
+        # The QEMU of a destination ends with an error when its migration is cancelled.
+        return None if self.incoming and isinstance(error, GuestFailed) else error
 
     def close(self) -> None:
         """End QEMU, whatever state it is in."""

@@ -105,11 +105,12 @@ class Guests:
             self._refuse_twice(name)
             opened = open_guest(name, argv, self._directory / name)
         guest = opened.guest
+        guest.incoming = incoming
         self._roster.running[name] = guest
         try:
             hello = "" if incoming else guest.until("hello", timeout_s)[-1]
         except BaseException:
-            self.stop(name)
+            self._end(name)
             raise
         return Started(hello, time.monotonic() - started, guest.process.pid, opened.attempts)
 
@@ -152,19 +153,27 @@ class Guests:
         return page_out_all(guest.process.pid, ram_mib * MIB, guest.cgroup, timeout_s)
 
     def stop(self, name: str) -> str:
-        """End an L2 and forget it; returns the end of its console."""
+        """End an L2 and forget it; returns the end of its console.
+
+        Raises GuestCrashed and its like when it had ended by itself: whatever failed because of that, or
+        nothing at all if it happened after the last check, the round must know.
+        """
         guest = self._roster[name]
-        del self._roster.running[name]
         try:
+            if error := guest.ended_unasked():
+                raise error
             return guest.tail()
         finally:
-            guest.close()
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        self._roster.running.pop(name).close()
 
     def stop_all(self) -> list[str]:
         """End every L2 that is left, also those that were only launched; returns their names."""
         names = list(self._roster.running)
         for name in names:
-            self.stop(name)
+            self._end(name)
         for name in list(self._launched):
             with suppress(GuestloopError):  # one that did not come up has nothing to end
                 self._launched.pop(name).result().guest.close()

@@ -8,14 +8,21 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from guestloop.agent.guests import COMMAND_S
 from guestloop.agent.memory import PageOut
 from guestloop.agent.services import Agent
-from guestloop.ground.errors import GuestloopError, LabError
+from guestloop.ground.errors import (
+    GuestCrashed,
+    GuestError,
+    GuestFailed,
+    GuestKilled,
+    GuestloopError,
+    LabError,
+)
 from guestloop.ground.rpc import Caller, client
 from guestloop.ground.wait import Deadline, clock, wait_for
 from guestloop.ground.words import parse_words
@@ -27,6 +34,7 @@ from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
 PACE_S = 1.0
 ASK_S = 60.0
+GUEST_ENDS = (GuestCrashed, GuestKilled, GuestFailed)
 
 logger = logging.getLogger("guestloop.lab")  # ends up in the test's debug.log
 
@@ -138,17 +146,32 @@ class L1:
 
     @contextmanager
     def guest(self, spec: L2Spec) -> Iterator[L2]:
-        """A running L2, ended when the body is left. An error of the body goes before one of ending it."""
+        """A running L2, ended when the body is left.
+
+        Raises GuestCrashed and its like when the guest had ended by itself, also in place of what the body
+        raised because of that. Otherwise an error of the body goes before one of ending the guest.
+        """
         started = self.agent.guests.start(spec.name, l2_argv(spec), spec.incoming is not Incoming.NO)
         if started.attempts > 1:
             self.facts[f"l2.{spec.name}.attempts"] = f"{started.attempts}"
         try:
             yield L2(self, spec, parse_words(started.hello), started.seconds)
-        except BaseException:
-            with suppress(GuestloopError):  # an L1 that is gone is found when the round is concluded
-                self.agent.guests.stop(spec.name)
+        except BaseException as error:
+            if ended := self._stop_after(error, spec.name):
+                raise ended from error
             raise
         self.agent.guests.stop(spec.name)
+
+    def _stop_after(self, error: BaseException, guest: str) -> GuestError | None:
+        """End a guest after an error; returns how it had ended before, unless the error says that."""
+        try:
+            self.agent.guests.stop(guest)
+        except GUEST_ENDS as ended:
+            explains = isinstance(error, GuestloopError) and not isinstance(error, GUEST_ENDS)
+            return ended if explains else None
+        except GuestloopError:
+            pass  # an L1 that is gone is found when the round is concluded
+        return None
 
 
 @dataclass(frozen=True)
