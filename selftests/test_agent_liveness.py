@@ -22,11 +22,12 @@ from guestloop.agent.liveness import (
     read_vitals,
 )
 
-START = Vitals(idle_s=1000.0, vcpu_s=50.0, visits=7, faults=(3, 2, 0))
+START = Vitals(idle_s=1000.0, vcpus_s=(50.0, 9.0), visits=7, faults=(3, 2, 0))
 
 
 def later(seen: Vitals, idle: float = 0.0, vcpu: float = 0.0, **changed: Any) -> Vitals:
-    return replace(seen, idle_s=seen.idle_s + idle, vcpu_s=seen.vcpu_s + vcpu, **changed)
+    first, *others = seen.vcpus_s
+    return replace(seen, idle_s=seen.idle_s + idle, vcpus_s=(first + vcpu, *others), **changed)
 
 
 # --- idle ------------------------------------------------------------------------------------------
@@ -78,8 +79,15 @@ def test_a_guest_that_runs_without_visiting_a_page_is_stuck_after_20_laps() -> N
     vigil, now = Vigil(START, lap_s=2.0), later(START, vcpu=SPIN_LAPS * 2.0 - 1)
     assert vigil.look(now) == ""
     assert vigil.look(later(now, vcpu=1)) == (
-        "its vCPUs ran for 40 s without visiting a page, 20 times what a lap takes; 7 pages visited"
+        "a vCPU ran for 40 s while not a page was visited, 20 times what a lap takes; 7 pages visited"
     )
+
+
+def test_time_of_several_vcpus_does_not_add_up() -> None:
+    """Else a guest of 64 vCPUs would be stuck before one of them had ended a lap."""
+    vigil, now = Vigil(START, lap_s=1.0), replace(START, vcpus_s=(50.0 + SPIN_LAPS - 1, 9.0 + SPIN_LAPS - 1))
+    assert vigil.look(now) == ""
+    assert "ran for 20 s" in vigil.look(replace(now, vcpus_s=(now.vcpus_s[0], 9.0 + SPIN_LAPS)))
 
 
 def test_only_a_visit_excuses_a_guest_that_runs() -> None:
@@ -87,7 +95,7 @@ def test_only_a_visit_excuses_a_guest_that_runs() -> None:
     faulting, visiting = Vigil(START, lap_s=1.0), Vigil(START, lap_s=1.0)
     early = later(START, vcpu=19)
     assert faulting.look(early) == "" == visiting.look(early)
-    assert "without visiting a page" in faulting.look(later(early, vcpu=1, faults=(900, 900, 0)))
+    assert "while not a page was visited" in faulting.look(later(early, vcpu=1, faults=(900, 900, 0)))
     visited = later(early, vcpu=1, visits=8)
     assert visiting.look(visited) == ""
     assert visiting.look(later(visited, vcpu=19)) == ""
@@ -136,15 +144,15 @@ def test_vitals_of_a_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(read_faults, "__defaults__", (tmp_path,))
     threads = [os.getpid()]
     before = read_vitals(os.getpid(), threads, visits=5)
-    while read_vitals(os.getpid(), threads, 5).vcpu_s < before.vcpu_s + 0.02:
+    while read_vitals(os.getpid(), threads, 5).vcpus_s[0] < before.vcpus_s[0] + 0.02:
         sum(range(10_000))
     assert (before.visits, before.faults) == (5, (8, 6, 2)) and before.idle_s > 0
-    assert read_vitals(os.getpid(), [], 5).vcpu_s == 0.0
+    assert read_vitals(os.getpid(), [], 5).vcpus_s == ()
 
 
 def test_a_guest_that_has_just_ended_reads_as_one_that_does_nothing() -> None:
     gone = read_vitals(2**22 + 1, [2**22 + 1], 3)
-    assert (gone.vcpu_s, gone.visits, gone.faults) == (0.0, 3, (0, 0, 0))
+    assert (gone.vcpus_s, gone.visits, gone.faults) == ((0.0,), 3, (0, 0, 0))
 
 
 def test_a_name_with_blanks_and_brackets_does_not_confuse_the_fields(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ STORMS = 3  # tests in tests/asyncpf/storm.py
 def test_tests_pass_on_the_reference_and_fail_on_a_seeded_fault(tmp_path: Path) -> None:
     matrix = tmp_path / "matrix.yaml"
     matrix.write_text(MATRIX)
-    avocado = [sys.executable, "-m", "avocado", "run", "--job-results-dir", tmp_path, "-m", matrix]
+    avocado = [sys.executable, "-m", "avocado", "run", "--job-results-dir", str(tmp_path), "-m", str(matrix)]
     done = subprocess.run(
         [*avocado, "--", "tests/asyncpf/storm.py"],
         cwd=REPOSITORY,

@@ -104,7 +104,7 @@ class Guest:
     def until(self, verb: str, timeout_s: float, lap_s: float = UNMEASURED_LAP_S) -> list[str]:
         """Lines of the payload up to and with the first that begins with ``verb``.
 
-        ``lap_s`` is the CPU time of a lap of the load, see liveness.Vigil. Raises Refused when the payload
+        ``lap_s`` is the CPU time of a vCPU in a lap, see liveness.Vigil. Raises Refused when the payload
         answers ``error``, GuestStuck when the guest is, GuestCrashed and its like when QEMU ends, TimedOut
         after ``timeout_s``.
         """

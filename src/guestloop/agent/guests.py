@@ -84,7 +84,7 @@ class Guests:
         self._roster, self._directory = roster, directory
         self._launched: dict[str, Future[Opened]] = {}
         self._launcher = ThreadPoolExecutor(thread_name_prefix="launch")
-        self._lap_s = 0.0  # CPU time of the longest lap of this boot, 0 before there was one
+        self._lap_s = 0.0  # CPU time of a vCPU in the longest lap of this boot, 0 before there was one
 
     def launch(self, name: str, argv: list[str]) -> None:
         """Begin to start an L2 while others are at work; ``start`` then waits for it."""
@@ -118,11 +118,11 @@ class Guests:
         """Send the payload a command; returns its lines up to the one that begins with ``until``."""
         guest = self._roster[name]
         guest.send(line)
-        return guest.until(until, timeout_s)
+        return guest.until(until, timeout_s, self._longest_lap_s)
 
     def listen(self, name: str, until: str, timeout_s: float = COMMAND_S) -> list[str]:
         """Lines the payload sends unasked, up to the one that begins with ``until``."""
-        return self._roster[name].until(until, timeout_s)
+        return self._roster[name].until(until, timeout_s, self._longest_lap_s)
 
     def finish_lap(self, name: str, timeout_s: float = COMMAND_S) -> list[str]:
         """Wait for the end of the laps that a ``start laps=N`` began.
@@ -131,11 +131,15 @@ class Guests:
         this boot has seen.
         """
         guest = self._roster[name]
-        before = guest.vitals().vcpu_s
-        lines = guest.until("stopped", timeout_s, self._lap_s or liveness.UNMEASURED_LAP_S)
-        spent_s = (guest.vitals().vcpu_s - before) / clock.slowdown
-        self._lap_s = max(self._lap_s, liveness.LEAST_LAP_S, spent_s)
+        before = guest.vitals()
+        lines = guest.until("stopped", timeout_s, self._longest_lap_s)
+        lap_s = max(liveness.spent(guest.vitals(), before), default=0.0) / clock.slowdown
+        self._lap_s = max(self._lap_s, liveness.LEAST_LAP_S, lap_s)
         return lines
+
+    @property
+    def _longest_lap_s(self) -> float:
+        return self._lap_s or liveness.UNMEASURED_LAP_S
 
     def qmp(self, name: str, command: str, arguments: dict[str, Any], timeout_s: float = 60.0) -> Any:
         """Run one QMP command in an L2's QEMU; ``_`` in argument names becomes ``-``."""

@@ -5,7 +5,7 @@ Seconds on a clock cannot tell: under load on L0 everything takes longer. What i
 
 * **idle**: L1's CPUs had nothing to do, so that the answer could have been produced, and nothing that
   serves the load moved: no page visited, no fault taken or fixed, no page made ready.
-* **spinning**: the guest's vCPUs ran, but not a page was visited.
+* **spinning**: a vCPU of the guest ran, but not a page was visited.
 
 The figures of faults are KVM's own (arch/x86/kvm/x86.c: kvm_vcpu_stats_desc), read from debugfs.
 """
@@ -22,10 +22,10 @@ IDLE_LIMIT_S = 20.0
 """CPU time, summed over L1's CPUs, that L1 may be idle while a guest owes an answer and nothing moves."""
 
 SPIN_LAPS = 20
-"""A guest may use the CPU time of this many laps without visiting a page."""
+"""A vCPU may use the CPU time of this many laps while not a page is visited."""
 
-UNMEASURED_LAP_S = 3.0
-"""CPU time assumed for a lap before the first one of this boot has ended."""
+UNMEASURED_LAP_S = 1.5
+"""CPU time assumed for a vCPU's lap before the first one of this boot has ended."""
 
 LEAST_LAP_S = 1.0
 """The least that counts as a lap: one that had almost ended when it was waited for says nothing.
@@ -40,13 +40,13 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Vitals:
-    """One look. ``idle_s`` is of L1's CPUs, ``vcpu_s`` the CPU time of the guest's vCPUs, both since boot.
+    """One look. ``idle_s`` is of L1's CPUs, ``vcpus_s`` the CPU time of each vCPU, both since they began.
 
     ``visits`` is what the load reported last, ``faults`` are KVM's counters of FAULTS for this guest.
     """
 
     idle_s: float
-    vcpu_s: float
+    vcpus_s: tuple[float, ...]
     visits: int
     faults: tuple[int, ...]
 
@@ -54,13 +54,13 @@ class Vitals:
 class Vigil:
     """Watches a guest from the moment it was asked; ``look`` returns why it is stuck, or nothing.
 
-    ``lap_s`` is the CPU time of a lap of this load on this machine.
+    ``lap_s`` is the CPU time that a vCPU needs for a lap on this machine.
     """
 
     def __init__(self, first: Vitals, lap_s: float = UNMEASURED_LAP_S) -> None:
         self._lap_s = lap_s
         self._last = first
-        self._idle_s = self._spun_s = 0.0
+        self._idle_s, self._spun_s = 0.0, [0.0] * len(first.vcpus_s)
 
     def look(self, now: Vitals, slowdown: float = 1.0) -> str:
         """Take another look. ``slowdown`` is how much L0 takes away from this L1 (ground/wait.py).
@@ -71,26 +71,32 @@ class Vigil:
         last, self._last = self._last, now
         moved = (now.visits, now.faults) != (last.visits, last.faults)
         self._idle_s = 0.0 if moved else self._idle_s + (now.idle_s - last.idle_s) / slowdown
-        spun = (now.vcpu_s - last.vcpu_s) / slowdown
-        self._spun_s = 0.0 if now.visits != last.visits else self._spun_s + spun
+        for vcpu, ran_s in enumerate(spent(now, last)):
+            visited = now.visits != last.visits
+            self._spun_s[vcpu] = 0.0 if visited else self._spun_s[vcpu] + ran_s / slowdown
         if self._idle_s >= IDLE_LIMIT_S:
             return (
                 f"nothing moved while L1 was idle for {self._idle_s:.0f} s of CPU time: "
                 f"{now.visits} pages visited, {now.faults[0]} faults taken, {now.faults[1]} fixed"
             )
-        if self._spun_s >= SPIN_LAPS * self._lap_s:
+        if (longest_s := max(self._spun_s, default=0.0)) >= SPIN_LAPS * self._lap_s:
             return (
-                f"its vCPUs ran for {self._spun_s:.0f} s without visiting a page, "
+                f"a vCPU ran for {longest_s:.0f} s while not a page was visited, "
                 f"{SPIN_LAPS} times what a lap takes; {now.visits} pages visited"
             )
         return ""
+
+
+def spent(now: Vitals, before: Vitals) -> list[float]:
+    """CPU time that each vCPU used between two looks."""
+    return [late - early for late, early in zip(now.vcpus_s, before.vcpus_s, strict=True)]
 
 
 def read_vitals(pid: int, vcpu_threads: Sequence[int], visits: int) -> Vitals:
     """Look at the guest of a QEMU process. A guest that has just ended reads as one that does nothing."""
     return Vitals(
         idle_s=read_idle_s(Path("/proc/stat").read_text()),
-        vcpu_s=sum(_cpu_s(Path(f"/proc/{pid}/task/{thread}/stat")) for thread in vcpu_threads),
+        vcpus_s=tuple(_cpu_s(Path(f"/proc/{pid}/task/{thread}/stat")) for thread in vcpu_threads),
         visits=visits,
         faults=read_faults(pid),
     )
