@@ -192,3 +192,8 @@ def test_configurations_that_can(changed: dict[str, str]) -> None:
 def test_options_that_are_not_there_are_not_set() -> None:
     with pytest.raises(ConfigError, match="the kernel has no KVM"):
         check_options({}, "x")
+
+
+def test_the_configuration_that_guestloop_builds_has_what_it_asks_of_others() -> None:
+    recorded = Path(__file__).with_name("data") / "kernels/base-6.12.config"
+    check_options(kconfig.parse(recorded.read_text()), "x")
