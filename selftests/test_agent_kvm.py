@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from guestloop.agent import kvm as module
-from guestloop.agent.kvm import Kvm, build_id, parse_build_id, same_value
+from guestloop.agent.kvm import ORDER, Kvm, build_id, parse_build_id, same_value
 from guestloop.agent.trace import Trace
 from guestloop.ground import proc
 from guestloop.ground.errors import GuestError, ProcessError
@@ -120,6 +120,7 @@ class Failing(NoTrace):
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modules:
     (tmp_path / "sys").mkdir()
+    (tmp_path / ORDER).write_text("kvm\nkvm-amd\nkvm-intel\n")
     return Modules(tmp_path / "sys", monkeypatch)
 
 
@@ -188,12 +189,14 @@ def test_not_loaded_is_a_mismatch_even_where_n_is_wanted(
 
 
 def test_what_kvm_needs_is_loaded_before_it_once(system: Modules, tmp_path: Path) -> None:
-    (tmp_path / "irqbypass.ko").write_bytes(b"")
+    (tmp_path / ORDER).write_text("irqbypass\nkvm\nccp\nvirt-dma\nkvm-amd\nkvm-intel\n")
+    (system.root / "virt_dma").mkdir()  # built in, or loaded by the initramfs
     kvm = Kvm(tmp_path, NoTrace())
     kvm.load("tdp", TDP, REQUEST)
-    assert system.commands[0] == ["insmod", "irqbypass.ko"]
+    assert [command[1] for command in system.commands] == ["irqbypass.ko", "kvm.ko", "ccp.ko", "kvm-amd.ko"]
     kvm.load("shadow", SHADOW, REQUEST)
-    assert [command for command in system.commands if "irqbypass.ko" in command] == system.commands[:1]
+    assert [command[1] for command in system.commands[-2:]] == ["kvm.ko", "kvm-amd.ko"]
+    assert len(system.commands) == 8, "what KVM needs stays when KVM goes"
 
 
 def test_a_load_that_broke_off_is_done_again_from_the_beginning(system: Modules, tmp_path: Path) -> None:

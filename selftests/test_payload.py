@@ -20,7 +20,7 @@ class Parts:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True)
-        self.modules = {name: directory / f"{name.replace('_', '-')}.ko" for name in ("kvm", "kvm_amd")}
+        self.modules = {name: directory / f"{name}.ko" for name in ("kvm", "kvm-amd")}
         self.l2_kernel, self.l2_initramfs = directory / "vmlinux", directory / "initramfs"
         for path in (*self.modules.values(), self.l2_kernel, self.l2_initramfs):
             path.write_bytes(b"content of " + path.name.encode())
@@ -40,6 +40,7 @@ def test_what_is_in_it(parts: Parts, tmp_path: Path) -> None:
         content = {name: file.read() for name, file in files.items() if file}
         start = tar.getmember("start")
     assert content["modules/kvm-amd.ko"] == b"content of kvm-amd.ko"
+    assert content["modules/order"] == b"kvm\nkvm-amd\n"
     assert content["l2/vmlinux"] == b"content of vmlinux"
     assert content["l2/initramfs.cpio"] == b"content of initramfs"
     assert content["lib/guestloop/ground/proc.py"] == Path(payload.PACKAGE / "ground/proc.py").read_bytes()

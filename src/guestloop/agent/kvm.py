@@ -15,6 +15,8 @@ SYS_MODULE = Path("/sys/module")
 KERNEL_NOTES = Path("/sys/kernel/notes")
 RCU_EXPEDITED = Path("/sys/kernel/rcu_expedited")  # kernel/ksysfs.c
 TRUE = frozenset({"Y", "1"})
+SUBJECTS = ("kvm_amd", "kvm_intel", "kvm")  # in the order of their removal
+ORDER = "order"  # beside the modules: their names in load order (vm/payload.py)
 
 
 def same_value(wanted: str, seen: str) -> bool:
@@ -42,8 +44,7 @@ class Kvm:
         if parameters != self._loaded or self._mismatch(parameters):
             with expedited_grace_periods():
                 self.unload()
-                for module, values in parameters.items():
-                    self._insert(module, values)
+                self._insert_all(parameters)
                 self._trace.arm(request)
             self._loaded = parameters
         if wrong := self._mismatch(parameters):
@@ -59,17 +60,18 @@ class Kvm:
         """Remove the KVM modules; raises ProcessError when a guest still uses them."""
         self._loaded = {}
         self._trace.disarm()
-        for module in ("kvm_amd", "kvm_intel", "kvm"):
+        for module in SUBJECTS:
             if (SYS_MODULE / module / "refcnt").exists():
                 proc.run(["rmmod", module], timeout_s=30)
 
-    def _insert(self, module: str, values: dict[str, str]) -> None:
-        path = self._directory / f"{module.replace('_', '-')}.ko"
-        if module == "kvm" and not (SYS_MODULE / "irqbypass").exists():
-            bypass = self._directory / "irqbypass.ko"
-            if bypass.exists():
-                proc.run(["insmod", bypass], timeout_s=30)
-        proc.run(["insmod", path, *(f"{key}={value}" for key, value in values.items())], timeout_s=60)
+    def _insert_all(self, parameters: dict[str, dict[str, str]]) -> None:
+        """Insert KVM's modules of this vendor, and before them what they need and is not there already."""
+        for name in (self._directory / ORDER).read_text().split():
+            module = name.replace("-", "_")
+            wanted = module in parameters if module in SUBJECTS else not (SYS_MODULE / module).exists()
+            if wanted:
+                values = [f"{key}={value}" for key, value in parameters.get(module, {}).items()]
+                proc.run(["insmod", self._directory / f"{name}.ko", *values], timeout_s=60)
 
     def _mismatch(self, wanted: dict[str, dict[str, str]]) -> str:
         for module, values in wanted.items():

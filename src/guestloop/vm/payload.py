@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from guestloop.agent.kvm import ORDER
 from guestloop.cache import Cache, file_digest
 from guestloop.ground.errors import LabError
 from guestloop.vm.argv import AGENT_PORT, L1_PAYLOAD
@@ -28,15 +29,16 @@ exec env PYTHONPATH={L1_PAYLOAD}/lib python3 -m guestloop.agent {AGENT_PORT} {L1
 
 
 def build_payload(cache: Cache, modules: Mapping[str, Path], l2_kernel: Path, l2_initramfs: Path) -> Path:
-    """The tar for these modules and this L2, from the cache when it is there."""
+    """The tar for these modules, in load order, and this L2, from the cache when it is there."""
     files = dict(_files(modules, l2_kernel, l2_initramfs))
     digests = {name: file_digest(path) for name, path in files.items()}
+    texts = {"start": START, f"modules/{ORDER}": "".join(f"{name}\n" for name in modules)}
 
     def make(directory: Path) -> None:
         with (directory / "payload.tar").open("wb") as sink:
-            _write_tar(sink, files)
+            _write_tar(sink, files, texts)
 
-    inputs = {"start": START, "files": digests}
+    inputs = {"texts": texts, "files": digests}
     return cache.obtain("payload", inputs, make) / "payload.tar"
 
 
@@ -60,14 +62,15 @@ def _find_qmp() -> Path:
     return Path(spec.origin).parent
 
 
-def _write_tar(sink: io.BufferedWriter, files: Mapping[str, Path]) -> None:
+def _write_tar(sink: io.BufferedWriter, files: Mapping[str, Path], texts: Mapping[str, str]) -> None:
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, path in files.items():
             with path.open("rb") as file:
                 tar.addfile(_entry(name, path.stat().st_size), file)
-        start = _entry("start", len(START))
-        start.mode = 0o755
-        tar.addfile(start, io.BytesIO(START.encode()))
+        for name, text in texts.items():
+            entry = _entry(name, len(text))
+            entry.mode = 0o755 if text.startswith("#!") else entry.mode
+            tar.addfile(entry, io.BytesIO(text.encode()))
 
 
 def _entry(name: str, size: int) -> tarfile.TarInfo:
