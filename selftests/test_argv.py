@@ -7,6 +7,7 @@ After a wanted change, ``.venv/bin/python selftests/test_argv.py`` writes data/a
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -107,6 +108,12 @@ def test_shared_disks_are_read_only_and_nothing_else_has_a_name(name: str) -> No
         assert ("read-only=on" in disk) == shared
         assert shared or "filename=/dev/fdset/1" in disk
     assert values(CASES[name], "-add-fd") == ["fd=6,set=1"]
+
+
+def test_an_initramfs_is_given_only_to_a_kernel_that_needs_one() -> None:
+    spec = L1Spec("a", Path("/q"), ("-accel", "x"), (), Path("/k"), Path("/r"), Path("/p"), Path("/c"), 5, 6)
+    assert values(l1_argv(spec), "-initrd") == []
+    assert values(l1_argv(replace(spec, initramfs=Path("/i"))), "-initrd") == ["/i"]
 
 
 def test_a_comma_in_a_path_is_part_of_it() -> None:

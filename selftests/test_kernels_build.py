@@ -223,8 +223,14 @@ def test_build_then_cached_without_the_source(spec: KernelSpec, cache: Cache) ->
     assert kernel.release == "6.12.0-tiny"
     assert list(kernel.modules) == ["kvm", "kvm-amd", "kvm-intel"]
     beside = [kernel.directory / name for name in ("config", "System.map")]
-    assert all(path.is_file() for path in (kernel.vmlinux, *beside, *kernel.modules.values()))
+    assert (kernel.image.name, kernel.initramfs) == ("vmlinux", None)
+    assert all(path.is_file() for path in (kernel.image, *beside, *kernel.modules.values()))
     assert set(kernel.build_ids) == {"vmlinux", *kernel.modules}
+    assert kernel.tlb_flush_request == 0x300
+    assert kernel.flush_callers == {
+        "kvm_flush_remote_tlbs": (),
+        "kvm_make_all_cpus_request": ("kvm_flush_remote_tlbs",),
+    }
 
     patched = build_kernel(with_series(spec, GOOD), cache)
     assert patched.series == (GOOD.name,)
@@ -282,7 +288,7 @@ def test_two_at_once_share_one_build(
     assert capsys.readouterr().err.count("==> build kernel") == 1
 
 
-@pytest.mark.parametrize("moment", ["-x", "-p1", "vmlinux", "--strip-debug", "--strip-all"])
+@pytest.mark.parametrize("moment", ["-x", "-p1", "vmlinux", "--strip-all"])
 def test_a_full_disk_at_any_moment_is_said_once(
     spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:

@@ -19,8 +19,8 @@ from guestloop.config import BaseKind, BaseSpec, KernelSpec
 from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError
 from guestloop.ground.log import Step, duration
-from guestloop.kernels import build, build_kernel, series
-from guestloop.kernels.artifacts import DESCRIPTION, build_id, collect, load_order, needed_by
+from guestloop.kernels import build, build_kernel, elf, series
+from guestloop.kernels.artifacts import DESCRIPTION, collect
 from guestloop.kernels.source import find_source
 from guestloop.kernels.toolchain import Toolchain
 from guestloop.kernels.tree import WorkTree, drop_suspects
@@ -198,26 +198,11 @@ def test_an_installed_package_whose_tarball_is_gone(
 # --- what a build leaves ---------------------------------------------------------------------------
 
 
-def test_what_is_needed_comes_first_wherever_it_is_in_the_alphabet() -> None:
-    needs = {"a": ("z", "m"), "m": ("z",), "z": (), "b": ()}
-    assert load_order(needs) == ["z", "m", "a", "b"]
-
-
-def test_needs_are_read_from_the_record_of_a_module(tmp_path: Path) -> None:
-    module = tmp_path / "kvm-amd.ko"
-    module.write_bytes(b"\x7fELF\0license=GPL\0depends=kvm,irq_bypass\0name=kvm_amd\0")
-    assert needed_by(module) == ("kvm", "irq-bypass")
-    module.write_bytes(b"\x7fELF\0depends=\0")
-    assert needed_by(module) == ()
-    module.write_bytes(b"\x7fELF\0license=GPL\0")
-    assert needed_by(module) == ()
-
-
 def test_a_file_without_a_build_id_is_named(tmp_path: Path) -> None:
     file = tmp_path / "plain.o"
     subprocess.run(["gcc", "-c", "-x", "c", "-o", file, "-"], input=b"int x;", check=True)
     with pytest.raises(LabError, match=r"plain\.o: no GNU build-id"):
-        build_id(file)
+        elf.build_id(file)
 
 
 def test_kvm_that_is_built_in_is_an_error_with_what_there_is(tmp_path: Path) -> None:

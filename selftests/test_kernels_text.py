@@ -11,7 +11,6 @@ from guestloop.config import REPOSITORY
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.log import Step
 from guestloop.kernels import kconfig, series
-from guestloop.kernels.artifacts import load_order
 from guestloop.kernels.build import Progress, telling
 
 DATA = Path(__file__).with_name("data") / "kernels"
@@ -112,11 +111,6 @@ def test_a_patch_that_leaves_the_tree_is_refused(tmp_path: Path) -> None:
 def test_the_shipped_patch_touches_one_file() -> None:
     (patch,) = (REPOSITORY / "kernels/patches").glob("0001-*.patch")
     assert series.read_patch(patch).touches == ("arch/x86/kvm/mmu/mmu.c",)
-
-
-def test_modules_come_after_what_they_need() -> None:
-    needs = {"kvm-amd": ("kvm", "ccp"), "kvm": ("irqbypass",), "irqbypass": (), "kvm-intel": ("kvm",)}
-    assert load_order(needs) == ["irqbypass", "kvm", "kvm-amd", "kvm-intel"]
 
 
 def test_progress_counts_files_in_recorded_make_output() -> None:

@@ -24,7 +24,7 @@ def kernel() -> Kernel:
 def parts(kernel: Kernel) -> L1Parts:
     cache = Cache()
     root, l2 = build_l1(cache), build_l2(cache)
-    payload = build_payload(cache, kernel.modules, kernel.vmlinux, l2.initramfs)
+    payload = build_payload(cache, kernel.modules, kernel.image, l2.initramfs)
     machine = EmulatedSvm()
     program = machine.find_qemu(cache).program
     return L1Parts(
@@ -32,7 +32,8 @@ def parts(kernel: Kernel) -> L1Parts:
         program=program,
         cpu_argv=machine.cpu_argv,
         kernel_words=machine.kernel_words(),
-        kernel=kernel.vmlinux,
+        kernel=kernel.image,
+        initramfs=kernel.initramfs,
         build_id=kernel.build_ids["vmlinux"],
         root=root.disk,
         payload=payload,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from guestloop.cache import Cache
 from guestloop.config import KernelSpec
+from guestloop.ground.log import say
 from guestloop.images import build_l1, build_l2
 from guestloop.job.options import labels
-from guestloop.kernels import build_kernel
+from guestloop.kernels import Kernel, build_kernel, unnamed_callers
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice
 from guestloop.results.late import LAB_DIRECTORY
@@ -39,6 +40,8 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
     root = build_l1(cache)
     l2 = build_l2(cache)
     kernels = [build_kernel(spec, cache) for spec in specs]
+    for kernel in kernels:
+        kernel.require_module(machine.vendor.module)
     words = machine.kind.kernel_words()
     named = dict(zip(labels(specs), kernels, strict=True))
     lab = LabSpec(
@@ -51,10 +54,11 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
                 program=qemu.program,
                 cpu_argv=machine.kind.cpu_argv,
                 kernel_words=words,
-                kernel=kernel.vmlinux,
+                kernel=kernel.image,
+                initramfs=kernel.initramfs,
                 build_id=kernel.build_ids["vmlinux"],
                 root=root.disk,
-                payload=build_payload(cache, kernel.modules, kernels[0].vmlinux, l2.initramfs),
+                payload=build_payload(cache, kernel.modules, kernels[0].image, l2.initramfs),
                 keys=Keys(root.client_key, root.host_key),
             )
             for name, kernel in named.items()
@@ -62,7 +66,14 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
         requests={name: kernel.tlb_flush_request for name, kernel in named.items()},
     )
     reference, *candidates = (
-        PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach)
-        for (name, kernel), spec in zip(named.items(), specs, strict=True)
+        _plan_kernel(name, kernel, spec) for (name, kernel), spec in zip(named.items(), specs, strict=True)
     )
     return Prepared(lab, qemu.description, Kernels(reference, tuple(candidates)))
+
+
+def _plan_kernel(name: str, kernel: Kernel, spec: KernelSpec) -> PlannedKernel:
+    """Describe a kernel for the plan, and say which of its flushes will have no named path."""
+    unnamed = unnamed_callers(kernel.flush_callers)
+    if unnamed:
+        say(f"==> {name}: flushes that may be counted as other: {', '.join(unnamed)}")
+    return PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach, unnamed)

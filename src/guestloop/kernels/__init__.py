@@ -3,5 +3,6 @@
 
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.build import build_kernel
+from guestloop.kernels.flushes import unnamed_callers
 
-__all__ = ["Kernel", "build_kernel"]
+__all__ = ["Kernel", "build_kernel", "unnamed_callers"]

@@ -1,37 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a finished build leaves in the cache: the boot image, the modules, and their build ids."""
+"""What a kernel is in the cache: the boot image, the modules, what was read from both."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guestloop.config import KernelSpec
 from guestloop.ground import proc
-from guestloop.ground.errors import LabError
+from guestloop.ground.errors import ConfigError, LabError
+from guestloop.kernels import elf
+from guestloop.kernels.flushes import NO_FLUSHES, CallGraph, read_flushes
+from guestloop.kernels.modules import Module, ModuleTree, canonical, module_name
 
+KIND = "kernel"  # of cache entries
 DESCRIPTION = "kernel.json"
-SUBJECTS = ("kvm", "kvm-amd", "kvm-intel")
-
-_BUILD_ID = re.compile(r"Build ID: ([0-9a-f]+)")
+KVM = "kvm"
+SUBJECTS = (KVM, "kvm-amd", "kvm-intel")
+INITRAMFS = "initramfs.cpio"
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that was built.
+    """A kernel that can be booted, built by guestloop or taken as it exists.
 
-    ``sha256`` is the key of all its inputs. ``vmlinux`` is an uncompressed ELF file without symbols, which
-    QEMU starts with ``-kernel`` at its PVH entry point. System.map has the symbols. ``modules`` maps
-    names (``kvm-amd``) to files without debug information. Each module comes after those that it needs, so
-    they can be loaded in this order. ``build_ids`` maps ``vmlinux`` and the names of modules to the GNU
-    build-id in hex, which the running kernel shows in ``/sys/kernel/notes`` and
-    ``/sys/module/<name>/notes/.note.gnu.build-id``. ``tlb_flush_request`` is the number of
-    KVM_REQ_TLB_FLUSH in its source. Call-path counting filters by it.
+    ``sha256`` is the key of all its inputs. ``image`` is what QEMU starts with ``-kernel``: an uncompressed
+    ELF file without symbols, started at its PVH entry point, or a bzImage. ``initramfs`` is what it needs to
+    find its root, None if all that is built in. ``modules`` maps names (``kvm-amd``) to files without debug
+    information. Each module comes after those that it needs, so they can be loaded in this order.
+    ``build_ids`` maps ``vmlinux`` and the names of modules to the GNU build-id in hex, which the running
+    kernel shows in ``/sys/kernel/notes`` and ``/sys/module/<name>/notes/.note.gnu.build-id``.
+    ``tlb_flush_request`` is the number of KVM_REQ_TLB_FLUSH in its KVM, by which call-path counting filters.
+    ``flush_callers`` is the call graph above those who request it. They are 0 and empty without a KVM.
     """
 
     name: str
@@ -40,29 +43,62 @@ class Kernel:
     series: tuple[str, ...]
     sha256: str
     directory: Path
+    image: Path
+    initramfs: Path | None
     modules: Mapping[str, Path]
     build_ids: Mapping[str, str]
     tlb_flush_request: int
+    flush_callers: CallGraph
 
-    @property
-    def vmlinux(self) -> Path:
-        return self.directory / "vmlinux"
+    def require_module(self, module: str) -> None:
+        """Raise ConfigError if the kernel has no KVM for this machine's CPU, which ``module`` is for."""
+        if canonical(module) not in map(canonical, self.modules):
+            raise ConfigError(
+                f"{self.name}: {self.release} has no module {module}, which this machine's CPU needs; it has:"
+                f" {', '.join(self.modules)}",
+                hint=f"CONFIG_{module.upper()}=m is wanted in its configuration",
+            )
 
 
-def read_kernel(spec: KernelSpec, sha256: str, directory: Path) -> Kernel:
-    """Read the kernel in a finished cache entry. ``spec`` gives it its name."""
+def read_kernel(name: str, sha256: str, directory: Path) -> Kernel:
+    """Read the kernel in a finished cache entry."""
     data = json.loads((directory / DESCRIPTION).read_text())
     return Kernel(
-        name=spec.name,
+        name=name,
         release=data["release"],
         base=data["base"],
         series=tuple(data["series"]),
         sha256=sha256,
         directory=directory,
-        modules={name: directory / "modules" / f"{name}.ko" for name in data["modules"]},
+        image=directory / data["image"],
+        initramfs=directory / INITRAMFS if data["initramfs"] else None,
+        modules={module: directory / "modules" / f"{module}.ko" for module in data["modules"]},
         build_ids=data["build_ids"],
         tlb_flush_request=data["tlb_flush_request"],
+        flush_callers={name: tuple(callers) for name, callers in data["flush_callers"].items()},
     )
+
+
+def describe(
+    into: Path, image: Path, image_id: str, facts: Mapping[str, Any], modules: Sequence[Module]
+) -> None:
+    """Describe the kernel whose files are in ``into``, with what these files say themselves.
+
+    ``facts`` has its release, base and series, and what else is worth recording. ``modules`` are in load
+    order. Raises LabError if a module cannot be identified, or flushes cannot be counted in its KVM.
+    """
+    files = {module.name: into / "modules" / module.file for module in modules}
+    flushes = read_flushes(files[KVM]) if KVM in files else NO_FLUSHES
+    described = {
+        **facts,
+        "image": image.name,
+        "initramfs": (into / INITRAMFS).is_file(),
+        "modules": list(files),
+        "build_ids": {"vmlinux": image_id} | {name: elf.build_id(file) for name, file in files.items()},
+        "tlb_flush_request": flushes.request,
+        "flush_callers": flushes.callers,
+    }
+    (into / DESCRIPTION).write_text(json.dumps(described, indent=2) + "\n")
 
 
 def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
@@ -71,58 +107,31 @@ def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
     Raises LabError if KVM was not built as modules.
     """
     (into / "modules").mkdir()
-    built = {path.stem: path for path in module_files(objects)}
-    if missing := [name for name in SUBJECTS if name not in built]:
+    built = {canonical(module_name(path)): path for path in module_files(objects)}
+    if missing := [name for name in SUBJECTS if canonical(name) not in built]:
         raise LabError(
             f"the build has no module {', '.join(missing)}; it has: {', '.join(sorted(built)) or 'none'}",
             hint="the configuration must set CONFIG_KVM, CONFIG_KVM_AMD and CONFIG_KVM_INTEL to m",
         )
-    order = load_order({name: needed_by(path) for name, path in built.items()})
-    for name in order:
-        proc.run(["strip", "--strip-debug", "-o", into / "modules" / f"{name}.ko", built[name]])
+    modules = ModuleTree(built, "the build", into).closure(sorted(built))
+    for module in modules:
+        copy_module(module, into)
     proc.run(["strip", "--strip-all", "-o", into / "vmlinux", objects / "vmlinux"])
     shutil.copyfile(objects / ".config", into / "config")
     shutil.copyfile(objects / "System.map", into / "System.map")
-    ids = {"vmlinux": build_id(objects / "vmlinux")} | {name: build_id(built[name]) for name in order}
-    release = (objects / "include/config/kernel.release").read_text().strip()
-    facts = {**description, "release": release, "modules": order, "build_ids": ids}
-    (into / DESCRIPTION).write_text(json.dumps(facts, indent=2) + "\n")
+    facts = {**description, "release": (objects / "include/config/kernel.release").read_text().strip()}
+    describe(into, into / "vmlinux", elf.build_id(objects / "vmlinux"), facts, modules)
+
+
+def copy_module(module: Module, into: Path) -> None:
+    """Put a module into ``into``, without debug information. A signature stays if there is none."""
+    file = into / "modules" / module.file
+    file.write_bytes(module.content)
+    if module.has_debug_info:
+        proc.run(["strip", "--strip-debug", file])
 
 
 def module_files(objects: Path) -> tuple[Path, ...]:
     """Return the files of all modules of a build, from the list that kbuild writes."""
     listed = (objects / "modules.order").read_text().split()
     return tuple((objects / name).with_suffix(".ko") for name in listed)
-
-
-def needed_by(module: Path) -> tuple[str, ...]:
-    """Return the names of the modules that a module needs, from its ``depends=`` record (``-`` for ``_``)."""
-    for record in module.read_bytes().split(b"\0"):
-        if record.startswith(b"depends="):
-            names = record.decode().removeprefix("depends=").split(",")
-            return tuple(name.replace("_", "-") for name in names if name)
-    return ()
-
-
-def load_order(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Sort names so that each comes after those that it needs, and otherwise alphabetically (pure)."""
-    order: list[str] = []
-
-    def add(name: str) -> None:
-        for needed in sorted(needs.get(name, ())):
-            if needed in needs:
-                add(needed)
-        if name not in order:
-            order.append(name)
-
-    for name in sorted(needs):
-        add(name)
-    return order
-
-
-def build_id(file: Path) -> str:
-    """Return the GNU build-id of an ELF file, in hex. Raises LabError if it has none."""
-    match = _BUILD_ID.search(proc.run(["readelf", "-n", file], env={"LC_ALL": "C"}).output)
-    if not match:
-        raise LabError(f"{file}: no GNU build-id", hint="was the kernel linked without --build-id?")
-    return match[1]

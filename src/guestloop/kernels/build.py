@@ -25,15 +25,13 @@ from guestloop.ground.log import Step, step
 from guestloop.ground.units import MIB
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
-from guestloop.kernels.requests import flush_request
 from guestloop.kernels.series import Patch, read_patch
 from guestloop.kernels.source import Source, find_source
 from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
 from guestloop.kernels.tree import WorkTree, making
 
-KIND = "kernel"
 # Part of every key. Increase it when this package builds or packs the same inputs in another way.
-RECIPE = 2
+RECIPE = 3
 TARGETS = ("vmlinux", "modules")
 
 # A first build with the shipped configuration: the number of files, and CPU time on a slow core.
@@ -93,8 +91,8 @@ def build_kernel(spec: KernelSpec, cache: Cache) -> Kernel:
     make's output if it does not compile, CacheError if the disk is full.
     """
     inputs = find_inputs(spec, cache)
-    directory = cache.obtain(KIND, inputs.described, lambda into: _make(spec, inputs, cache, into))
-    return artifacts.read_kernel(spec, content_key(inputs.described), directory)
+    directory = cache.obtain(artifacts.KIND, inputs.described, lambda into: _make(spec, inputs, cache, into))
+    return artifacts.read_kernel(spec.name, content_key(inputs.described), directory)
 
 
 def _make(spec: KernelSpec, inputs: Inputs, cache: Cache, into: Path) -> None:
@@ -110,10 +108,10 @@ def _make(spec: KernelSpec, inputs: Inputs, cache: Cache, into: Path) -> None:
             Make(tree.source, objects, inputs, cache).build(spec)
             took = {"seconds": round(time.monotonic() - started, 1)}
             took["cpu_seconds"] = round(_cpu_seconds() - spent, 1)
-            artifacts.collect(objects, into, _describe(inputs, tree, took))
+            artifacts.collect(objects, into, _describe(inputs, took))
 
 
-def _describe(inputs: Inputs, tree: WorkTree, took: Mapping[str, float]) -> Mapping[str, object]:
+def _describe(inputs: Inputs, took: Mapping[str, float]) -> Mapping[str, object]:
     provenance = {
         "source": dict(inputs.source.identity),
         "toolchain": dict(inputs.toolchain.identity),
@@ -124,7 +122,6 @@ def _describe(inputs: Inputs, tree: WorkTree, took: Mapping[str, float]) -> Mapp
     return {
         "base": inputs.source.description,
         "series": series,
-        "tlb_flush_request": flush_request(tree.source),
         "provenance": provenance,
     }
 

@@ -30,7 +30,9 @@ class Reach:
 class PlannedKernel:
     """A kernel of the run, as ``verdict.json`` describes it.
 
-    ``name`` is its label in the results, ``sha256`` identifies the build.
+    ``name`` is its label in the results, ``sha256`` identifies the build. ``unnamed_callers`` are functions
+    of its KVM that request flushes, on a way that no rule of counters/paths.py names: their flushes are
+    counted as ``other:<function>``.
     """
 
     name: str
@@ -39,6 +41,7 @@ class PlannedKernel:
     series: tuple[str, ...]
     sha256: str
     reach: Reach
+    unnamed_callers: tuple[str, ...] = ()
 
     def is_same_build(self, other: PlannedKernel) -> bool:
         """The two are byte for byte the same: nothing that differs between them is due to a kernel."""
@@ -131,4 +134,7 @@ def _parse_kernels(data: Mapping[str, Any]) -> Kernels:
 
 def _parse_kernel(data: Mapping[str, Any]) -> PlannedKernel:
     reach = Reach(tuple(Mmu(name) for name in data["reach"]["mmu"]), data["reach"]["because"])
-    return PlannedKernel(**{**data, "series": tuple(data["series"]), "reach": reach})
+    unnamed = tuple(data.get("unnamed_callers", ()))
+    return PlannedKernel(
+        **{**data, "series": tuple(data["series"]), "reach": reach, "unnamed_callers": unnamed}
+    )

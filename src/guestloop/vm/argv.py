@@ -23,7 +23,7 @@ class L1Spec:
     """One L1. Sizes in MiB; ``qmp_fd`` is inherited, ``swap_fd`` an open file without a name.
 
     ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU, ``kernel_words`` what the kernel
-    is told of the machine: see machines/kind.py.
+    is told of the machine: see machines/kind.py. ``initramfs`` is None when the kernel finds its root alone.
     """
 
     name: str
@@ -36,6 +36,7 @@ class L1Spec:
     console: Path
     qmp_fd: int
     swap_fd: int
+    initramfs: Path | None = None
     memory_mib: int = 2048
     cpus: int = 2
 
@@ -82,7 +83,8 @@ def _l1_kernel(spec: L1Spec) -> Argv:
         "panic=-1 oops=panic tsc=reliable pmtmr=0x608",
         *spec.kernel_words,
     ]
-    return ["-kernel", f"{spec.kernel}", "-append", " ".join(words)]
+    initramfs = ["-initrd", f"{spec.initramfs}"] if spec.initramfs else []
+    return ["-kernel", f"{spec.kernel}", *initramfs, "-append", " ".join(words)]
 
 
 def _read_only_disk(serial: str, path: Path) -> Argv:

@@ -88,6 +88,7 @@ class Machine:
                 console=self.console.path,
                 qmp_fd=descriptors[0],
                 swap_fd=descriptors[1],
+                initramfs=self.parts.initramfs,
             )
             argv = l1_argv(spec)
             (self.directory / "argv").write_text(proc.paste(argv) + "\n")

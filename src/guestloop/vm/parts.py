@@ -20,7 +20,7 @@ class L1Parts:
     """What an L1 is made of; ``build_id`` is what the booted kernel must report.
 
     ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU, ``kernel_words`` what the kernel
-    is told of the machine: see machines/kind.py.
+    is told of the machine: see machines/kind.py. ``initramfs`` is None when the kernel finds its root alone.
     """
 
     name: str
@@ -32,3 +32,4 @@ class L1Parts:
     root: Path
     payload: Path
     keys: Keys
+    initramfs: Path | None = None

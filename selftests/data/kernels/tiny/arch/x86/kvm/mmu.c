@@ -10,3 +10,10 @@ int NAME(int accessed, int dirty)
 
 	return flush;
 }
+
+int kvm_make_all_cpus_request(void *kvm, unsigned int req);
+
+void kvm_flush_remote_tlbs(void *kvm)
+{
+	kvm_make_all_cpus_request(kvm, 0x300);
+}
