@@ -134,7 +134,7 @@ def test_no_initramfs_where_the_root_is_found_without(tmp_path: Path, kvm: bytes
 
 def test_a_kernel_without_its_modules_leaves_nothing(unpacked: Unpacked, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
-    with pytest.raises(ConfigError, match=r"^a\.deb: there is no module kvm$"):
+    with pytest.raises(ConfigError, match=r"^--kernels a\.deb: there is no module kvm$"):
         make_bootable(dataclasses.replace(unpacked, modules=tmp_path / "empty"), "A", cache)
     assert list((cache.root / "kernel").iterdir()) == []
 

@@ -121,7 +121,7 @@ def test_compressed_modules_are_read(tmp_path: Path) -> None:
     files = {"a-b.ko": content, "a-b.ko.xz": lzma.compress(content), "a-b.ko.gz": gzip.compress(content)}
     for name, packed in files.items():
         (tmp_path / name).write_bytes(packed)
-        found = read_module(tmp_path / name, tmp_path)
+        found = read_module(tmp_path / name, tmp_path, "deb:x")
         assert (found.name, found.file, found.content, found.depends) == ("a-b", "a-b.ko", content, ("kvm",))
     assert [module_name(Path(name)) for name in (*files, "a.ko.zst", "a.konf")] == [
         *("a-b", "a-b", "a-b", "a", "a.konf")
@@ -131,20 +131,20 @@ def test_compressed_modules_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("a.ko", b"", r"a\.ko: the module begins with nothing"),
-        ("a.ko", module()[:100], r"a\.ko: the module is cut short"),
+        ("a.ko", b"", r"deb:x: a\.ko begins with nothing"),
+        ("a.ko", module()[:100], r"deb:x: a\.ko is cut short"),
         (
             "a.ko.xz",
             lzma.compress(module())[:60],
-            r"a\.ko\.xz: the module cannot be decompressed: damaged xz data",
+            r"deb:x: a\.ko\.xz cannot be decompressed: damaged xz data",
         ),
-        ("a.ko.xz", module(), r"a\.ko\.xz: the module cannot be decompressed: no known compression"),
+        ("a.ko.xz", module(), r"deb:x: a\.ko\.xz cannot be decompressed: no known compression"),
     ],
 )
 def test_a_module_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, why: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=why):
-        read_module(tmp_path / name, tmp_path)
+        read_module(tmp_path / name, tmp_path, "deb:x")
 
 
 def test_records_of_a_module() -> None:

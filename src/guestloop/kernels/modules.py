@@ -65,10 +65,10 @@ class Module:
         return tuple(name for value in self.info.get("softdep", ()) for name in _words_after("pre:", value))
 
 
-def read_module(file: Path, scratch: Path) -> Module:
+def read_module(file: Path, scratch: Path, what: str) -> Module:
     """Read a module, compressed or not. ``scratch`` is a directory for the files of a tool.
 
-    Raises ConfigError if it cannot be read, or is none for x86-64.
+    Raises ConfigError, which names the kernel as ``what``, if it cannot be read or is none for x86-64.
     """
     content = file.read_bytes()
     try:
@@ -76,9 +76,9 @@ def read_module(file: Path, scratch: Path) -> Module:
             content = decompress(content, scratch)
         info = parse_modinfo(elf.parse(content).section(".modinfo"))
     except Undecodable as error:
-        raise ConfigError(f"{file.name}: the module cannot be decompressed: {error}") from error
+        raise ConfigError(f"{what}: {file.name} cannot be decompressed: {error}") from error
     except elf.NotElf as error:
-        raise ConfigError(f"{file.name}: the module {error}") from error
+        raise ConfigError(f"{what}: {file.name} {error}") from error
     return Module(module_name(file), content, info)
 
 
@@ -163,7 +163,7 @@ class ModuleTree:
 
     def _module(self, name: str) -> Module:
         if name not in self._read:
-            self._read[name] = read_module(self._files[name], self._scratch)
+            self._read[name] = read_module(self._files[name], self._scratch, self._what)
         return self._read[name]
 
     def _resolve(self, soft: str) -> tuple[str, ...]:

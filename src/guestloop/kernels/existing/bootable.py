@@ -42,16 +42,16 @@ def make_bootable(unpacked: Unpacked, name: str, cache: Cache) -> Kernel:
 
 
 def _make(unpacked: Unpacked, name: str, into: Path) -> None:
-    what = unpacked.origin.argument
+    what = f"--kernels {unpacked.origin.argument}"
     requirements.check_release(unpacked.release, what)
     options = kconfig.parse(unpacked.config.read_text(), str(unpacked.config))
     requirements.check_options(options, what)
     with step(f"prepare kernel {name} ({unpacked.release})", expect_s=EXPECT_S):
-        _fill(unpacked, options, into)
+        _fill(unpacked, options, what, into)
 
 
-def _fill(unpacked: Unpacked, options: Mapping[str, str], into: Path) -> None:
-    what, origin = unpacked.origin.argument, unpacked.origin
+def _fill(unpacked: Unpacked, options: Mapping[str, str], what: str, into: Path) -> None:
+    origin = unpacked.origin
     files, listings = find_modules(unpacked.modules), read_listings(unpacked.modules)
     tree = ModuleTree(files, what, into, listings)
     kvm = tree.closure((artifacts.KVM, *requirements.modular(options, requirements.VENDORS)))
