@@ -201,7 +201,7 @@ def test_an_installed_package_whose_tarball_is_gone(
 def test_a_file_without_a_build_id_is_named(tmp_path: Path) -> None:
     file = tmp_path / "plain.o"
     subprocess.run(["gcc", "-c", "-x", "c", "-o", file, "-"], input=b"int x;", check=True)
-    with pytest.raises(LabError, match=r"plain\.o: no GNU build-id"):
+    with pytest.raises(ConfigError, match=r"plain\.o: no GNU build-id"):
         elf.build_id(file)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from elves import BUILD_ID, GNU_NOTE, PVH_NOTE, elf_file, module, note, vmlinux
 
-from guestloop.ground.errors import LabError
+from guestloop.ground.errors import ConfigError
 from guestloop.kernels import elf
 
 
@@ -57,8 +57,8 @@ def test_a_build_id_is_wanted(tmp_path: Path) -> None:
     file.write_bytes(module())
     assert elf.build_id(file) == BUILD_ID.hex()
     file.write_bytes(module(notes=b""))
-    with pytest.raises(LabError, match=r"kvm\.ko: no GNU build-id"):
+    with pytest.raises(ConfigError, match=r"kvm\.ko: no GNU build-id"):
         elf.build_id(file)
     file.write_text("nothing")
-    with pytest.raises(LabError, match=r"kvm\.ko: begins with 6e 6f 74 68"):
+    with pytest.raises(ConfigError, match=r"kvm\.ko: begins with 6e 6f 74 68"):
         elf.build_id(file)

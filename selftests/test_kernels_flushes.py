@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.ground.errors import LabError
+from guestloop.ground.errors import ConfigError
 from guestloop.kernels.disassembly import OUTSIDE, Disassembly, Reference
 from guestloop.kernels.flushes import find_flushes, unnamed_callers
 
@@ -79,7 +79,7 @@ CALL = "call   5 <x+0x5>\n\t\t\t1: R_X86_64_PLT32\tkvm_make_all_cpus_request-0x4
 )
 def test_what_is_not_understood_is_an_error_not_a_guess(instructions: tuple[str, ...], seen: str) -> None:
     with pytest.raises(
-        LabError, match=rf"KVM_REQ_TLB_FLUSH was not found: {FLUSH} passes {seen} to {REQUEST}"
+        ConfigError, match=rf"KVM_REQ_TLB_FLUSH was not found: {FLUSH} passes {seen} to {REQUEST}"
     ):
         find_flushes(read(function(FLUSH, *instructions)), "kvm.ko")
 

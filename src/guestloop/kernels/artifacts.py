@@ -75,7 +75,7 @@ def read_kernel(name: str, sha256: str, directory: Path) -> Kernel:
         modules={module: directory / "modules" / f"{module}.ko" for module in data["modules"]},
         build_ids=data["build_ids"],
         tlb_flush_request=data["tlb_flush_request"],
-        flush_callers={name: tuple(callers) for name, callers in data["flush_callers"].items()},
+        flush_callers={function: tuple(above) for function, above in data["flush_callers"].items()},
     )
 
 
@@ -85,7 +85,7 @@ def describe(
     """Describe the kernel whose files are in ``into``, with what these files say themselves.
 
     ``facts`` has its release, base and series, and what else is worth recording. ``modules`` are in load
-    order. Raises LabError if a module cannot be identified, or flushes cannot be counted in its KVM.
+    order. Raises ConfigError if a module cannot be identified, or flushes cannot be counted in its KVM.
     """
     files = {module.name: into / "modules" / module.file for module in modules}
     flushes = read_flushes(files[KVM]) if KVM in files else NO_FLUSHES

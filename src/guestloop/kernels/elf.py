@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop.ground.errors import LabError
+from guestloop.ground.errors import ConfigError
 
 MAGIC = b"\x7fELF"
 X86_64 = 62  # EM_X86_64
@@ -83,18 +83,18 @@ def parse(content: bytes) -> Elf:
 
 
 def read(path: Path) -> Elf:
-    """Parse the ELF file at ``path``. Raises LabError if it is none for x86-64."""
+    """Parse the ELF file at ``path``. Raises ConfigError if it is none for x86-64."""
     try:
         return parse(path.read_bytes())
     except NotElf as error:
-        raise LabError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def build_id(path: Path) -> str:
-    """Return the GNU build-id of an ELF file, in hex. Raises LabError if it has none."""
+    """Return the GNU build-id of an ELF file, in hex. Raises ConfigError if it has none."""
     found = read(path).build_id
     if not found:
-        raise LabError(f"{path}: no GNU build-id", hint="was it linked without --build-id?")
+        raise ConfigError(f"{path}: no GNU build-id", hint="was it linked without --build-id?")
     return found
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from guestloop.counters.paths import path_of
 from guestloop.ground import proc
-from guestloop.ground.errors import LabError
+from guestloop.ground.errors import ConfigError
 from guestloop.kernels.disassembly import OUTSIDE, Disassembly, Reference
 
 FLUSH = "kvm_flush_remote_tlbs"
@@ -46,7 +46,7 @@ NO_FLUSHES = Flushes(0, {})
 def read_flushes(kvm: Path) -> Flushes:
     """Read the flush requests of a kvm.ko, in about a second.
 
-    Raises LabError if the number of KVM_REQ_TLB_FLUSH cannot be found.
+    Raises ConfigError if the number of KVM_REQ_TLB_FLUSH cannot be found.
     """
     disassembly = Disassembly()
     plain = {"LC_ALL": "C"}
@@ -62,7 +62,7 @@ def find_flushes(references: Iterable[Reference], where: str) -> Flushes:
     values = {ref.value for ref in requests if ref.function == FLUSH}
     known = {value for value in values if value is not None}
     if len(values) != 1 or len(known) != 1:
-        raise LabError(
+        raise ConfigError(
             f"{where}: the number of KVM_REQ_TLB_FLUSH was not found: {FLUSH} passes"
             f" {', '.join(map(hex, sorted(known))) or 'no constant'} to {REQUEST}, wanted one constant",
             hint="flushes cannot be counted in a kernel that requests them in another way",
@@ -109,11 +109,14 @@ def _requesters(callers: CallGraph) -> set[str]:
     waiting = [REQUEST]
     while waiting:
         name = waiting.pop()
-        if name not in visited:
-            visited.add(name)
-            is_helper = name == REQUEST or path_of((name,)) == path_of(())
-            waiting += callers.get(name, ()) if is_helper else ()
-            found |= set() if is_helper else {name}
+        if name in visited:
+            continue
+        visited.add(name)
+        # A stack of nothing but helpers has no name, as an empty one.
+        if name == REQUEST or path_of((name,)) == path_of(()):
+            waiting += callers.get(name, ())
+        else:
+            found.add(name)
     return found
 
 
