@@ -26,6 +26,9 @@ NAME_WIDTH = 38
 OTHER_FLOOR = 0.005
 """Paths that are not judged are shown from this many requests per event on."""
 
+CONSOLE_LINES = 8
+"""Of the console of a kernel that did not boot; verdict.json has more, and the lab's files all of it."""
+
 LATE_LINES = 3
 """What an L1 said after its last round is shown up to this many lines; verdict.json has all of it."""
 
@@ -85,7 +88,14 @@ def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict
     facts = [kernel.release, kernel.base, series, f"sha256 {kernel.sha256[:12]}"]
     if seen.state is not KernelState.MEASURED:
         facts.append(seen.state.replace("-", " "))
-    return [*_fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", ""), *_late(seen)]
+    first = _fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", "")
+    return [*first, *_not_booted(seen), *_late(seen)]
+
+
+def _not_booted(seen: KernelVerdict) -> list[str]:
+    """Why, and the last lines of its console as they are."""
+    reason = _fit(seen.reason, "     ") if seen.reason else []
+    return reason + [f"     {line.strip()}" for line in seen.console[-CONSOLE_LINES:]]
 
 
 def _late(seen: KernelVerdict) -> list[str]:

@@ -86,6 +86,8 @@ def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
     return {
         "state": seen.state,
         "identity": seen.identity,
+        "reason": seen.reason,
+        "console": list(seen.console),
         "late": list(seen.late),
         "release": kernel.release,
         "base": kernel.base,
