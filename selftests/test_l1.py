@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import queue
 import re
+import shlex
 import socket
 import sys
 import time
@@ -113,9 +114,15 @@ class System:
         self.console, self.hello_is = console, HELLO
         self.paces: list[tuple[float, float]] = []
         self.writes_to_console = True
+        self.ignores: set[str] = set()
 
     def hello(self) -> Hello:
         return self.hello_is
+
+    def boot_facts(self) -> dict[str, str]:
+        argv = (self.console.parent / "argv").read_text()
+        told = shlex.split(argv)[shlex.split(argv).index("-append") + 1]
+        return {"command_line": " ".join(word for word in told.split() if word not in self.ignores)}
 
     def set_pace(self, pace: float, slowdown: float) -> None:
         self.paces.append((pace, slowdown))
@@ -341,6 +348,14 @@ def test_another_kernel_than_was_built_is_refused(lab: Lab) -> None:
     wanted = "L1 patched runs another kernel than was built: build id ef01, wanted abcd"
     assert str(raised.value) == wanted
     assert FakeLink.made[0].closed and lab.services.memory.serials == []
+
+
+def test_a_kernel_that_keeps_to_a_command_line_of_its_own_is_refused(lab: Lab) -> None:
+    lab.services.system.ignores = {"mitigations=off", "nokaslr"}
+    with pytest.raises(LabError) as raised:
+        lab.boot()
+    wanted = "L1 patched has another command line than it was given: without mitigations=off nokaslr"
+    assert str(raised.value) == wanted and "CONFIG_CMDLINE_OVERRIDE" in raised.value.hint
 
 
 def test_a_kernel_without_a_build_id_is_refused_too(lab: Lab) -> None:

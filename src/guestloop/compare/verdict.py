@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from guestloop.compare.answer import render_answer
 from guestloop.compare.cell_verdict import CellVerdict, judge_cell
+from guestloop.compare.differences import Difference, differences
 from guestloop.compare.kernel_state import KernelVerdict, describe_kernel
 from guestloop.compare.statuses import Overall, judge_overall
 from guestloop.ground.errors import Exit, LabError
@@ -20,13 +21,15 @@ class Verdict:
     """The verdict on a run.
 
     ``answer`` is one line that stands alone. ``kernels`` has every kernel by name, the reference first;
-    ``cells`` are in the order of the plan.
+    ``cells`` are in the order of the plan. ``differences`` are between the kernels, beside the change under
+    test.
     """
 
     overall: Overall
     answer: str
     kernels: Mapping[str, KernelVerdict]
     cells: tuple[CellVerdict, ...]
+    differences: tuple[Difference, ...] = ()
 
     @property
     def exit_status(self) -> Exit:
@@ -58,7 +61,8 @@ def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str
         unstable=plan.kernels.are_identical and _something_went_wrong(cells, kernels),
         late=any(kernel.late for kernel in kernels.values()),
     )
-    return Verdict(overall, render_answer(plan, overall, cells, kernels), kernels, cells)
+    answer = render_answer(plan, overall, cells, kernels)
+    return Verdict(overall, answer, kernels, cells, differences(plan, rounds))
 
 
 def _refuse_strangers(plan: Plan, rounds: Sequence[Round], late: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from guestloop.config import KernelSpec
 from guestloop.images import build_l1, build_l2
 from guestloop.job.options import labels
 from guestloop.kernels import build_kernel
+from guestloop.kernels.options import telling_options
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice
 from guestloop.results.late import LAB_DIRECTORY
@@ -62,7 +63,15 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
         requests={name: kernel.tlb_flush_request for name, kernel in named.items()},
     )
     reference, *candidates = (
-        PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach)
+        PlannedKernel(
+            name,
+            kernel.release,
+            kernel.base,
+            kernel.series,
+            kernel.sha256,
+            spec.reach,
+            telling_options(kernel.directory / "config"),
+        )
         for (name, kernel), spec in zip(named.items(), specs, strict=True)
     )
     return Prepared(lab, qemu.description, Kernels(reference, tuple(candidates)))

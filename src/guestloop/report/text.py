@@ -14,6 +14,7 @@ from guestloop.compare import (
     KernelState,
     KernelVerdict,
     Overall,
+    Realm,
     Status,
     Verdict,
 )
@@ -78,9 +79,21 @@ def _header(plan: Plan, verdict: Verdict) -> list[str]:
     kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
         *(line for lines in kernels for line in lines),
+        *_differences(plan, verdict),
         *_fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {plan.rounds} rounds per kernel", ""),
         *(_fit(f"host: {host}", "") if host else []),
     ]
+
+
+def _differences(plan: Plan, verdict: Verdict) -> list[str]:
+    """What is not the same in all kernels, a paragraph for each realm: ``HZ 100/250`` for A/B."""
+    lines = []
+    for realm in Realm:
+        own = [one for one in verdict.differences if one.realm is realm]
+        marks = "/".join(_marks(plan)[name] for name in own[0].values) if own else ""
+        said = ", ".join(f"{one.name} {'/'.join(one.values.values())}" for one in own)
+        lines += _fit(f"differ in {realm.title} ({marks}): {said}", "") if own else []
+    return lines
 
 
 def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict) -> list[str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class Reach:
 class PlannedKernel:
     """A kernel of the run, as ``verdict.json`` describes it.
 
-    ``name`` is its label in the results, ``sha256`` identifies the build.
+    ``name`` is its label in the results, ``sha256`` identifies the build. ``options`` are those of its
+    configuration that bear on what is measured; empty when it is not known.
     """
 
     name: str
@@ -39,6 +40,7 @@ class PlannedKernel:
     series: tuple[str, ...]
     sha256: str
     reach: Reach
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def is_same_build(self, other: PlannedKernel) -> bool:
         """The two are byte for byte the same: nothing that differs between them is due to a kernel."""

@@ -31,7 +31,7 @@ from guestloop.ground.rpc import client
 from guestloop.ground.units import MIB
 from guestloop.ground.usage import read_threads, total
 from guestloop.ground.wait import clock, wait_for
-from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv
+from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv, l1_command_line
 from guestloop.vm.boot import BootVigil, Progress
 from guestloop.vm.console import Console
 from guestloop.vm.link import Link
@@ -67,6 +67,7 @@ class Machine:
             self.agent = client(Agent, self.call)
             self.hello = self.agent.system.hello()
             self._check_kernel()
+            self._check_command_line()
             self.agent.kvm.try_out()
             self._hello_s = time.monotonic()
             self.agent.memory.swap_on(SWAP_SERIAL)
@@ -96,7 +97,7 @@ class Machine:
                 qmp_fd=descriptors[0],
                 swap_fd=descriptors[1],
             )
-            argv = l1_argv(spec)
+            argv, self._told = l1_argv(spec), l1_command_line(spec)
             (self.directory / "argv").write_text(proc.paste(argv) + "\n")
             output = self._stack.enter_context(self.output.open("wb"))
             self.process = self._stack.enter_context(
@@ -143,6 +144,16 @@ class Machine:
             raise LabError(
                 f"L1 {self.parts.name} runs another kernel than was built: build id {seen or 'none'}, "
                 f"wanted {self.parts.build_id}"
+            )
+
+    def _check_command_line(self) -> None:
+        """A kernel may have one of its own (CONFIG_CMDLINE_OVERRIDE)."""
+        seen = self.agent.system.boot_facts()["command_line"]
+        if ignored := set(self._told.split()) - set(seen.split()):
+            raise LabError(
+                f"L1 {self.parts.name} has another command line than it was given: without "
+                f"{' '.join(sorted(ignored))}",
+                hint=f"is CONFIG_CMDLINE_OVERRIDE set? It reads: {seen}",
             )
 
     def call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
