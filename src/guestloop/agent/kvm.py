@@ -61,7 +61,8 @@ class Kvm:
         Raises GuestError with the kernel's own words when it does not.
         """
         for module in ("kvm", find_vendor_module()):
-            self._insert(module, {})
+            if not (SYS_MODULE / module).exists():
+                self._insert(module, {})
 
     def unload(self) -> None:
         """Remove the KVM modules; raises ProcessError when a guest still uses them."""
