@@ -27,7 +27,7 @@ Data = dict[str, Any]
 
 
 def update_plan(data: Data) -> Data:
-    """A list of two kernels became a reference and its candidates."""
+    """A list of two kernels became a reference and its candidates; options of kernels were not recorded."""
     if isinstance(data["kernels"], dict):
         return data
     reference, *candidates = data["kernels"]

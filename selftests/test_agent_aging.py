@@ -76,15 +76,6 @@ def test_a_command_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert set(Path("/proc/self/fd").iterdir()) == descriptors
 
 
-def test_mglru_is_switched_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    enabled = tmp_path / "enabled"
-    monkeypatch.setattr(mglru, "ENABLED", enabled)
-    service = Mglru(Roster())
-    assert service.switch(True) == "" and not enabled.exists(), "this kernel has none"
-    enabled.write_text("0x0000\n")
-    assert (service.switch(True), service.switch(False)) == ("7", "0")
-
-
 def test_a_kernel_without_mglru_lacks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mglru, "CONTROL", tmp_path / "none")
     assert "CONFIG_LRU_GEN" in Mglru(Roster()).lacks()

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from guestloop.agent import kvm as module
+from guestloop.agent.kernel_log import kernel_log
 from guestloop.agent.kvm import ORDER, Kvm, build_id, parse_build_id, same_value
 from guestloop.agent.trace import Trace
 from guestloop.ground import proc
@@ -65,7 +67,11 @@ class Modules:
         self.hurried: list[str] = []
         """What RCU was set to at each command."""
         self.refused = ""
-        """The module that the kernel refuses."""
+        """The module that the kernel refuses, and what it says then."""
+        self.says = ""
+        self.log = root.parent / "kmsg"
+        self.log.write_text("6,1186,91230176,-;of an earlier load\n")
+        monkeypatch.setattr(module, "kernel_log", partial(kernel_log, self.log))
         monkeypatch.setattr(module, "SYS_MODULE", root)
         monkeypatch.setattr(module, "RCU_EXPEDITED", self.expedited)
         monkeypatch.setattr(proc, "run", self.run)
@@ -81,7 +87,9 @@ class Modules:
             (self.root / name).rmdir()
             return
         if name == self.refused:
-            raise ProcessError(words, 1, "Invalid module format")
+            with self.log.open("a") as log:
+                log.write(self.says)
+            raise ProcessError(words, 95, "Not supported")
         assert not (self.root / name).exists(), f"insmod {name}: File exists"
         directory = self.root / name / "parameters"
         directory.mkdir(parents=True)
@@ -202,8 +210,15 @@ def test_what_kvm_needs_is_loaded_before_it_once(system: Modules, tmp_path: Path
 def test_a_load_that_broke_off_is_done_again_from_the_beginning(system: Modules, tmp_path: Path) -> None:
     kvm = Kvm(tmp_path, NoTrace())
     system.refused = "kvm_amd"
-    with pytest.raises(ProcessError, match="insmod: exit status 1"):
+    system.says = "6,1187,91230177,-;kvm: RT requires X86_FEATURE_CONSTANT_TSC\n SUBSYSTEM=x\n"
+    with pytest.raises(GuestError) as raised:
         kvm.load("tdp", TDP, REQUEST)
+    assert str(raised.value).splitlines() == [
+        "kvm-amd does not load: kvm: RT requires X86_FEATURE_CONSTANT_TSC (insmod: exit status 95)",
+        "  kernel | kvm: RT requires X86_FEATURE_CONSTANT_TSC",
+        "insmod: exit status 95",
+        "  | Not supported",
+    ]
     assert system.expedited.read_text() == "0\n"
     system.refused = ""
     system.commands.clear()
@@ -213,3 +228,43 @@ def test_a_load_that_broke_off_is_done_again_from_the_beginning(system: Modules,
         ["insmod", "kvm.ko"],
         ["insmod", "kvm-amd.ko"],
     ]
+
+
+def test_a_kernel_that_refuses_without_a_word(system: Modules, tmp_path: Path) -> None:
+    system.refused = "kvm"
+    with pytest.raises(GuestError, match=r"^kvm does not load: the kernel does not say why \(insmod: exit"):
+        Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
+
+
+@pytest.mark.parametrize(("flag", "vendor"), [("svm", "kvm-amd.ko"), ("vmx", "kvm-intel.ko")])
+def test_kvm_is_tried_out_as_it_comes(
+    system: Modules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, vendor: str
+) -> None:
+    monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu lm {flag} npt\n\nprocessor\t: 1\n")
+    kvm = Kvm(tmp_path, NoTrace())
+    kvm.try_out()
+    assert system.commands == [["insmod", "kvm.ko"], ["insmod", vendor]]
+    kvm.try_out()
+    assert len(system.commands) == 2, "what is there already is accepted"
+    kvm.load("tdp", TDP, REQUEST)
+    assert system.commands[-1] == ["insmod", "kvm-amd.ko", "npt=Y"], "loaded anew for a mode"
+
+
+def test_a_cpu_without_virtualization_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: Modules
+) -> None:
+    monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
+    for text in ("flags\t\t: fpu lm\n", ""):
+        (tmp_path / "cpuinfo").write_text(text)
+        with pytest.raises(GuestError, match="shows neither svm nor vmx"):
+            Kvm(tmp_path, NoTrace()).try_out()
+
+
+def test_parameters_that_nobody_asked_for_are_told_too(system: Modules, tmp_path: Path) -> None:
+    kvm = Kvm(tmp_path, NoTrace())
+    kvm.load("tdp", TDP, REQUEST)
+    (system.root / "kvm/parameters/halt_poll_ns").write_text("200000\n")
+    (system.root / "kvm/parameters/write_only").mkdir()
+    facts = kvm.load("tdp", TDP, REQUEST)
+    assert facts["kvm.halt_poll_ns"] == "200000" and "kvm.write_only" not in facts

@@ -177,7 +177,7 @@ def test_a_kernel_without_swapping_has_none(kernel: Kernel) -> None:
     assert use_swap(Path("/dev/vdc")) == 0 and kernel.asked == []
 
 
-def test_the_disk_is_found_by_its_serial_and_pages_come_one_by_one(
+def test_the_disk_is_found_by_its_serial(
     kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for disk, serial in (("vda", ""), ("vdb", "payload\n"), ("vdc", "swap\n")):
@@ -185,9 +185,7 @@ def test_the_disk_is_found_by_its_serial_and_pages_come_one_by_one(
         if serial:
             (tmp_path / "block" / disk / "serial").write_text(serial)
     monkeypatch.setattr(memory, "BLOCK", tmp_path / "block")
-    monkeypatch.setattr(memory, "READ_AHEAD", tmp_path / "page-cluster")
     assert Memory().swap_on("swap") == 1048572 and kernel.asked == [b"/dev/vdc"]
-    assert (tmp_path / "page-cluster").read_text() == "0"
     with pytest.raises(GuestError, match=r"^no disk has the serial 'root'$"):
         Memory().swap_on("root")
 
@@ -205,12 +203,6 @@ def test_what_l1_lacks_is_named_with_its_reason(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "enabled").write_text("always madvise [never]\n")
     assert Memory().lacks([Need.THP]) == ""
     assert "CONFIG_MEMCG" in Need.MEMCG.reason
-
-
-def test_huge_pages_for_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "THP", tmp_path / "enabled")
-    assert Memory().huge_pages(on=True) == "madvise"
-    assert Memory().huge_pages(on=False) == "never"
 
 
 def test_vmstat_has_what_rounds_are_proven_with() -> None:

@@ -21,11 +21,10 @@ class Kernel:
     """The control file, which shows a text and takes commands."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.control, self.enabled = directory / "lru_gen", directory / "enabled"
+        self.control = directory / "lru_gen"
         self.commands: list[str] = []
         self.control.write_text(TEXT)
         monkeypatch.setattr(mglru, "CONTROL", self.control)
-        monkeypatch.setattr(mglru, "ENABLED", self.enabled)
         monkeypatch.setattr(mglru, "_command", self.commands.append)
 
 
@@ -59,14 +58,6 @@ def test_a_cgroup_that_mglru_does_not_know(kernel: Kernel, service: Mglru) -> No
     with pytest.raises(GuestError, match="no L2 is called 'none'"):
         service.evict("none")
     assert kernel.commands == []
-
-
-def test_switching(kernel: Kernel, service: Mglru) -> None:
-    assert service.switch(on=True) == "", "without MGLRU there is nothing to switch"
-    assert not kernel.enabled.exists()
-    kernel.enabled.write_text("0x0000\n")
-    assert service.switch(on=True) == "7" and kernel.enabled.read_text() == "7"
-    assert service.switch(on=False) == "0"
 
 
 def test_a_kernel_without_it(kernel: Kernel, service: Mglru) -> None:

@@ -62,7 +62,8 @@ def test_a_round_of_each_driver(lab: ScriptedLab, driver: str, pages: str, dirty
     assert record.facts.get("dirty_log", "off") == dirty_log
     huge = int(pages == "thp")
     assert f"load name=write-shared mib={scene.sizes.mib} window=4096 seed=1 thp={huge}" in lab.told("aging")
-    assert lab.called("memory.huge_pages") == [{"on": bool(huge)}]
+    switched = [params["wanted"].get("thp.enabled") for params in lab.called("settings.change")]
+    assert [value for value in switched if value] == ["madvise", "never"] * bool(huge)
     assert record.events.get("huge_pages", 0) == huge * scene.region_pages // 512
     (watched,) = lab.called("regions.watch")
     assert (watched["ram_mib"], watched["unit"]) == (scene.sizes.ram_mib, scene.sizes.unit)
@@ -102,13 +103,10 @@ def test_mglru_begins_a_generation_before_and_after_the_touching(lab: ScriptedLa
     scan = ["mglru.age", "regions.move_vcpus", "mglru.age", "mglru.evict", "regions.swapped"]
     assert agent_calls(lab, "mglru", "regions") == [
         "mglru.lacks",
-        "mglru.switch",
         "regions.watch",
-        "mglru.switch",
         *scan * 3,
-        "mglru.switch",
     ]
-    assert [params["on"] for params in lab.called("mglru.switch")] == [False, True, False]
+    assert lab.called("settings.change") == [{"wanted": {"lru_gen.enabled": on}} for on in ("7", "0")]
 
 
 def test_damon_judges_the_second_aggregation_of_each_scan(lab: ScriptedLab) -> None:
@@ -240,7 +238,7 @@ def test_mglru_must_be_on_with_page_table_walks(
 ) -> None:
     lab.script.mglru = seen
     ended = measure(lab, "mglru")
-    assert (ended.kinds, ended.record.facts["mglru.enabled"]) == (kinds, seen)
+    assert (ended.kinds, ended.record.facts["settings.lru_gen.enabled"]) == (kinds, seen)
 
 
 def test_mglru_that_reads_back_nothing_is_not_on(lab: ScriptedLab) -> None:
@@ -315,12 +313,16 @@ def test_a_guest_that_is_stuck_is_a_finding(lab: ScriptedLab, driver: str) -> No
     assert (ended.record.outcome, ended.record.correctness) == (Outcome.INVALID, Correctness.FAIL)
 
 
-@pytest.mark.parametrize(("driver", "ends"), [("damon", "damon.stop"), ("mglru", "mglru.switch")])
-def test_a_driver_is_ended_when_the_round_breaks(lab: ScriptedLab, driver: str, ends: str) -> None:
+def test_damon_is_ended_when_the_round_breaks(lab: ScriptedLab) -> None:
     lab.script.ends_at = "start"
-    assert measure(lab, driver).kinds == [FindingKind.GUEST_CRASHED]
-    last = [call for call in lab.calls if call.method.startswith(f"{driver}.")][-1]
-    assert (last.method, last.params.get("on", False)) == (ends, False)
+    assert measure(lab, "damon").kinds == [FindingKind.GUEST_CRASHED]
+    assert agent_calls(lab, "damon")[-1] == "damon.stop"
+
+
+def test_mglru_is_off_again_when_the_round_breaks(lab: ScriptedLab) -> None:
+    lab.script.ends_at = "start"
+    assert measure(lab, "mglru").kinds == [FindingKind.GUEST_CRASHED]
+    assert lab.called("settings.change")[-1] == {"wanted": {"lru_gen.enabled": "0"}}
 
 
 @pytest.mark.parametrize(

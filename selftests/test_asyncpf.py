@@ -92,7 +92,8 @@ def test_huge_pages_must_have_been_there_to_be_split(lab: ScriptedLab) -> None:
     ended = lab.measure(cell("asyncpf", way="thp"), number=2)
     assert ended.kinds == [FindingKind.NOT_PROVEN] and ended.record.outcome is Outcome.INVALID
     lab.measure(cell("asyncpf"))
-    assert [params["on"] for params in lab.called("memory.huge_pages")] == [True, True, False]
+    switched = [params["wanted"] for params in lab.called("settings.change")]
+    assert switched == [{"thp.enabled": value} for value in ("madvise", "never") * 2]
 
 
 def test_dirty_rounds_complete_during_the_storm(lab: ScriptedLab) -> None:

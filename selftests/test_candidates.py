@@ -96,8 +96,37 @@ def test_a_candidate_that_failed_to_boot_does_not_hide_what_the_other_did() -> N
     verdict = judged(alter(rounds, C, **gone, reason=why.text, findings=(why,)))
     assert statuses(verdict) == {B: Status.FEWER, C: Status.INVALID}
     assert verdict.cells[0].reason == "other, round 1: L1 other panicked: Oops"
-    assert verdict.overall is Overall.INCONCLUSIVE, "something was measured"
+    assert (verdict.overall, verdict.exit_status) == (Overall.REGRESSION, Exit.REGRESSION)
+    assert verdict.answer.startswith("regression: other: L1 other panicked: Oops; patched: 1 cell with fewer")
+    assert (verdict.kernels[C].reason, verdict.kernels[C].console) == (
+        "L1 other panicked: Oops",
+        (" console | x",),
+    )
     assert [kernel.state for kernel in verdict.kernels.values()] == ["measured", "measured", "not-booted"]
+
+
+def not_booted(rounds: list[Round], kernel: str) -> list[Round]:
+    """The same rounds, but this kernel did not boot in any of them."""
+    why = Finding(FindingKind.NOT_BOOTED, f"L1 {kernel} did not boot: it hangs\n  console | [ 0.1] x")
+    gone = {"boot": 0, "outcome": Outcome.INVALID, "correctness": Correctness.NOT_RUN}
+    return alter(rounds, kernel, **gone, findings=(why,))
+
+
+def test_a_reference_that_does_not_boot_leaves_nothing_to_say_of_others() -> None:
+    wrong = Finding(FindingKind.CONTENTS, "page 7 lost")
+    rounds = not_booted(rounds_of({A: FLUSHES, B: FEW, C: FEW}), A)
+    rounds = alter(rounds, B, correctness=Correctness.FAIL, findings=(wrong,))
+    verdict = judged(rounds)
+    assert (verdict.overall, verdict.exit_status) == (Overall.NOTHING_MEASURED, Exit.LAB)
+    assert "the reference: L1 unpatched did not boot: it hangs" in verdict.answer
+    assert not verdict.kernels[A].booted and verdict.kernels[B].booted
+
+
+def test_a_kernel_that_boots_under_one_name_only_is_no_regression() -> None:
+    """The two are one build: the lab, or luck, made the difference."""
+    twin = replace(REFERENCE, name=B)
+    verdict = judged(not_booted(rounds_of({A: FLUSHES, B: FLUSHES}), B), REFERENCE, twin)
+    assert (verdict.overall, verdict.exit_status) == (Overall.UNSTABLE, Exit.LAB)
 
 
 def test_a_candidate_that_lacks_something_is_skipped_and_the_other_passes() -> None:
@@ -348,7 +377,8 @@ def test_a_kernel_did_not_boot_when_every_round_failed_for_that(
     verdict = judged(rounds, REFERENCE, CANDIDATE)
     assert verdict.kernels[B].state is state
     assert verdict.kernels[A].state is KernelState.MEASURED
-    assert verdict.overall is Overall.NOTHING_MEASURED
+    unbootable = state is KernelState.NOT_BOOTED
+    assert verdict.overall is (Overall.REGRESSION if unbootable else Overall.NOTHING_MEASURED)
 
 
 def test_a_kernel_without_rounds_is_not_said_to_have_failed_to_boot() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import queue
 import re
+import shlex
 import socket
 import sys
 import time
@@ -21,6 +22,7 @@ from guestloop.agent.system import Hello
 from guestloop.ground import proc, threads
 from guestloop.ground.errors import (
     Disconnected,
+    GuestError,
     GuestStuck,
     InternalError,
     L1Ended,
@@ -28,12 +30,13 @@ from guestloop.ground.errors import (
     L1Rebooted,
     LabError,
     LinkLost,
+    NotBooted,
     Refused,
     TimedOut,
 )
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import Call, Caller, Methods, nothing_to_see
-from guestloop.vm import l1
+from guestloop.vm import boot, l1
 from guestloop.vm.l1 import READY_MARKER, Machine
 from guestloop.vm.parts import Keys, L1Parts
 
@@ -111,9 +114,15 @@ class System:
         self.console, self.hello_is = console, HELLO
         self.paces: list[tuple[float, float]] = []
         self.writes_to_console = True
+        self.ignores: set[str] = set()
 
     def hello(self) -> Hello:
         return self.hello_is
+
+    def boot_facts(self) -> dict[str, str]:
+        argv = (self.console.parent / "argv").read_text()
+        told = shlex.split(argv)[shlex.split(argv).index("-append") + 1]
+        return {"command_line": " ".join(word for word in told.split() if word not in self.ignores)}
 
     def set_pace(self, pace: float, slowdown: float) -> None:
         self.paces.append((pace, slowdown))
@@ -125,6 +134,17 @@ class System:
 
     def raise_faults(self) -> None:
         threads.raise_kept("the agent")
+
+
+class Kvm:
+    """Loads, or refuses the machine."""
+
+    def __init__(self) -> None:
+        self.refuses: GuestError | None = None
+
+    def try_out(self) -> None:
+        if self.refuses:
+            raise self.refuses
 
 
 class Memory:
@@ -159,6 +179,7 @@ class Services:
     """As much of an agent as is asked for here."""
 
     system: System
+    kvm: Kvm
     memory: Memory
     guests: Guests
 
@@ -168,8 +189,12 @@ class FakeLink:
 
     made: list[FakeLink]
 
-    def __init__(self, name: str, port: int, keys: Keys, seconds: float) -> None:
-        self.port, self.keys, self.closed, self.lost, self.looks = port, keys, False, False, False
+    looks = False
+
+    def __init__(
+        self, name: str, port: int, keys: Keys, seconds: float, look: Callable[[], None] = nothing_to_see
+    ) -> None:
+        self.port, self.keys, self.closed, self.lost = port, keys, False, False
         self.times: list[float] = []
         self.made.append(self)
 
@@ -208,14 +233,14 @@ class Lab:
         self.directory = directory / "patched.1"
         self._programs = directory / "programs"
         self._programs.mkdir()
-        self.services = Services(System(self.directory / "console.log"), Memory(), Guests())
+        self.services = Services(System(self.directory / "console.log"), Kvm(), Memory(), Guests())
         monkeypatch.setattr(FakeLink, "made", [], raising=False)
         monkeypatch.setattr(l1, "Link", self.link)
         monkeypatch.setattr(l1, "Qmp", BootingQmp)
         monkeypatch.setattr(l1, "ENDING_S", 1.0)
 
-    def link(self, name: str, port: int, keys: Keys, seconds: float) -> FakeLink:
-        link = FakeLink(name, port, keys, seconds)
+    def link(self, name: str, port: int, keys: Keys, seconds: float, look: Callable[[], None]) -> FakeLink:
+        link = FakeLink(name, port, keys, seconds, look)
         link.serve(self.services)
         return link
 
@@ -291,13 +316,29 @@ def test_a_boot_that_fails_says_how_at_once(lab: Lab, mode: str, kind: type[LabE
         lab.boot(mode)
 
 
-def test_a_boot_that_hangs_ends_at_its_deadline_with_the_last_line(
+def test_a_boot_that_hangs_is_given_up_with_the_end_of_its_console(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(l1, "BOOT_DEADLINE_S", 0.3)
-    wanted = r"^waited 0\.3 s for L1 patched to boot; last seen:   console \| \[ 0\.1\] booting$"
-    with pytest.raises(TimedOut, match=wanted):
+    monkeypatch.setattr(boot, "IDLE_S", 0.3)
+    with pytest.raises(NotBooted) as raised:
         lab.boot("hangs")
+    first, *rest = str(raised.value).splitlines()
+    assert first == "L1 patched hangs: nothing new on its console while it was idle for 0 s"
+    assert rest[-1] == "  console | [ 0.1] booting"
+
+
+def test_a_kernel_whose_kvm_never_loads_hangs_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boot, "IDLE_S", 0.0)
+    monkeypatch.setattr(FakeLink, "looks", True, raising=False)
+    with pytest.raises(NotBooted, match=r"^L1 patched hangs: nothing new on its console while it was idle"):
+        lab.boot()
+
+
+def test_kvm_that_refuses_the_machine_ends_the_boot(lab: Lab) -> None:
+    lab.services.kvm.refuses = GuestError("kvm-amd does not load: kvm: no constant TSC")
+    with pytest.raises(GuestError, match=r"^kvm-amd does not load: kvm: no constant TSC$"):
+        lab.boot()
+    assert FakeLink.made[0].closed and lab.services.memory.serials == []
 
 
 def test_another_kernel_than_was_built_is_refused(lab: Lab) -> None:
@@ -307,6 +348,14 @@ def test_another_kernel_than_was_built_is_refused(lab: Lab) -> None:
     wanted = "L1 patched runs another kernel than was built: build id ef01, wanted abcd"
     assert str(raised.value) == wanted
     assert FakeLink.made[0].closed and lab.services.memory.serials == []
+
+
+def test_a_kernel_that_keeps_to_a_command_line_of_its_own_is_refused(lab: Lab) -> None:
+    lab.services.system.ignores = {"mitigations=off", "nokaslr"}
+    with pytest.raises(LabError) as raised:
+        lab.boot()
+    wanted = "L1 patched has another command line than it was given: without mitigations=off nokaslr"
+    assert str(raised.value) == wanted and "CONFIG_CMDLINE_OVERRIDE" in raised.value.hint
 
 
 def test_a_kernel_without_a_build_id_is_refused_too(lab: Lab) -> None:

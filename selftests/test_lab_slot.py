@@ -20,9 +20,9 @@ from guestloop.ground.errors import (
     NotBooted,
     TimedOut,
 )
+from guestloop.ground.usage import Usage
 from guestloop.ground.wait import wait_for
 from guestloop.lab import slot as module
-from guestloop.lab.pace import Usage
 from guestloop.lab.server import boot_ahead
 from guestloop.lab.slot import Slot
 from guestloop.lab.spec import Acquired

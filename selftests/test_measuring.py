@@ -292,7 +292,8 @@ def test_an_error_becomes_a_finding_of_its_kind(this: Measuring, kind: Kind) -> 
     this.fault(error_of(kind))
     record = this.finish()
     (finding,) = record.findings
-    assert (finding.kind, finding.text) == (FINDINGS[kind], "what")
+    whole = "what\n  more" if kind is Kind.NOT_BOOTED else "what"
+    assert (finding.kind, finding.text, record.reason) == (FINDINGS[kind], whole, "what")
     assert record.correctness is (Correctness.FAIL if kind in WRONG else Correctness.NOT_RUN)
     assert record.outcome is (Outcome.SKIPPED if kind is Kind.LACKING else Outcome.INVALID)
 

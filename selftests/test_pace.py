@@ -11,19 +11,11 @@ from pathlib import Path
 import pytest
 
 from guestloop.ground import threads
+from guestloop.ground.usage import Usage, read_threads, spent, total
 from guestloop.ground.wait import clock, wait_for
 from guestloop.lab import pace as module
-from guestloop.lab.pace import (
-    FORGET,
-    TELL,
-    USUAL_BOOT_CPU_S,
-    Pace,
-    Usage,
-    boot_speed,
-    read_threads,
-    spent,
-    total,
-)
+from guestloop.lab.pace import FORGET, TELL, Pace, boot_speed
+from guestloop.vm.boot import USUAL_BOOT_CPU_S
 
 
 @pytest.fixture(autouse=True)

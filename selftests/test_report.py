@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from guestloop.compare import KernelState, Overall, Status, Verdict, compare
+from guestloop.compare import KernelState, KernelVerdict, Overall, Status, Verdict, compare
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import LabError
 from guestloop.report import VERDICT_FILE, describe, render_text, write_verdict
+from guestloop.report.text import CONSOLE_LINES
 from guestloop.report.verdict_json import SCHEMA, validate
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Finding, FindingKind
@@ -139,6 +140,8 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
     assert kernels[B] == {
         "state": "measured",
         "identity": "90c00e32",
+        "reason": "",
+        "console": [],
         "late": [],
         "release": "6.12.117-guestloop",
         "base": "linux-source-6.12",
@@ -176,7 +179,7 @@ def test_three_kernels_in_one_file(tmp_path: Path) -> None:
 
 def test_a_broken_candidate_beside_one_that_was_not_measured_fits_the_schema() -> None:
     plan, verdict = make_result_of_three("broken", "more")
-    gone = (Finding(FindingKind.NOT_BOOTED, "L1 patched-v2 did not boot"),)
+    gone = (Finding(FindingKind.NOT_BOOTED, "L1 patched-v2 did not boot\n  console | [ 0.1] x"),)
     rounds = [
         replace(item, outcome=Outcome.INVALID, boot=0, findings=gone) if item.kernel == C else item
         for cell in verdict.cells
@@ -186,7 +189,9 @@ def test_a_broken_candidate_beside_one_that_was_not_measured_fits_the_schema() -
     validate(data)
     assert [cell["status"] for cell in data["cells"]] == ["broken", "more"]
     assert data["cells"][1]["candidates"][C]["comparison"] is None
-    assert data["kernels"][C]["state"] == "not-booted"
+    seen = data["kernels"][C]
+    assert (seen["state"], seen["reason"]) == ("not-booted", "L1 patched-v2 did not boot")
+    assert seen["console"] == ["  console | [ 0.1] x"]
 
 
 def test_schema_and_code_have_the_same_words() -> None:
@@ -314,10 +319,15 @@ def test_every_status_can_be_rendered(make: Callable[..., tuple[Plan, Verdict]])
 
 def test_a_kernel_that_did_not_boot_is_marked() -> None:
     plan, verdict = make_result("same")
-    gone = replace(verdict.kernels[B], state=KernelState.NOT_BOOTED)
+    said = tuple(f"  console | [ 0.{number}] x" for number in range(20))
+    gone = KernelVerdict(KernelState.NOT_BOOTED, "", reason="L1 patched did not boot: it hangs", console=said)
     lines = render_text(plan, replace(verdict, kernels={**verdict.kernels, B: gone})).splitlines()
     assert any(line.startswith("B  patched: ") and line.endswith(", not booted") for line in lines)
     assert any(line.startswith("A  unpatched: ") and "booted" not in line for line in lines)
+    at = lines.index("     L1 patched did not boot: it hangs")
+    assert lines[at + 1 : at + 1 + CONSOLE_LINES] == [
+        f"     {line.strip()}" for line in said[-CONSOLE_LINES:]
+    ]
 
 
 def test_any_number_of_candidates_has_marks_of_its_own() -> None:

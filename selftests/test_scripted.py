@@ -28,6 +28,7 @@ program, payload = test_images_payload.program, test_images_payload.payload
 # Methods that need nothing of a real machine: those of the real service run.
 REAL = {
     "system": {"raise_faults"},
+    "settings": {"lay_ground", "read"},
     "trace": {"read"},
     "guests": {
         *("launch", "start", "command", "listen", "finish_lap", "qmp", "counters", "stop", "stop_all"),

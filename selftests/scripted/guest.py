@@ -42,6 +42,7 @@ class ScriptedGuest(Guest):
 
     def _open(self, argv: Sequence[str]) -> None:
         words = " ".join(argv)
+        self.hugetlb = "hugepages" in words
         self.ram = self.directory / f"{self.name}.ram" if self.ram else None
         self._port, self._far = socket.socketpair()
         self._stack.callback(self._hang_up)

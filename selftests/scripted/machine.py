@@ -73,6 +73,7 @@ class ScriptedL1(Machine):
     def _launch(self) -> None:
         self._scripted = ScriptedProcess(self._hang_up)
         self.process = cast(Any, self._scripted)
+        self._told = "console=ttyS0 nokaslr"
         self.recorded = self.qmp = RecordingQmp()
         self.print("[    0.1] scripted: booted")
 

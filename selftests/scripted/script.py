@@ -25,6 +25,8 @@ class Script:
     ready_flushes: int = 160
     huge_pages: float = 1.0
     """Share of the region that is made of huge pages when these are wanted."""
+    stray_huge_pages: bool = False
+    """Whether RAM is made of huge pages although nobody asked for them."""
     ages: bool = True
     """Whether the tracepoint of the notifiers that clear is hit; ``tests``: of the one that only looks."""
     tests: bool = True
@@ -36,6 +38,8 @@ class Script:
     """Whether reclaim takes all touched pages that it believes to be idle, beyond what it is asked for."""
     mglru: str = "0x0007"
     """What reads back when MGLRU is switched on."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Settings that it boots with, where they are not the usual ones."""
     pool: int = 1000
     """Huge pages of 2 MiB that L1 has memory for."""
 

@@ -98,6 +98,7 @@ class GuestTest(Test):  # type: ignore[misc]
         fresh = str(self.params.get("fresh_boot", default="no")) == "yes"
         self.l1 = L1(connection, self.this.kernel, fresh=fresh)
         self.this.use(self.l1)
+        self.l1.lay_ground()
         self.l1.set_mmu(self.this.cell.mmu)
 
     def _end_round(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from guestloop.agent.guests import Guests
 from guestloop.agent.memory import PageOut
+from guestloop.agent.page_sizes import PageSizes
 from scripted.stage import Stage
 
 
@@ -14,6 +15,13 @@ class ScriptedGuests(Guests):
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage.l1.roster, stage.directory / "l2")
         self._l1 = stage.l1
+
+    def page_sizes(self, name: str) -> PageSizes:
+        """All of its RAM is as the script has it, and KVM has mapped a part."""
+        guest, script = self._l1.guest(name), self._l1.script
+        huge = self._l1.huge_pages or guest.hugetlb or script.stray_huge_pages
+        pages = int(guest.ram_mib // 2 * script.huge_pages) if huge else 0
+        return PageSizes(900, pages // 3, pages)
 
     def page_out(self, name: str, ram_mib: int, timeout_s: float, pressure: bool = False) -> PageOut:
         self._l1.guest(name).pages.page_out()

@@ -17,5 +17,8 @@ class ScriptedKvm(Kvm):
             facts |= {f"{module}.{key}": value for key, value in values.items()}
         return facts
 
+    def try_out(self) -> None:
+        """It accepts the machine."""
+
     def unload(self) -> None:
         """No module is loaded."""

@@ -19,7 +19,3 @@ class ScriptedMemory(Memory):
 
     def lacks(self, needs: list[Need]) -> str:
         return "; ".join(self._l1.script.lacks[need] for need in needs if need in self._l1.script.lacks)
-
-    def huge_pages(self, on: bool) -> str:
-        self._l1.huge_pages = on
-        return "always [madvise] never" if on else "always madvise [never]"

@@ -15,9 +15,6 @@ class ScriptedMglru(Mglru):
     def lacks(self) -> str:
         return self._l1.script.lacks.get("mglru", "")
 
-    def switch(self, on: bool) -> str:
-        return self._l1.script.mglru if on else "0x0000"
-
     def age(self, name: str) -> dict[int, int]:
         young = self._l1.guest(name).pages.look()
         self._old = {page for page, used in young.items() if not used}

@@ -15,6 +15,10 @@ class ScriptedSystem(System):
     def hello(self) -> Hello:
         return Hello("6.12.117", BUILD_ID, "boot-id", 2, 4.5)
 
+    def boot_facts(self) -> dict[str, str]:
+        told = self._l1._told
+        return {"command_line": told, "page_table_levels": "4"}
+
     def set_pace(self, pace: float, slowdown: float) -> None:
         """The pace is that of this process, which others share."""
 

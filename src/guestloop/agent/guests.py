@@ -14,6 +14,7 @@ from guestloop.agent import liveness
 from guestloop.agent.counters import read_counters
 from guestloop.agent.guest import Guest
 from guestloop.agent.memory import PageOut, page_out_all, press_out
+from guestloop.agent.page_sizes import PageSizes, read_page_sizes
 from guestloop.ground.errors import GuestError, GuestKilled, GuestloopError
 from guestloop.ground.units import MIB
 from guestloop.ground.wait import clock
@@ -148,6 +149,10 @@ class Guests:
     def counters(self, name: str) -> dict[str, int]:
         """KVM's statistics of an L2, see counters.read_counters."""
         return read_counters(self._roster[name])
+
+    def page_sizes(self, name: str) -> PageSizes:
+        """What sizes of pages an L2's RAM is made of, see page_sizes.read_page_sizes."""
+        return read_page_sizes(self._roster[name])
 
     def page_out(self, name: str, ram_mib: int, timeout_s: float, pressure: bool = False) -> PageOut:
         """Page an L2's RAM out, see memory.page_out_all; ``pressure``: memory.press_out."""

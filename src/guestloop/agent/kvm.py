@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from guestloop.agent.kernel_log import kernel_log
 from guestloop.agent.trace import Trace
 from guestloop.ground import proc
-from guestloop.ground.errors import GuestError
+from guestloop.ground.errors import GuestError, ProcessError, describe_status
 
 SYS_MODULE = Path("/sys/module")
 KERNEL_NOTES = Path("/sys/kernel/notes")
 RCU_EXPEDITED = Path("/sys/kernel/rcu_expedited")  # kernel/ksysfs.c
+CPUINFO = Path("/proc/cpuinfo")
 TRUE = frozenset({"Y", "1"})
 SUBJECTS = ("kvm_amd", "kvm_intel", "kvm")  # in the order of their removal
 ORDER = "order"  # beside the modules: their names in load order (vm/payload.py)
+INSMOD_S = 60.0
 
 
 def same_value(wanted: str, seen: str) -> bool:
@@ -37,8 +40,9 @@ class Kvm:
         """Have KVM loaded with these parameters by module, and counted; reloads only when something differs.
 
         ``mmu`` names the mode in messages; ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel
-        under test. Returns every parameter as read back (``kvm.tdp_mmu``: ``N``) and each module's
-        build id. Raises GuestError when KVM took another value than the one asked for.
+        under test. Returns all parameters of the modules as they read back (``kvm.tdp_mmu``: ``N``), those
+        that were not asked for included, and each module's build id. Raises GuestError when KVM took another
+        value than the one asked for, or does not load.
         """
         # A parameter of an earlier load that is not wanted now must go back to its default.
         if parameters != self._loaded or self._mismatch(parameters):
@@ -49,12 +53,16 @@ class Kvm:
             self._loaded = parameters
         if wrong := self._mismatch(parameters):
             raise GuestError(f"MMU mode {mmu}: {wrong}")
-        facts = {
-            f"{module}.{key}": read_parameter(module, key)
-            for module, values in parameters.items()
-            for key in values
-        }
+        facts = {f"{module}.{key}": value for module in parameters for key, value in read_all(module).items()}
         return facts | {f"{module}.build_id": build_id(module) for module in parameters}
+
+    def try_out(self) -> None:
+        """Load KVM as it comes, and leave it loaded: does this kernel's KVM accept this machine?
+
+        Raises GuestError with the kernel's own words when it does not.
+        """
+        wanted = ("kvm", find_vendor_module())
+        self._insert_all({module: {} for module in wanted if not (SYS_MODULE / module).exists()})
 
     def unload(self) -> None:
         """Remove the KVM modules; raises ProcessError when a guest still uses them."""
@@ -71,7 +79,7 @@ class Kvm:
             wanted = module in parameters if module in SUBJECTS else not (SYS_MODULE / module).exists()
             if wanted:
                 values = [f"{key}={value}" for key, value in parameters.get(module, {}).items()]
-                proc.run(["insmod", self._directory / f"{name}.ko", *values], timeout_s=60)
+                insert(self._directory / f"{name}.ko", *values)
 
     def _mismatch(self, wanted: dict[str, dict[str, str]]) -> str:
         for module, values in wanted.items():
@@ -99,10 +107,49 @@ def expedited_grace_periods() -> Iterator[None]:
         RCU_EXPEDITED.write_text(before)
 
 
+def insert(module: Path, *parameters: str) -> None:
+    """Load a module. Raises GuestError with what the kernel said when it refuses."""
+    with kernel_log() as log:
+        try:
+            proc.run(["insmod", module, *parameters], timeout_s=INSMOD_S)
+        except ProcessError as error:
+            said = log.lines()
+            reason = said[-1] if said else "the kernel does not say why"
+            what = f"{module.stem} does not load: {reason} (insmod: {describe_status(error.status)})"
+            lines = [what, *(f"  kernel | {line}" for line in said), str(error)]
+            raise GuestError("\n".join(lines)) from error
+
+
+def find_vendor_module() -> str:
+    """The module for the virtualization extension of this CPU. Raises GuestError when it shows none."""
+    flags = cpu_flags()
+    for flag, module in (("svm", "kvm_amd"), ("vmx", "kvm_intel")):
+        if flag in flags:
+            return module
+    raise GuestError("L1's CPU shows neither svm nor vmx", hint="see machines/ for the CPU that L1 is given")
+
+
+def cpu_flags() -> frozenset[str]:
+    """The features of L1's first CPU, as its kernel uses them (arch/x86/kernel/cpu/proc.c)."""
+    for line in CPUINFO.read_text().splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
 def read_parameter(module: str, key: str) -> str:
     """Value of a module parameter, empty when the module is not loaded."""
     path = SYS_MODULE / module / "parameters" / key
     return path.read_text().strip() if path.exists() else ""
+
+
+def read_all(module: str) -> dict[str, str]:
+    """Every parameter of a loaded module that can be read, by name."""
+    values = {}
+    for path in sorted((SYS_MODULE / module / "parameters").glob("*")):
+        with suppress(OSError):  # one that is only written
+            values[path.name] = path.read_text().strip()
+    return values
 
 
 def build_id(module: str) -> str:

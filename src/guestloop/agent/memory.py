@@ -22,7 +22,6 @@ ENOUGH_LEFT = MIB // 4
 # QEMU goes on running and touching its own pages while its cgroup is under pressure.
 PRESSED_ENOUGH = 4 * MIB
 BLOCK = Path("/sys/block")
-READ_AHEAD = Path("/proc/sys/vm/page-cluster")
 SWAPS = Path("/proc/swaps")
 VMSTAT = Path("/proc/vmstat")
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -51,11 +50,7 @@ class Memory:
     """Service: L1's memory and its swap space."""
 
     def swap_on(self, serial: str) -> int:
-        """Use the disk with this serial as swap space; returns the swap space in KiB.
-
-        Read-ahead from swap is switched off: each page is then a fault of its own.
-        """
-        READ_AHEAD.write_text("0")
+        """Use the disk with this serial as swap space; returns the swap space in KiB."""
         for disk in BLOCK.iterdir():
             file = disk / "serial"
             if file.exists() and file.read_text().strip() == serial:
@@ -69,11 +64,6 @@ class Memory:
     def lacks(self, needs: list[Need]) -> str:
         """What of these L1 does not have, as reasons; empty when it has all."""
         return "; ".join(need.reason for need in needs if not need.is_there())
-
-    def huge_pages(self, on: bool) -> str:
-        """Let QEMU have transparent huge pages, as it asks for, or not; returns what reads back."""
-        THP.write_text("madvise" if on else "never")
-        return THP.read_text().strip()
 
 
 class Need(StrEnum):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from guestloop.agent.guests import Roster
 
-ENABLED = Path("/sys/kernel/mm/lru_gen/enabled")
 CONTROL = Path("/sys/kernel/debug/lru_gen")
 SWAPPINESS = 200  # anonymous pages only, as far as this kernel lets us
 EVERYTHING = 1 << 30
@@ -58,13 +57,6 @@ class Mglru:
     def lacks(self) -> str:
         """Why this L1 cannot do it; empty when it can."""
         return "" if CONTROL.exists() else "L1's kernel has no CONFIG_LRU_GEN (or no debugfs)"
-
-    def switch(self, on: bool) -> str:
-        """Turn MGLRU on (with page-table walks) or off; returns what reads back, empty without MGLRU."""
-        if not ENABLED.exists():
-            return ""
-        ENABLED.write_text("7" if on else "0")
-        return ENABLED.read_text().strip()
 
     def age(self, name: str) -> dict[int, int]:
         """Begin a new generation: used pages move to what was the youngest. Returns pages by generation."""

@@ -15,6 +15,7 @@ from guestloop.agent.migration import Migration
 from guestloop.agent.page_idle import PageIdle
 from guestloop.agent.reclaim import Reclaim
 from guestloop.agent.regions import Atlas, Regions
+from guestloop.agent.settings import Settings
 from guestloop.agent.system import System
 from guestloop.agent.trace import Trace, Tracing
 
@@ -24,6 +25,7 @@ class Agent:
     """The services of an agent. On L0 an object of this class calls them (ground/rpc.py: client)."""
 
     system: System
+    settings: Settings
     kvm: Kvm
     memory: Memory
     trace: Tracing
@@ -41,6 +43,7 @@ def make_agent(directory: Path) -> Agent:
     trace, roster, atlas = Trace(), Roster(), Atlas()
     return Agent(
         system=System(),
+        settings=Settings(),
         kvm=Kvm(directory / "modules", trace),
         memory=Memory(),
         trace=Tracing(trace),

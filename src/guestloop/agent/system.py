@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop.agent.boot_facts import read_boot_facts
 from guestloop.agent.kvm import build_id
 from guestloop.ground import threads
 from guestloop.ground.wait import clock
@@ -38,6 +39,10 @@ class System:
             cpus=os.cpu_count() or 0,
             uptime_s=float(Path("/proc/uptime").read_text().split()[0]),
         )
+
+    def boot_facts(self) -> dict[str, str]:
+        """What the kernel was told at boot and made of it, see boot_facts.py."""
+        return read_boot_facts()
 
     def set_pace(self, pace: float, slowdown: float) -> None:
         """How much slower than usual L0 lets this L1 run at the moment, see ground/wait.py: PacedClock."""

@@ -4,13 +4,15 @@
 ``statuses`` has every word that a verdict can say. ``judge`` decides about two samples of counts;
 ``proof`` says what rounds prove, ``figures`` which path decides, ``rates`` what else was counted.
 ``candidate`` joins these for one candidate in one cell, ``cell_verdict`` for all of a cell,
-``verdict`` for the run, and ``answer`` puts that in one line.
+``verdict`` for the run, and ``answer`` puts that in one line. ``differences`` are between the kernels
+themselves.
 """
 
 from __future__ import annotations
 
 from guestloop.compare.candidate import CandidateVerdict
 from guestloop.compare.cell_verdict import CellVerdict
+from guestloop.compare.differences import Difference, Realm
 from guestloop.compare.figures import PathFigure
 from guestloop.compare.judge import Change, Judgement, Sample, judge
 from guestloop.compare.kernel_state import KernelState, KernelVerdict
@@ -22,12 +24,14 @@ __all__ = [
     "CandidateVerdict",
     "CellVerdict",
     "Change",
+    "Difference",
     "Judgement",
     "KernelState",
     "KernelVerdict",
     "Overall",
     "PathFigure",
     "Rate",
+    "Realm",
     "Sample",
     "Status",
     "Verdict",

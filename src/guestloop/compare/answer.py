@@ -53,8 +53,8 @@ def render_answer(
         kernel.name: [_Row(cell.cell, cell.candidates[kernel.name]) for cell in cells]
         for kernel in plan.kernels.candidates
     }
-    said = {name: ", ".join(_parts(own)) for name, own in rows.items()}
-    further = [*_late(kernels), *_contents(cells)]
+    said = {name: ", ".join(_parts(own, kernels[name])) for name, own in rows.items()}
+    further = [*_reference(kernels[plan.kernels.reference.name]), *_late(kernels), *_contents(cells)]
     if len(said) == 1:
         return f"{word}: {', '.join([*said.values(), *further])}; {size}"
     names = sorted(rows, key=lambda name: sorted(row.status.severity for row in rows[name]))
@@ -68,8 +68,10 @@ def _nothing_differs(plan: Plan, overall: Overall, cells: Sequence[CellVerdict])
     return calm and plan.kernels.are_identical
 
 
-def _parts(rows: Sequence[_Row]) -> list[str]:
-    """How many cells have which status."""
+def _parts(rows: Sequence[_Row], kernel: KernelVerdict) -> list[str]:
+    """How many cells have which status; for a kernel that did not boot that says it all."""
+    if not kernel.booted:
+        return [_shorten(kernel.reason)]
     quiet = [row for row in rows if row.status in QUIET]
     words = " or ".join(word for status, word in QUIET.items() if any(row.status is status for row in quiet))
     parts = [
@@ -90,6 +92,11 @@ def _part(rows: Sequence[_Row], status: Status, word: str) -> str:
     if status is Status.FEWER and first.decisive:
         detail = first.decisive.render()
     return f"{plural(len(found), 'cell')} {word} ({detail})"
+
+
+def _reference(kernel: KernelVerdict) -> list[str]:
+    """Why nothing could be compared."""
+    return [] if kernel.booted else [f"the reference: {_shorten(kernel.reason)}"]
 
 
 def _late(kernels: Mapping[str, KernelVerdict]) -> list[str]:

@@ -29,21 +29,33 @@ class KernelVerdict:
     """What a run shows about one kernel itself.
 
     ``identity`` is the build id of its vmlinux as it was read back in L1, empty when no L1 ran. ``late`` has
-    the lines in which its L1 complained, or panicked, after its last round.
+    the lines in which its L1 complained, or panicked, after its last round. ``reason`` says why a kernel did
+    not boot, and ``console`` how its console ended then.
     """
 
     state: KernelState
     identity: str
     late: tuple[str, ...] = ()
+    reason: str = ""
+    console: tuple[str, ...] = ()
+
+    @property
+    def booted(self) -> bool:
+        return self.state is not KernelState.NOT_BOOTED
 
 
 def describe_kernel(rounds: Sequence[Round], late: Sequence[str] = ()) -> KernelVerdict:
     """The state of a kernel from all rounds on it: it did not boot when that is why each of them failed."""
-    stopped = bool(rounds) and all(_did_not_boot(item) for item in rounds)
-    state = KernelState.NOT_BOOTED if stopped else KernelState.MEASURED
     identities = (item.facts.get(VMLINUX_BUILD_ID, "") for item in rounds)
-    return KernelVerdict(state, next(filter(None, identities), ""), tuple(late))
+    identity = next(filter(None, identities), "")
+    said = [_why_not_booted(item) for item in rounds]
+    if not said or not all(said):
+        return KernelVerdict(KernelState.MEASURED, identity, tuple(late))
+    reason, *console = said[0].splitlines()
+    return KernelVerdict(KernelState.NOT_BOOTED, identity, tuple(late), reason, tuple(console))
 
 
-def _did_not_boot(item: Round) -> bool:
-    return any(finding.kind is FindingKind.NOT_BOOTED for finding in item.findings)
+def _why_not_booted(item: Round) -> str:
+    """Empty when it did."""
+    said = (finding.text for finding in item.findings if finding.kind is FindingKind.NOT_BOOTED)
+    return next(said, "")

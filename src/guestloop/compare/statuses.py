@@ -91,7 +91,11 @@ class Overall(StrEnum):
         member._value_, member.exit_status, member.meaning = value, exit_status, meaning
         return member
 
-    REGRESSION = "regression", Exit.REGRESSION, "some candidate is `broken` or `more` in some cell"
+    REGRESSION = (
+        "regression",
+        Exit.REGRESSION,
+        "a candidate is `broken` or `more` in a cell, or does not boot where the reference does",
+    )
     UNSTABLE = (
         "unstable",
         Exit.LAB,
@@ -100,7 +104,7 @@ class Overall(StrEnum):
     NOTHING_MEASURED = (
         "nothing-measured",
         Exit.LAB,
-        "every candidate is `invalid` or `skipped` in every cell",
+        "the reference does not boot, or all is `invalid` or `skipped` in every cell",
     )
     INCONCLUSIVE = (
         "inconclusive",
@@ -110,17 +114,26 @@ class Overall(StrEnum):
     NO_REGRESSION = "no-regression", Exit.OK, "something was measured, and nothing is open"
 
 
-def judge_overall(statuses: Collection[Status], *, unstable: bool = False, late: bool = False) -> Overall:
+def judge_overall(
+    statuses: Collection[Status],
+    *,
+    reference_boots: bool = True,
+    unbootable: bool = False,
+    unstable: bool = False,
+    late: bool = False,
+) -> Overall:
     """The verdict on a run from the statuses of all its cells for all its candidates.
 
+    ``reference_boots``: it did in some round. ``unbootable``: some candidate did not, which is another build
+    than a reference that does.
     ``unstable``: every candidate is the same build as the reference, and something went wrong. ``late``: an
     L1 complained after its last round, so that no round can be held responsible.
     """
-    if any(status.regression for status in statuses):
+    if unbootable or any(status.regression for status in statuses):
         return Overall.REGRESSION
     if unstable:
         return Overall.UNSTABLE
-    if not any(status.measured for status in statuses):
+    if not reference_boots or not any(status.measured for status in statuses):
         return Overall.NOTHING_MEASURED
     if late or any(status.undecided for status in statuses):
         return Overall.INCONCLUSIVE

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from guestloop.compare.answer import render_answer
 from guestloop.compare.cell_verdict import CellVerdict, judge_cell
+from guestloop.compare.differences import Difference, differences
 from guestloop.compare.kernel_state import KernelVerdict, describe_kernel
 from guestloop.compare.statuses import Overall, judge_overall
 from guestloop.ground.errors import Exit, LabError
-from guestloop.results.plan import Plan
+from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import Correctness, Round
 
 
@@ -20,13 +21,15 @@ class Verdict:
     """The verdict on a run.
 
     ``answer`` is one line that stands alone. ``kernels`` has every kernel by name, the reference first;
-    ``cells`` are in the order of the plan.
+    ``cells`` are in the order of the plan. ``differences`` are between the kernels, beside the change under
+    test.
     """
 
     overall: Overall
     answer: str
     kernels: Mapping[str, KernelVerdict]
     cells: tuple[CellVerdict, ...]
+    differences: tuple[Difference, ...] = ()
 
     @property
     def exit_status(self) -> Exit:
@@ -53,10 +56,13 @@ def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str
     }
     overall = judge_overall(
         [candidate.status for cell in cells for candidate in cell.candidates.values()],
-        unstable=plan.kernels.are_identical and _something_went_wrong(cells),
+        reference_boots=kernels[plan.kernels.reference.name].booted,
+        unbootable=any(_only_it_fails_to_boot(plan, kernel, kernels) for kernel in plan.kernels.candidates),
+        unstable=plan.kernels.are_identical and _something_went_wrong(cells, kernels),
         late=any(kernel.late for kernel in kernels.values()),
     )
-    return Verdict(overall, render_answer(plan, overall, cells, kernels), kernels, cells)
+    answer = render_answer(plan, overall, cells, kernels)
+    return Verdict(overall, answer, kernels, cells, differences(plan, rounds))
 
 
 def _refuse_strangers(plan: Plan, rounds: Sequence[Round], late: Iterable[str]) -> None:
@@ -72,5 +78,15 @@ def _refuse_strangers(plan: Plan, rounds: Sequence[Round], late: Iterable[str]) 
         raise LabError(f"{strangers[0]} is not in the plan", hint=hint)
 
 
-def _something_went_wrong(cells: Sequence[CellVerdict]) -> bool:
-    return any(Correctness.FAIL in cell.correctness.values() for cell in cells)
+def _only_it_fails_to_boot(
+    plan: Plan, candidate: PlannedKernel, kernels: Mapping[str, KernelVerdict]
+) -> bool:
+    """A candidate does not boot, and the reference does, which is another build."""
+    reference = plan.kernels.reference
+    boots = kernels[reference.name].booted and not kernels[candidate.name].booted
+    return boots and not candidate.is_same_build(reference)
+
+
+def _something_went_wrong(cells: Sequence[CellVerdict], kernels: Mapping[str, KernelVerdict]) -> bool:
+    wrong = any(Correctness.FAIL in cell.correctness.values() for cell in cells)
+    return wrong or not all(kernel.booted for kernel in kernels.values())

@@ -14,6 +14,7 @@ from guestloop.ground.log import say
 from guestloop.images import build_l1, build_l2
 from guestloop.job.options import labels
 from guestloop.kernels import Kernel, build_kernel, unnamed_callers
+from guestloop.kernels.options import telling_options
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice
 from guestloop.results.late import LAB_DIRECTORY
@@ -76,4 +77,13 @@ def _plan_kernel(name: str, kernel: Kernel, spec: KernelSpec) -> PlannedKernel:
     unnamed = unnamed_callers(kernel.flush_callers)
     if unnamed:
         say(f"==> {name}: flushes that may be counted as other: {', '.join(unnamed)}")
-    return PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach, unnamed)
+    return PlannedKernel(
+        name,
+        kernel.release,
+        kernel.base,
+        kernel.series,
+        kernel.sha256,
+        spec.reach,
+        unnamed,
+        telling_options(kernel.directory / "config"),
+    )

@@ -8,13 +8,15 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from guestloop.agent.guests import COMMAND_S
 from guestloop.agent.memory import PageOut
+from guestloop.agent.page_sizes import PageSizes
 from guestloop.agent.services import Agent
+from guestloop.agent.settings import Setting
 from guestloop.ground.errors import (
     GuestCrashed,
     GuestError,
@@ -29,7 +31,7 @@ from guestloop.ground.words import parse_words
 from guestloop.lab.services import LabServices
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.results.cells import Mmu
-from guestloop.results.records import VMLINUX_BUILD_ID
+from guestloop.results.records import BOOT, SETTINGS, VMLINUX_BUILD_ID
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
 PACE_S = 1.0
@@ -129,6 +131,31 @@ class L1:
         parameters = mmu.parameters(self._vendor.module)
         self.facts |= self.agent.kvm.load(mmu.value, parameters, self.request)
 
+    def lay_ground(self) -> None:
+        """Have the settings of its kernel as they usually are.
+
+        They are added to ``facts`` as they read back, and so is what the kernel was told at boot.
+        """
+        self.facts |= {f"{BOOT}{name}": value for name, value in self.agent.system.boot_facts().items()}
+        self._note_settings(self.agent.settings.lay_ground())
+
+    @contextmanager
+    def changed(self, wanted: Mapping[Setting, str]) -> Iterator[Mapping[str, str]]:
+        """Some settings otherwise while the body runs, which is given what reads back by their names."""
+        if not wanted:
+            yield {}
+            return
+        seen = self.agent.settings.change(dict(wanted))
+        self._note_settings(seen)
+        try:
+            yield seen
+        finally:
+            with suppress(GuestloopError):  # an L1 that is gone has no settings
+                self.agent.settings.change({setting: setting.usual for setting in wanted})
+
+    def _note_settings(self, seen: Mapping[str, str]) -> None:
+        self.facts |= {f"{SETTINGS}{name}": value for name, value in seen.items()}
+
     def throttle_swap(self, reads_per_second: int) -> None:
         """Have L0 limit the reads of L1's swap disk; 0: no limit."""
         self._lab.throttle_swap(self.kernel, reads_per_second)
@@ -206,6 +233,10 @@ class L2:
     def counters(self) -> dict[str, int]:
         """KVM's statistics of this guest."""
         return self.l1.agent.guests.counters(self.spec.name)
+
+    def page_sizes(self) -> PageSizes:
+        """What sizes of pages its RAM is made of."""
+        return self.l1.agent.guests.page_sizes(self.spec.name)
 
     def page_out(self, timeout_s: float, *, pressure: bool = False) -> PageOut:
         """Page its RAM out of L1's memory."""

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from guestloop.ground import threads
 from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Rebooted, NotBooted
-from guestloop.lab.pace import boot_speed, read_threads, total
+from guestloop.ground.usage import read_threads, total
+from guestloop.lab.pace import boot_speed
 from guestloop.lab.spec import Acquired, LabSpec
 from guestloop.vm.l1 import Machine
 

@@ -21,7 +21,7 @@ class EmulatedSvm(MachineKind):
 
     name = "tcg"
     title = "QEMU's emulator with emulated SVM"
-    cpu_argv = ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,+svm,+npt")
+    cpu_argv = ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,+svm,+npt,-la57")
 
     def kernel_words(self) -> tuple[str, ...]:
         """The frequency of the TSC: to calibrate it in the emulator goes wrong on a busy host (tsc.py)."""

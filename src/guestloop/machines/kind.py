@@ -47,7 +47,10 @@ class MachineKind(ABC):
     """The kind in words, for messages."""
 
     cpu_argv: ClassVar[tuple[str, ...]]
-    """Accelerator and CPU model on QEMU's command line; the board is the same for all (vm/argv.py)."""
+    """Accelerator and CPU model on QEMU's command line; the board is the same for all (vm/argv.py).
+
+    No CPU has 57-bit addresses: kernels with five levels of page tables could not be compared with others.
+    """
 
     def kernel_words(self) -> tuple[str, ...]:
         """What L1's kernel is told on its command line because it runs on this kind."""

@@ -14,6 +14,7 @@ from guestloop.compare import (
     KernelState,
     KernelVerdict,
     Overall,
+    Realm,
     Status,
     Verdict,
 )
@@ -25,6 +26,9 @@ COLUMNS = 110
 NAME_WIDTH = 38
 OTHER_FLOOR = 0.005
 """Paths that are not judged are shown from this many requests per event on."""
+
+CONSOLE_LINES = 8
+"""Of the console of a kernel that did not boot; verdict.json has more, and the lab's files all of it."""
 
 LATE_LINES = 3
 """What an L1 said after its last round is shown up to this many lines; verdict.json has all of it."""
@@ -75,9 +79,21 @@ def _header(plan: Plan, verdict: Verdict) -> list[str]:
     kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
         *(line for lines in kernels for line in lines),
+        *_differences(plan, verdict),
         *_fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {plan.rounds} rounds per kernel", ""),
         *(_fit(f"host: {host}", "") if host else []),
     ]
+
+
+def _differences(plan: Plan, verdict: Verdict) -> list[str]:
+    """What is not the same in all kernels, a paragraph for each realm: ``HZ 100/250`` for A/B."""
+    lines = []
+    for realm in Realm:
+        own = [one for one in verdict.differences if one.realm is realm]
+        marks = "/".join(_marks(plan)[name] for name in own[0].values) if own else ""
+        said = ", ".join(f"{one.name} {'/'.join(one.values.values())}" for one in own)
+        lines += _fit(f"differ in {realm.title} ({marks}): {said}", "") if own else []
+    return lines
 
 
 def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict) -> list[str]:
@@ -85,7 +101,14 @@ def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict
     facts = [kernel.release, kernel.base, series, f"sha256 {kernel.sha256[:12]}"]
     if seen.state is not KernelState.MEASURED:
         facts.append(seen.state.replace("-", " "))
-    return [*_fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", ""), *_late(seen)]
+    first = _fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", "")
+    return [*first, *_not_booted(seen), *_late(seen)]
+
+
+def _not_booted(seen: KernelVerdict) -> list[str]:
+    """Why, and the last lines of its console as they are."""
+    reason = _fit(seen.reason, "     ") if seen.reason else []
+    return reason + [f"     {line.strip()}" for line in seen.console[-CONSOLE_LINES:]]
 
 
 def _late(seen: KernelVerdict) -> list[str]:

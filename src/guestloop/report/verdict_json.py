@@ -27,7 +27,7 @@ from guestloop.results.files import write_json
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import Round
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 VERDICT_FILE = "verdict.json"
 SCHEMA = REPOSITORY / "docs" / "verdict.schema.json"
 
@@ -56,6 +56,7 @@ def describe(plan: Plan, verdict: Verdict) -> dict[str, Any]:
         "profile": plan.profile,
         "host": dict(plan.host),
         "kernels": {kernel.name: _kernel(kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels},
+        "differences": [asdict(difference) for difference in verdict.differences],
         "cells": [_cell(plan, cell) for cell in verdict.cells],
         "left_out": list(plan.left_out),
     }
@@ -86,6 +87,8 @@ def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
     return {
         "state": seen.state,
         "identity": seen.identity,
+        "reason": seen.reason,
+        "console": list(seen.console),
         "late": list(seen.late),
         "release": kernel.release,
         "base": kernel.base,

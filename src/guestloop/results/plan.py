@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class PlannedKernel:
 
     ``name`` is its label in the results, ``sha256`` identifies the build. ``unnamed_callers`` are functions
     of its KVM that request flushes, on a way that no rule of counters/paths.py names: their flushes are
-    counted as ``other:<function>``.
+    counted as ``other:<function>``. ``options`` are those of its configuration that bear on what is
+    measured; empty when it is not known.
     """
 
     name: str
@@ -42,6 +43,7 @@ class PlannedKernel:
     sha256: str
     reach: Reach
     unnamed_callers: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def is_same_build(self, other: PlannedKernel) -> bool:
         """The two are byte for byte the same: nothing that differs between them is due to a kernel."""

@@ -23,6 +23,13 @@ VMLINUX_BUILD_ID = "vmlinux.build_id"
 """The fact of a round that holds the GNU build id of the running L1 kernel, read back from it."""
 
 
+BOOT = "boot."
+"""Begins the names of facts that the L1 kernel had from its boot on (agent/boot_facts.py)."""
+
+SETTINGS = "settings."
+"""Begins the names of facts that are settings of the L1 kernel, as they read back (agent/settings.py)."""
+
+
 class Correctness(StrEnum):
     """Did the guest's memory hold what it must hold?"""
 

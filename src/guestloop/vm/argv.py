@@ -76,15 +76,22 @@ def _l1_board(cpus: int) -> Argv:
 
 
 def _l1_kernel(spec: L1Spec) -> Argv:
+    initramfs = ["-initrd", f"{spec.initramfs}"] if spec.initramfs else []
+    return ["-kernel", f"{spec.kernel}", *initramfs, "-append", l1_command_line(spec)]
+
+
+def l1_command_line(spec: L1Spec) -> str:
+    """What L1's kernel is told: the same for every kernel of a run."""
     words = [
         "console=ttyS0 root=/dev/vda ro rootfstype=ext4 init=/sbin/init printk.devkmsg=on",
         # Without ACPI nothing tells where q35's PM timer is, and without it the TSC is calibrated only
         # now and then. With a TSC of 0 kHz KVM never enters a guest (x86.c: kvm_guest_time_update).
         "panic=-1 oops=panic tsc=reliable pmtmr=0x608",
+        # Kernels differ in these by their configuration.
+        "mitigations=off nokaslr init_on_alloc=0 init_on_free=0",
         *spec.kernel_words,
     ]
-    initramfs = ["-initrd", f"{spec.initramfs}"] if spec.initramfs else []
-    return ["-kernel", f"{spec.kernel}", *initramfs, "-append", " ".join(words)]
+    return " ".join(words)
 
 
 def _read_only_disk(serial: str, path: Path) -> Argv:

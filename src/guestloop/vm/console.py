@@ -22,6 +22,10 @@ class Console:
         """All of it so far; empty when QEMU has not made the file yet."""
         return self.path.read_text(errors="replace") if self.path.exists() else ""
 
+    def size(self) -> int:
+        """Bytes so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     def has(self, marker: str) -> bool:
         return marker in self.text()
 

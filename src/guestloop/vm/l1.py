@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -22,18 +23,21 @@ from guestloop.ground.errors import (
     L1Panicked,
     L1Rebooted,
     LabError,
+    NotBooted,
     describe_status,
 )
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import client
 from guestloop.ground.units import MIB
+from guestloop.ground.usage import read_threads, total
 from guestloop.ground.wait import clock, wait_for
-from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv
+from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv, l1_command_line
+from guestloop.vm.boot import BootVigil, Progress
 from guestloop.vm.console import Console
 from guestloop.vm.link import Link
 from guestloop.vm.parts import L1Parts
 
-BOOT_DEADLINE_S = 120.0
+LOGIN_S = 120.0  # from sshd's start to the agent's first answer
 SWAP_MIB = 1024
 ENDING_S = 2.0
 QUIT_S = 5.0
@@ -46,7 +50,7 @@ READY_MARKER = "guestloop-init: agent and sshd started"
 
 
 class Machine:
-    """A running L1. Closing it ends QEMU softly (QMP quit), then hard."""
+    """A running L1, booted as far as a loaded KVM. Closing it ends QEMU softly (QMP quit), then hard."""
 
     def __init__(self, parts: L1Parts, directory: Path) -> None:
         self.parts, self.directory = parts, directory
@@ -58,12 +62,16 @@ class Machine:
         started = time.monotonic()
         try:
             self._launch()
+            self._vigil: BootVigil | None = BootVigil(self._progress())
             self._link = self._connect()
             self.agent = client(Agent, self.call)
             self.hello = self.agent.system.hello()
             self._check_kernel()
+            self._check_command_line()
+            self.agent.kvm.try_out()
             self._hello_s = time.monotonic()
             self.agent.memory.swap_on(SWAP_SERIAL)
+            self._vigil = None
         except BaseException:
             self.close()
             raise
@@ -90,7 +98,7 @@ class Machine:
                 swap_fd=descriptors[1],
                 initramfs=self.parts.initramfs,
             )
-            argv = l1_argv(spec)
+            argv, self._told = l1_argv(spec), l1_command_line(spec)
             (self.directory / "argv").write_text(proc.paste(argv) + "\n")
             output = self._stack.enter_context(self.output.open("wb"))
             self.process = self._stack.enter_context(
@@ -104,14 +112,24 @@ class Machine:
 
     def _connect(self) -> Link:
         def sshd_is_near() -> bool | None:
-            self.check_alive()
+            self._look_at_boot()
             return True if self.console.has(READY_MARKER) else None
 
-        what = f"L1 {self.parts.name} to boot"
-        wait_for(what, sshd_is_near, BOOT_DEADLINE_S, interval=0.02, last_seen=lambda: self.console.tail(1))
-        link = Link(self.parts.name, self._forwarded_port(), self.parts.keys, BOOT_DEADLINE_S)
+        # A boot that gets on is waited for; the vigil ends one that does not.
+        wait_for(f"L1 {self.parts.name} to boot", sshd_is_near, math.inf, interval=0.02)
+        link = Link(self.parts.name, self._forwarded_port(), self.parts.keys, LOGIN_S, self._look_at_boot)
         self._stack.callback(link.close)
         return link
+
+    def _look_at_boot(self) -> None:
+        """Raise how L1 ended, or NotBooted when it hangs."""
+        self.check_alive()
+        if self._vigil and (reason := self._vigil.look(self._progress())):
+            raise NotBooted(f"L1 {self.parts.name} hangs: {reason}\n{self._why()}")
+
+    def _progress(self) -> Progress:
+        usage = total(read_threads(self.process.pid))
+        return Progress(time.monotonic(), self.console.size(), usage)
 
     def _forwarded_port(self) -> int:
         """The port of L0 that QEMU picked: the only place that tells it is the human monitor."""
@@ -127,6 +145,16 @@ class Machine:
             raise LabError(
                 f"L1 {self.parts.name} runs another kernel than was built: build id {seen or 'none'}, "
                 f"wanted {self.parts.build_id}"
+            )
+
+    def _check_command_line(self) -> None:
+        """A kernel may have one of its own (CONFIG_CMDLINE_OVERRIDE)."""
+        seen = self.agent.system.boot_facts()["command_line"]
+        if ignored := set(self._told.split()) - set(seen.split()):
+            raise LabError(
+                f"L1 {self.parts.name} has another command line than it was given: without "
+                f"{' '.join(sorted(ignored))}",
+                hint=f"is CONFIG_CMDLINE_OVERRIDE set? It reads: {seen}",
             )
 
     def call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
@@ -181,6 +209,8 @@ class Machine:
         if self.console.panic():
             self._give_time_to_end(ENDING_S)  # and for the rest of what it says
             self.check_alive()
+        if self._vigil:
+            self._look_at_boot()
 
     def _give_time_to_end(self, seconds: float) -> None:
         with suppress(proc.STILL_RUNNING):

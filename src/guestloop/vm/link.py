@@ -25,8 +25,15 @@ RETRIED = (paramiko.SSHException, OSError, EOFError)
 class Link:
     """Calls methods of the agent in one L1; safe to use from several threads."""
 
-    def __init__(self, name: str, port: int, keys: Keys, seconds: float) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        keys: Keys,
+        seconds: float,
+        look: Callable[[], None] = nothing_to_see,
+    ) -> None:
+        self.name, self._look = name, look
         deadline = Deadline(seconds)
         self._client = self._connect(port, keys, deadline)
         try:
@@ -48,6 +55,7 @@ class Link:
 
         def attempt() -> paramiko.SSHClient | None:
             nonlocal last
+            self._look()
             client = paramiko.SSHClient()
             client.set_missing_host_key_policy(paramiko.RejectPolicy())
             kind, _, blob = keys.host_public.strip().partition(" ")
@@ -88,6 +96,7 @@ class Link:
 
         def attempt() -> paramiko.Channel | None:
             nonlocal last
+            self._look()
             try:
                 return transport.open_channel(
                     "direct-tcpip", ("127.0.0.1", AGENT_PORT), ("127.0.0.1", 0), timeout=10

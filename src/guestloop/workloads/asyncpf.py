@@ -15,11 +15,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
+from guestloop.agent.settings import HUGE_PAGES
 from guestloop.ground.errors import GuestloopError, GuestStuck, Lacking
 from guestloop.results.findings import FindingKind
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, dirty_round
+from guestloop.workloads.page_sizes import prove_huge, prove_small
 from guestloop.workloads.reading import SWAPPED_IN
 
 if TYPE_CHECKING:
@@ -104,16 +106,22 @@ def prepared(l1: L1, storm: Storm) -> Iterator[None]:
     huge = storm.way is Way.THP
     if lacks := l1.agent.memory.lacks([Need.MEMCG, Need.SWAP, *([Need.THP] if huge else [])]):
         raise Lacking(lacks)
-    l1.agent.memory.huge_pages(huge)
-    throttled = storm.way is Way.THROTTLED
-    if throttled:
-        l1.throttle_swap(THROTTLED_READS)
+    with l1.changed(HUGE_PAGES if huge else {}), _throttled(l1, storm):
+        yield
+
+
+@contextmanager
+def _throttled(l1: L1, storm: Storm) -> Iterator[None]:
+    """Have the swap disk slow where the way asks for it."""
+    if storm.way is not Way.THROTTLED:
+        yield
+        return
+    l1.throttle_swap(THROTTLED_READS)
     try:
         yield
     finally:
-        if throttled:
-            with suppress(GuestloopError):  # an L1 that is gone needs no swap disk
-                l1.throttle_swap(0)
+        with suppress(GuestloopError):  # an L1 that is gone needs no swap disk
+            l1.throttle_swap(0)
 
 
 @dataclass
@@ -145,6 +153,10 @@ def run(this: Measuring, l2: L2, storm: Storm) -> None:
         this.find(FindingKind.NOT_PROVEN, text)
     options = f"mib={storm.mib} window={storm.window} seed={this.number} thp={int(storm.way is Way.THP)}"
     l2.command(f"load name={storm.load} {options}", until="ready")
+    if storm.way is Way.THP:
+        prove_huge(this, l2, storm.mib // 2)
+    else:
+        prove_small(this, l2)
     tally, stuck = Tally(), None
     with this.counting(l2, "storm"):
         try:

@@ -117,7 +117,8 @@ class Measuring:
 
     def fault(self, error: GuestloopError) -> None:
         """The round ended by an error: its kind says what that means, all of it is kept as evidence."""
-        self.find(FINDINGS[error.kind], error.first_line)
+        # How the console of an L1 ended belongs to the verdict on its kernel.
+        self.find(FINDINGS[error.kind], str(error) if error.kind is Kind.NOT_BOOTED else error.first_line)
         if error.kind is not Kind.LACKING:
             self.keep("error.txt", f"{error.render()}\n{error.traceback}\n")
 
@@ -140,7 +141,7 @@ class Measuring:
             round=self.number,
             boot=self.l1.boot if self.l1 else 0,
             outcome=self._outcome(),
-            reason="; ".join(finding.text for finding in self.findings),
+            reason="; ".join(finding.text.partition("\n")[0] for finding in self.findings),
             correctness=self._correctness(),
             event=self.event,
             events=self.events,

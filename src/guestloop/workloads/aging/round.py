@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
 from guestloop.agent.pages import Flag
+from guestloop.agent.settings import HUGE_PAGES
 from guestloop.ground.errors import Lacking
 from guestloop.ground.units import PAGES_PER_HUGE_PAGE
 from guestloop.results.findings import FindingKind
@@ -17,6 +20,7 @@ from guestloop.workloads.aging.cells import scene_of
 from guestloop.workloads.aging.driver import DirtyLog, Pages, Scan, Scene
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, prove_dirty_log, start_dirty_log
+from guestloop.workloads.page_sizes import prove_small
 
 if TYPE_CHECKING:
     from guestloop.lab.client import L1, L2
@@ -32,19 +36,19 @@ WINDOW = 4096
 def measure(this: Measuring, l1: L1) -> None:
     """One round of the cell: fills in ``this``. The guest has ended when this returns."""
     scene = scene_of(this.cell.variant)
-    prepare(l1, scene)
-    with l1.guest(scene.guest("aging")) as l2:
+    with prepared(l1, scene), l1.guest(scene.guest("aging")) as l2:
         run(this, l2, scene)
 
 
-def prepare(l1: L1, scene: Scene) -> None:
-    """Give L1 the huge pages that the cell needs, and turn MGLRU off. Raises Lacking for what L1 lacks."""
+@contextmanager
+def prepared(l1: L1, scene: Scene) -> Iterator[None]:
+    """L1 with the huge pages that the cell needs. Raises Lacking for what L1 lacks."""
     needs = [Need.MEMCG, *scene.driver.needs, *([Need.THP] if scene.pages is Pages.HUGE else [])]
     reasons = [l1.agent.memory.lacks(needs), scene.driver.lacks(l1.agent)]
     if lacks := "; ".join(reason for reason in reasons if reason):
         raise Lacking(lacks)
-    l1.agent.memory.huge_pages(scene.pages is Pages.HUGE)
-    l1.agent.mglru.switch(False)
+    with l1.changed(HUGE_PAGES if scene.pages is Pages.HUGE else {}):
+        yield
 
 
 def run(this: Measuring, l2: L2, scene: Scene) -> None:
@@ -80,6 +84,8 @@ def load(this: Measuring, l2: L2, scene: Scene) -> None:
         flags = regions.flagged(l2.spec.name, Flag.THP)
         this.events["huge_pages"] = flags.count("1") * sizes.unit // PAGES_PER_HUGE_PAGE
         this.require("huge_pages", scene.region_pages // PAGES_PER_HUGE_PAGE // 2)
+    else:
+        prove_small(this, l2)
 
 
 def prove(this: Measuring, scene: Scene) -> None:

@@ -18,6 +18,7 @@ from guestloop.workloads.migration import oracles
 from guestloop.workloads.migration.cells import trip_of
 from guestloop.workloads.migration.hop import JUDGED, Hop
 from guestloop.workloads.migration.trip import Pages, Trip
+from guestloop.workloads.page_sizes import prove_huge, prove_small
 
 if TYPE_CHECKING:
     from guestloop.lab.client import L1, L2
@@ -47,6 +48,8 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
                 guest = trip.way.move(hop, trip, destination_of(trip, guest.spec.name), stack)
                 hop.conclude()
         finish_load(this, guest)
+        if trip.pages is Pages.SMALL:
+            prove_small(this, guest)
     prove(this, trip)
 
 
@@ -56,6 +59,10 @@ def start_load(this: Measuring, guest: L2, trip: Trip) -> oracles.Layout:
     words = f"name={trip.load} mib={trip.mib} seed={this.number} thp={thp}"
     ready = guest.answer(f"load {words} window={trip.window} pace_us={trip.pace_us}", "ready")
     check_contents(this, guest, "before the migration")
+    if trip.pages is Pages.HUGE:
+        prove_huge(this, guest, trip.ram_mib * MIB // HUGE_PAGE)
+    else:
+        prove_small(this, guest)
     guest.command("start report_ms=100", until="running")
     return oracles.Layout(int(ready["gva"], 16), int(ready["pages"]), trip.vcpus, this.number)
 

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
-from guestloop.ground.errors import GuestloopError
+from guestloop.agent.settings import NOT_HERE, Setting
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import Belief, judge_evicted
 from guestloop.workloads.aging.driver import Driver, Scan, Sizes
@@ -16,6 +16,7 @@ from guestloop.workloads.aging.driver import Driver, Scan, Sizes
 if TYPE_CHECKING:
     from guestloop.agent.services import Agent
 
+ALL = "7"
 WALKS = 3  # mm/vmscan.c: LRU_GEN_CORE and LRU_GEN_MM_WALK
 
 
@@ -32,16 +33,12 @@ class Mglru(Driver):
     @contextmanager
     def running(self, scan: Scan) -> Iterator[None]:
         """MGLRU is on meanwhile; the round is invalid when it reads back something else."""
-        mglru = scan.agent.mglru
-        scan.this.facts["mglru.enabled"] = enabled = mglru.switch(True)
-        if int(enabled or "0", 16) & WALKS != WALKS:
-            text = f"MGLRU is not on with page-table walks: it reads back {enabled or 'nothing'}"
-            scan.this.find(FindingKind.NOT_PROVEN, text)
-        try:
+        with scan.l2.l1.changed({Setting.LRU_GEN: ALL}) as seen:
+            enabled = seen[Setting.LRU_GEN]
+            if enabled == NOT_HERE or int(enabled, 16) & WALKS != WALKS:
+                text = f"MGLRU is not on with page-table walks: it reads back {enabled}"
+                scan.this.find(FindingKind.NOT_PROVEN, text)
             yield
-        finally:
-            with suppress(GuestloopError):  # an L1 that is gone has nothing switched on
-                mglru.switch(False)
 
     def scan(self, scan: Scan) -> Belief:
         """Begin a generation, touch, begin another, evict."""
