@@ -16,7 +16,6 @@ from guestloop.ground import proc
 from guestloop.ground.errors import LabError
 
 DESCRIPTION = "kernel.json"
-SUBJECTS = ("kvm", "kvm-amd", "kvm-intel")
 
 _BUILD_ID = re.compile(r"Build ID: ([0-9a-f]+)")
 
@@ -31,7 +30,8 @@ class Kernel:
     they can be loaded in this order. ``build_ids`` maps ``vmlinux`` and the names of modules to the GNU
     build-id in hex, which the running kernel shows in ``/sys/kernel/notes`` and
     ``/sys/module/<name>/notes/.note.gnu.build-id``. ``tlb_flush_request`` is the number of
-    KVM_REQ_TLB_FLUSH in its source. Call-path counting filters by it.
+    KVM_REQ_TLB_FLUSH in its source. Call-path counting filters by it. ``compiler`` is the compiler's own
+    line about its version. ``config`` is the whole configuration that it was built with.
     """
 
     name: str
@@ -43,10 +43,15 @@ class Kernel:
     modules: Mapping[str, Path]
     build_ids: Mapping[str, str]
     tlb_flush_request: int
+    compiler: str
 
     @property
     def vmlinux(self) -> Path:
         return self.directory / "vmlinux"
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "config"
 
 
 def read_kernel(spec: KernelSpec, sha256: str, directory: Path) -> Kernel:
@@ -62,21 +67,14 @@ def read_kernel(spec: KernelSpec, sha256: str, directory: Path) -> Kernel:
         modules={name: directory / "modules" / f"{name}.ko" for name in data["modules"]},
         build_ids=data["build_ids"],
         tlb_flush_request=data["tlb_flush_request"],
+        compiler=data["provenance"]["toolchain"]["compiler"],
     )
 
 
 def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
-    """Copy the needed files of an object tree to ``into``, and describe them there.
-
-    Raises LabError if KVM was not built as modules.
-    """
+    """Copy the needed files of an object tree to ``into``, and describe them there."""
     (into / "modules").mkdir()
     built = {path.stem: path for path in module_files(objects)}
-    if missing := [name for name in SUBJECTS if name not in built]:
-        raise LabError(
-            f"the build has no module {', '.join(missing)}; it has: {', '.join(sorted(built)) or 'none'}",
-            hint="the configuration must set CONFIG_KVM, CONFIG_KVM_AMD and CONFIG_KVM_INTEL to m",
-        )
     order = load_order({name: needed_by(path) for name, path in built.items()})
     for name in order:
         proc.run(["strip", "--strip-debug", "-o", into / "modules" / f"{name}.ko", built[name]])
@@ -90,9 +88,10 @@ def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
 
 
 def module_files(objects: Path) -> tuple[Path, ...]:
-    """Return the files of all modules of a build, from the list that kbuild writes."""
-    listed = (objects / "modules.order").read_text().split()
-    return tuple((objects / name).with_suffix(".ko") for name in listed)
+    """Return the files of all modules of a build, from the list that kbuild writes if it makes any."""
+    listed = objects / "modules.order"
+    names = listed.read_text().split() if listed.is_file() else []
+    return tuple((objects / name).with_suffix(".ko") for name in names)
 
 
 def needed_by(module: Path) -> tuple[str, ...]:
