@@ -27,7 +27,7 @@ Data = dict[str, Any]
 
 
 def update_plan(data: Data) -> Data:
-    """A list of two kernels became a reference and its candidates."""
+    """A list of two kernels became a reference and its candidates. L2's kernel was not recorded then."""
     if isinstance(data["kernels"], dict):
         return data
     reference, *candidates = data["kernels"]

@@ -3,5 +3,6 @@
 
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.build import build_kernel
+from guestloop.kernels.l2 import build_l2_kernel, describe_l2_kernel
 
-__all__ = ["Kernel", "build_kernel"]
+__all__ = ["Kernel", "build_kernel", "build_l2_kernel", "describe_l2_kernel"]

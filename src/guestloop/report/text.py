@@ -75,6 +75,7 @@ def _header(plan: Plan, verdict: Verdict) -> list[str]:
     kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
         *(line for lines in kernels for line in lines),
+        *_fit(_l2_kernel(plan), ""),
         *_fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {plan.rounds} rounds per kernel", ""),
         *(_fit(f"host: {host}", "") if host else []),
     ]
@@ -86,6 +87,13 @@ def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict
     if seen.state is not KernelState.MEASURED:
         facts.append(seen.state.replace("-", " "))
     return [*_fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", ""), *_late(seen)]
+
+
+def _l2_kernel(plan: Plan) -> str:
+    kernel = plan.l2_kernel
+    if kernel is None:
+        return "L2: its kernel was not recorded; it was the reference kernel in results of that age"
+    return f"L2: {kernel.release}, {kernel.base}, {kernel.compiler}, build id {kernel.build_id[:12]}"
 
 
 def _late(seen: KernelVerdict) -> list[str]:

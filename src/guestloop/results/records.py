@@ -23,6 +23,10 @@ VMLINUX_BUILD_ID = "vmlinux.build_id"
 """The fact of a round that holds the GNU build id of the running L1 kernel, read back from it."""
 
 
+L2_BUILD_ID = "l2.vmlinux.build_id"
+"""The fact of a round that holds the GNU build id of the running L2 kernel, read back from it."""
+
+
 class Correctness(StrEnum):
     """Did the guest's memory hold what it must hold?"""
 
