@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from samples import L2_KERNEL
 
 from guestloop.agent.services import Agent
 from guestloop.agent.system import Hello
@@ -22,8 +23,13 @@ from guestloop.vm.console import Console
 from guestloop.vm.parts import Keys, L1Parts
 
 HELLO = Hello(release="6.12.117", build_id="abcd", boot_id="b", cpus=2, uptime_s=5.0)
-ANSWERS: Mapping[str, Any] = {
-    "guests.start": {"hello": "hello cpus=2 kvmapf=1", "seconds": 1.5, "pid": 7, "attempts": 1},
+ANSWERS: dict[str, Any] = {
+    "guests.start": {
+        "hello": f"hello cpus=2 kvmapf=1 build_id={L2_KERNEL.build_id}",
+        "seconds": 1.5,
+        "pid": 7,
+        "attempts": 1,
+    },
     "guests.command": ["ready", "done n=4 odd"],
     "guests.listen": ["progress reads=3"],
     "guests.finish_lap": ["stopped reads=9 bad=0"],
@@ -51,6 +57,7 @@ def make_spec(directory: Path, *kernels: str) -> LabSpec:
         vendor=Vendor.AMD,
         parts={name: make_parts(name) for name in kernels},
         requests=dict.fromkeys(kernels, 256),
+        l2_kernel=L2_KERNEL,
     )
 
 

@@ -27,7 +27,10 @@ Data = dict[str, Any]
 
 
 def update_plan(data: Data) -> Data:
-    """A list of two kernels became a reference and its candidates; options of kernels were not recorded."""
+    """A list of two kernels became a reference and its candidates.
+
+    Options of kernels, and L2's kernel, were not recorded then.
+    """
     if isinstance(data["kernels"], dict):
         return data
     reference, *candidates = data["kernels"]

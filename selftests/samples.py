@@ -10,8 +10,8 @@ from typing import Any
 
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.results.cells import Cell, Mmu
-from guestloop.results.plan import Kernels, Plan, PlannedKernel, Reach
-from guestloop.results.records import Correctness, Outcome, Round
+from guestloop.results.plan import Kernels, L2Kernel, Plan, PlannedKernel, Reach
+from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, Round
 
 SHADOW = Cell("asyncpf", Mmu.SHADOW, {"load": "read-shared"})
 TDP = Cell("asyncpf", Mmu.TDP, {"load": "read-shared"})
@@ -21,11 +21,14 @@ A, B = "unpatched", "patched"
 REFERENCE = PlannedKernel(A, "6.12.117", "linux-source-6.12", (), "a" * 64, Reach())
 CANDIDATE = replace(REFERENCE, name=B, series=("0001.patch",), sha256="b" * 64, reach=REACH)
 
+L2_KERNEL = L2Kernel("6.12.117", "linux-source-6.12 6.12.117-1", "c" * 64, "gcc 12.2.0", "12cd" * 10)
+
 
 def plan_of(*kernels: PlannedKernel, cells: tuple[Cell, ...] = (SHADOW,), rounds: int = 2) -> Plan:
     """A plan for these kernels, the reference first."""
     reference, *candidates = kernels
-    return Plan("default", "tcg", {"cpus": "2"}, Kernels(reference, tuple(candidates)), cells, rounds)
+    both = Kernels(reference, tuple(candidates))
+    return Plan("default", "tcg", {"cpus": "2"}, both, cells, rounds, l2_kernel=L2_KERNEL)
 
 
 def make_round(cell: Cell, kernel: str, number: int, ready: int, events: int = 1000, **more: Any) -> Round:
@@ -40,6 +43,7 @@ def make_round(cell: Cell, kernel: str, number: int, ready: int, events: int = 1
         "paths": paths,
         "judged": ("async_page_ready",),
         "seconds": 15.0,
+        "facts": {L2_BUILD_ID: L2_KERNEL.build_id},
     }
     return Round(cell, kernel, number, number, **{**fields, **more})
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from samples import CANDIDATE, REFERENCE, SHADOW, TDP, A, B, plan_of, rounds_of
+from samples import CANDIDATE, L2_KERNEL, REFERENCE, SHADOW, TDP, A, B, plan_of, rounds_of
 
 from guestloop.compare import KernelState, Overall, Status, Verdict, compare
 from guestloop.ground.errors import Exit, LabError
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import Kernels, PlannedKernel
-from guestloop.results.records import VMLINUX_BUILD_ID, Correctness, Outcome, Round
+from guestloop.results.records import L2_BUILD_ID, VMLINUX_BUILD_ID, Correctness, Outcome, Round
 
 C = "other"
 OTHER = replace(CANDIDATE, name=C, sha256="c" * 64)
@@ -386,7 +386,12 @@ def test_a_kernel_without_rounds_is_not_said_to_have_failed_to_boot() -> None:
 
 
 def test_the_identity_is_the_build_id_that_was_read_back() -> None:
-    rounds = alter(rounds_of({A: FLUSHES, B: FEW}), A, 2, facts={VMLINUX_BUILD_ID: "90c0", "mmu": "x"})
+    rounds = alter(
+        rounds_of({A: FLUSHES, B: FEW}),
+        A,
+        2,
+        facts={VMLINUX_BUILD_ID: "90c0", L2_BUILD_ID: L2_KERNEL.build_id},
+    )
     verdict = judged(rounds, REFERENCE, CANDIDATE)
     assert [kernel.identity for kernel in verdict.kernels.values()] == ["90c0", ""]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from guestloop.agent.kvm import build_id
 from guestloop.images import l2
 from guestloop.images.compiler import compile_program
 
@@ -71,6 +72,11 @@ def payload(program: Path) -> Iterator[Payload]:
         process.wait()
         os.close(far)
         os.close(near)
+
+
+def test_hello_names_the_kernel_that_runs(payload: Payload) -> None:
+    """As the agent reads it for L1; empty where a kernel does not show its notes."""
+    assert values(payload.ask("hello"))["build_id"] == build_id("vmlinux")
 
 
 def per_vcpu(line: str) -> list[int]:

@@ -24,6 +24,7 @@ from guestloop.kernels.series import read_patch
 from guestloop.kernels.tree import MAKING, WorkTree, drop_suspects, making
 
 DATA = Path(__file__).with_name("data") / "kernels"
+KVM = "CONFIG_KVM=m\nCONFIG_KVM_AMD=m\nCONFIG_KVM_INTEL=m\n"
 GOOD, BAD, BROKEN = (DATA / f"tiny-{what}.patch" for what in ("good", "bad", "broken"))
 MMU = "arch/x86/kvm/mmu.c"
 
@@ -48,7 +49,7 @@ def spec(tmp_path: Path) -> KernelSpec:
     with tarfile.open(tarball, "w") as archive:
         archive.add(DATA / "tiny", arcname="linux-tiny")
     fragment = tmp_path / "tiny.config"
-    fragment.write_text("CONFIG_KVM=m\n")
+    fragment.write_text(KVM)
     base = BaseSpec(BaseKind.TARBALL, str(tarball))
     return KernelSpec("tiny", tmp_path / "tiny.yaml", "a stand-in", base, (fragment,), ())
 
@@ -181,9 +182,9 @@ def test_the_key_depends_on_content_and_not_on_names(spec: KernelSpec, cache: Ca
     with copies[1].open("a") as file:
         file.write("\n")
     assert key(with_series(spec, copies[1])) != key(with_series(spec, GOOD))
-    copies[0].write_text("CONFIG_KVM=m\n# only a comment\n")
+    copies[0].write_text(KVM + "# only a comment\n")
     assert key(moved) == key(spec)
-    copies[0].write_text("CONFIG_KVM=m\nCONFIG_KSM=y\n")
+    copies[0].write_text(KVM + "CONFIG_KSM=y\n")
     assert key(moved) != key(spec)
 
 
@@ -269,7 +270,7 @@ def test_a_series_that_does_not_compile_shows_the_error(spec: KernelSpec, cache:
 
 
 def test_an_option_that_cannot_be_set_is_named(spec: KernelSpec, cache: Cache) -> None:
-    spec.config[0].write_text("CONFIG_KVM=m\nCONFIG_IMPOSSIBLE=y\n")
+    spec.config[0].write_text(KVM + "CONFIG_IMPOSSIBLE=y\n")
     with pytest.raises(ConfigError, match=r"tiny\.config: 1 option could .*IMPOSSIBLE: wanted y, seen n"):
         build_kernel(spec, cache)
 

@@ -20,7 +20,7 @@ from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError
 from guestloop.ground.log import Step, duration
 from guestloop.kernels import build, build_kernel, elf, series
-from guestloop.kernels.artifacts import DESCRIPTION, collect
+from guestloop.kernels.artifacts import DESCRIPTION
 from guestloop.kernels.source import find_source
 from guestloop.kernels.toolchain import Toolchain
 from guestloop.kernels.tree import WorkTree, drop_suspects
@@ -203,18 +203,6 @@ def test_a_file_without_a_build_id_is_named(tmp_path: Path) -> None:
     subprocess.run(["gcc", "-c", "-x", "c", "-o", file, "-"], input=b"int x;", check=True)
     with pytest.raises(ConfigError, match=r"plain\.o: no GNU build-id"):
         elf.build_id(file)
-
-
-def test_kvm_that_is_built_in_is_an_error_with_what_there_is(tmp_path: Path) -> None:
-    objects, into = tmp_path / "objects", tmp_path / "into"
-    objects.mkdir()
-    into.mkdir()
-    (objects / "modules.order").write_text("virt/irqbypass.o\narch/x86/kvm/kvm.o\n")
-    with pytest.raises(LabError, match=r"no module kvm-amd, kvm-intel; it has: irqbypass, kvm"):
-        collect(objects, into, {})
-    (objects / "modules.order").write_text("")
-    with pytest.raises(LabError, match=r"no module kvm, kvm-amd, kvm-intel; it has: none"):
-        collect(objects, tmp_path / "objects", {})
 
 
 # --- the build's progress and tools ----------------------------------------------------------------

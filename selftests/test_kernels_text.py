@@ -15,6 +15,7 @@ from guestloop.kernels.build import Progress, telling
 
 DATA = Path(__file__).with_name("data") / "kernels"
 BASE_CONFIG = REPOSITORY / "kernels/config/base.config"
+L2_CONFIG = REPOSITORY / "guest-images/l2/l2.config"
 
 
 def test_options_are_parsed() -> None:
@@ -54,8 +55,11 @@ def test_every_unmet_option_is_named_with_the_value_seen(tmp_path: Path) -> None
     assert "VT" not in message
 
 
-def test_the_recorded_configuration_meets_the_shipped_fragment() -> None:
-    kconfig.check(kconfig.merge([BASE_CONFIG]), DATA / "base-6.12.config", "base.config")
+@pytest.mark.parametrize(
+    ("fragment", "recorded"), [(BASE_CONFIG, "base-6.12.config"), (L2_CONFIG, "l2-6.12.config")]
+)
+def test_the_recorded_configuration_meets_the_shipped_fragment(fragment: Path, recorded: str) -> None:
+    kconfig.check(kconfig.merge([fragment]), DATA / recorded, fragment.name)
 
 
 @pytest.mark.parametrize(

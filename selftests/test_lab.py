@@ -18,7 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_l1 import FakeMachine, machines, make_spec
+from fake_l1 import ANSWERS, FakeMachine, machines, make_spec
+from samples import L2_KERNEL
 
 from guestloop.agent.memory import PageOut
 from guestloop.ground import rpc, threads
@@ -41,6 +42,7 @@ from guestloop.lab.slot import Slot
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec, parse_lab_spec
 from guestloop.results.cells import Mmu
 from guestloop.results.late import LATE_FILE
+from guestloop.results.records import L2_BUILD_ID
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
 __all__ = ["machines"]  # a fixture
@@ -84,7 +86,8 @@ def test_l1_of_a_test(connection: Connection, machines: list[FakeMachine], tmp_p
     parameters = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}}
     loaded = ("kvm.load", {"mmu": "shadow", "parameters": parameters, "request": 256})
     assert machines[0].calls[-1] == loaded
-    assert l1.facts == {"release": "6.12.117", "vmlinux.build_id": "abcd", "kvm.tdp_mmu": "N"}
+    own = {"release": "6.12.117", "vmlinux.build_id": "abcd", "kvm.tdp_mmu": "N"}
+    assert l1.facts == own | L2_KERNEL.facts
     l1.throttle_swap(250)
     l1.throttle_swap(0)
     assert machines[0].throttled == [250, 0]
@@ -106,7 +109,8 @@ def test_l2_of_a_test_ends_with_the_body(connection: Connection, machines: list[
     l1, spec = L1(connection, "patched"), L2Spec("storm")
     machines[0].calls.clear()
     with pytest.raises(KeyError), l1.guest(spec) as l2:
-        assert (l2.hello, l2.start_seconds) == ({"cpus": "2", "kvmapf": "1"}, 1.5)
+        hello = {"cpus": "2", "kvmapf": "1", "build_id": L2_KERNEL.build_id}
+        assert (l2.hello, l2.start_seconds) == (hello, 1.5)
         assert l2.answer("start", "done", timeout_s=7) == {"n": "4"}
         raise KeyError
     assert machines[0].calls == [
@@ -141,6 +145,41 @@ def test_a_guest_that_crashed_after_the_last_check_is_reported(
     l1 = L1(connection, "patched")
     with pytest.raises(GuestCrashed), l1.guest(L2Spec("storm")):
         machines[0].fails["guests.stop"] = GuestCrashed("L2 storm: the guest panicked")
+
+
+@pytest.mark.parametrize(
+    ("said", "seen"), [("build_id=0badf00d", "0badf00d"), ("build_id=", "none"), ("", "none")]
+)
+def test_an_l2_with_another_kernel_is_refused_and_ended(
+    connection: Connection,
+    machines: list[FakeMachine],
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    seen: str,
+) -> None:
+    started = ANSWERS["guests.start"] | {"hello": f"hello kvmapf=1 {said}"}
+    monkeypatch.setitem(ANSWERS, "guests.start", started)
+    l1 = L1(connection, "patched")
+    wanted = (
+        rf"^L2 a runs another kernel than was built for it: build id {seen}, wanted {L2_KERNEL.build_id}$"
+    )
+    with pytest.raises(LabError, match=wanted), l1.guest(L2Spec("a")):
+        pytest.fail("nothing may be measured in it")
+    assert machines[0].methods()[-1] == "guests.stop"
+    assert L2_BUILD_ID not in l1.facts
+
+
+def test_what_kernel_l2_runs_is_a_fact_once_it_was_read_back(
+    connection: Connection, machines: list[FakeMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    l1 = L1(connection, "patched")
+    assert l1.facts["l2.config_sha256"] == L2_KERNEL.config_sha256
+    with monkeypatch.context() as awaiting:
+        awaiting.setitem(ANSWERS, "guests.start", ANSWERS["guests.start"] | {"hello": ""})
+        with l1.guest(L2Spec("b", incoming=Incoming.REST)):
+            assert L2_BUILD_ID not in l1.facts, "no payload has said so yet"
+    with l1.guest(L2Spec("a")):
+        assert l1.facts[L2_BUILD_ID] == L2_KERNEL.build_id
 
 
 def test_everything_that_a_test_does_with_an_l2(connection: Connection, machines: list[FakeMachine]) -> None:

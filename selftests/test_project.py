@@ -18,7 +18,15 @@ LICENCE = "SPDX-License-Identifier: GPL-2.0-or-later"
 # Patches carry the provenance of what they change; data and configuration of kernels are not programs.
 SOURCES = (
     *("src/**/*.py", "selftests/**/*.py", "tests/**/*.py", "guest-images/**/*.[ch]"),
-    *("scripts/*", ".ci/run", "kernels/**/*.yaml", "src/**/*.yaml", "*.yaml", "pyproject.toml"),
+    *(
+        "scripts/*",
+        ".ci/run",
+        "kernels/**/*.yaml",
+        "guest-images/**/*.yaml",
+        "src/**/*.yaml",
+        "*.yaml",
+        "pyproject.toml",
+    ),
 )
 GPL_2_0 = "8177f97513213526df2cf6184d8ff986c675afb514d4e68a404010521b880643"
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import L2_KERNEL
 
 from guestloop.compare import KernelState, KernelVerdict, Overall, Status, Verdict, compare
 from guestloop.counters import FLUSH_REQUESTS
@@ -26,7 +27,7 @@ from guestloop.report.verdict_json import SCHEMA, validate
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import Kernels, Plan, PlannedKernel, Reach
-from guestloop.results.records import VMLINUX_BUILD_ID, Correctness, Outcome, Phase, Round
+from guestloop.results.records import L2_BUILD_ID, VMLINUX_BUILD_ID, Correctness, Outcome, Phase, Round
 
 DATA = Path(__file__).parent / "data"
 A, B, C = "unpatched", "patched", "patched-v2"
@@ -65,6 +66,7 @@ def make_plan(*names: str) -> Plan:
             "migration in direct mode: covered by shadow mode",
             "fresh boots between rounds (profile lab)",
         ),
+        l2_kernel=L2_KERNEL,
     )
 
 
@@ -89,7 +91,7 @@ def make_round(name: str, kernel: str, number: int) -> Round:
         paths=paths,
         judged=("async_page_ready",),
         seconds=15.25,
-        facts={"kvm.tdp_mmu": "N", VMLINUX_BUILD_ID: "90c00e32"},
+        facts={"kvm.tdp_mmu": "N", VMLINUX_BUILD_ID: "90c00e32", L2_BUILD_ID: L2_KERNEL.build_id},
         evidence=(f"rounds/{name}/console.txt",),
         findings=(finding,) if finding else (),
     )
@@ -338,7 +340,7 @@ def test_any_number_of_candidates_has_marks_of_its_own() -> None:
     rounds = [item for item in verdict.cells[0].rounds if item.kernel == A]
     rounds += [replace(item, kernel=kernel.name) for kernel in many for item in rounds]
     lines = render_text(plan, compare(plan, rounds)).splitlines()
-    marks = [line.split()[0] for line in lines if line[:1] not in (" ", "") and "linux-source" in line]
+    marks = [line.split()[0] for line in lines if line[:1] not in (" ", "") and ", sha256 " in line]
     assert marks == [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "27", "28", "29", "30", "31"]
     assert sum(line.endswith(" same") for line in lines) == 31, "each candidate, and the cell"
 

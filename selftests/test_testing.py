@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import scripted
 from avocado.core import exceptions as avocado
+from samples import L2_KERNEL
 from scripted import ScriptedL1, ScriptedLab, cell
 from scripted.lab import Body, ScriptedTest, make_test
 
@@ -19,7 +20,7 @@ from guestloop.lab.client import L1
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE
 from guestloop.results.cells import Mmu
 from guestloop.results.findings import FindingKind
-from guestloop.results.records import Correctness, Outcome, read_rounds
+from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, read_rounds
 from guestloop.vm.argv import L2Spec, l2_argv
 from guestloop.workloads.measuring import Measuring
 
@@ -58,7 +59,7 @@ def test_a_measured_round(lab: ScriptedLab) -> None:
     facts = {
         name: value for name, value in record.facts.items() if not name.startswith(("boot.", "settings."))
     }
-    assert facts == {
+    assert facts == L2_KERNEL.facts | {
         "pace": "1.0",
         "release": "6.12.117",
         "vmlinux.build_id": "abcd",
@@ -68,6 +69,19 @@ def test_a_measured_round(lab: ScriptedLab) -> None:
         "kvm_amd.build_id": "ef01",
     }
     assert [params["mmu"] for params in lab.called("kvm.load")] == ["shadow"]
+
+
+def test_a_round_says_what_kernel_its_l2_ran(lab: ScriptedLab) -> None:
+    record = lab.measure(CELL, with_guest).record
+    assert record.facts.items() >= (L2_KERNEL.facts | {L2_BUILD_ID: L2_KERNEL.build_id}).items()
+
+
+def test_a_round_whose_l2_runs_another_kernel_proves_nothing(lab: ScriptedLab) -> None:
+    lab.script.l2_build_id = "0bad"
+    ended = lab.measure(CELL, with_guest)
+    assert (ended.status, ended.kinds) == ("ERROR", [FindingKind.LAB])
+    assert "build id 0bad, wanted" in ended.record.reason
+    assert ended.record.outcome is Outcome.INVALID and L2_BUILD_ID not in ended.record.facts
 
 
 def test_wrong_contents_fail(lab: ScriptedLab) -> None:

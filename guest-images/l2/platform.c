@@ -2,6 +2,7 @@
 #include "platform.h"
 
 #include <cpuid.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -44,6 +45,39 @@ bool has_async_page_faults(void)
 		return false;
 	__cpuid(HYPERVISOR_LEAF + 1, eax, ebx, ecx, edx);
 	return eax >> KVM_FEATURE_ASYNC_PF_INT & 1;
+}
+
+/* One entry of a note section (elf.h: Elf64_Nhdr); name and descriptor are padded to 4 bytes. */
+static const char *find_build_id(const char *notes, size_t length, size_t *size)
+{
+	for (size_t at = 0; at + sizeof(Elf64_Nhdr) <= length;) {
+		const Elf64_Nhdr *note = (const Elf64_Nhdr *)(notes + at);
+		size_t name = at + sizeof *note, id = name + ((note->n_namesz + 3UL) & ~3UL);
+
+		at = id + ((note->n_descsz + 3UL) & ~3UL);
+		if (at > length)
+			break;
+		if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && !memcmp(notes + name, "GNU", 4)) {
+			*size = note->n_descsz;
+			return notes + id;
+		}
+	}
+	return NULL;
+}
+
+void kernel_build_id(char text[BUILD_ID_TEXT])
+{
+	_Alignas(Elf64_Nhdr) char notes[4096];
+	int file = open("/sys/kernel/notes", O_RDONLY | O_CLOEXEC);
+	ssize_t length = file >= 0 ? read(file, notes, sizeof notes) : -1;
+	size_t size = 0;
+	const char *id = length > 0 ? find_build_id(notes, length, &size) : NULL;
+
+	if (file >= 0)
+		close(file);
+	text[0] = '\0';
+	for (size_t i = 0; id && i < size && 2 * i + 3 <= BUILD_ID_TEXT; i++)
+		snprintf(text + 2 * i, 3, "%02x", (unsigned char)id[i]);
 }
 
 unsigned online_vcpus(void)

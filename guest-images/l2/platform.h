@@ -11,6 +11,11 @@
  */
 bool has_async_page_faults(void);
 
+#define BUILD_ID_TEXT 65 /* the longest build id in hex, with its end */
+
+/* The GNU build id of the running kernel in hex, empty if it cannot be read (kernel/ksysfs.c: notes). */
+void kernel_build_id(char text[BUILD_ID_TEXT]);
+
 /* The number of vCPUs that are online. */
 unsigned online_vcpus(void);
 

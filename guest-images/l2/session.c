@@ -146,7 +146,10 @@ static void do_unload(void)
 
 static void do_hello(void)
 {
-	say("hello version=1 vcpus=%u kvmapf=%d", vcpus, has_async_page_faults());
+	char build_id[BUILD_ID_TEXT];
+
+	kernel_build_id(build_id);
+	say("hello version=1 vcpus=%u kvmapf=%d build_id=%s", vcpus, has_async_page_faults(), build_id);
 }
 
 static void do_crash(void)

@@ -8,7 +8,7 @@ import pytest
 from guestloop.cache import Cache
 from guestloop.config import load_kernel
 from guestloop.images import build_l1, build_l2
-from guestloop.kernels import Kernel, build_kernel
+from guestloop.kernels import Kernel, build_kernel, build_l2_kernel
 from guestloop.machines.emulated_svm import EmulatedSvm
 from guestloop.vm.parts import Keys, L1Parts
 from guestloop.vm.payload import build_payload
@@ -21,10 +21,15 @@ def kernel() -> Kernel:
 
 
 @pytest.fixture(scope="session")
-def parts(kernel: Kernel) -> L1Parts:
+def l2_kernel() -> Kernel:
+    return build_l2_kernel(Cache())
+
+
+@pytest.fixture(scope="session")
+def parts(kernel: Kernel, l2_kernel: Kernel) -> L1Parts:
     cache = Cache()
     root, l2 = build_l1(cache), build_l2(cache)
-    payload = build_payload(cache, kernel.modules, kernel.image, l2.initramfs)
+    payload = build_payload(cache, kernel.modules, l2_kernel.image, l2.initramfs)
     machine = EmulatedSvm()
     program = machine.find_qemu(cache).program
     return L1Parts(

@@ -13,7 +13,7 @@ import pytest
 from guestloop.agent.faults import Fault
 from guestloop.ground.errors import GuestloopError
 from guestloop.job.session import running_lab
-from guestloop.kernels import Kernel
+from guestloop.kernels import Kernel, describe_l2_kernel
 from guestloop.lab.client import L1, connect
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.host import Vendor
@@ -87,12 +87,14 @@ Migrate = Callable[..., Measuring]
 
 
 @pytest.fixture(scope="module")
-def migrate(kernel: Kernel, parts: L1Parts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migrate]:
+def migrate(
+    kernel: Kernel, l2_kernel: Kernel, parts: L1Parts, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Migrate]:
     """Run one migration cell in an L1 that lives as long as this module; gives the round in the making."""
     out, name = tmp_path_factory.mktemp("out"), parts.name
     socket = f"guestloop-selftest-{secrets.token_hex(8)}"
-    requests = {name: kernel.tlb_flush_request}
-    with running_lab(LabSpec(socket, out / "lab", Vendor.AMD, {name: parts}, requests), out):
+    requests, l2 = {name: kernel.tlb_flush_request}, describe_l2_kernel(l2_kernel)
+    with running_lab(LabSpec(socket, out / "lab", Vendor.AMD, {name: parts}, requests, l2), out):
         connection = connect()
 
         def run(

@@ -126,6 +126,7 @@ def test_smoke_profile_tells_the_patch_apart(start: Start) -> None:
     assert per_event("unpatched") >= 0.2
     assert per_event("patched") <= 0.01
     assert rounds["unpatched"]["facts"]["kvm.build_id"] != rounds["patched"]["facts"]["kvm.build_id"]
+    assert len({item["facts"]["l2.vmlinux.build_id"] for item in rounds.values()}) == 1
     run.assert_nothing_left()
 
 

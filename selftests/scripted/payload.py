@@ -85,7 +85,8 @@ class Payload:
         return None if self.silent else act()
 
     def _hello(self) -> None:
-        self._say(f"hello version=1 vcpus={self._vcpus} kvmapf={int(self._script.kvmapf)}")
+        kvmapf, build_id = int(self._script.kvmapf), self._script.l2_build_id
+        self._say(f"hello version=1 vcpus={self._vcpus} kvmapf={kvmapf} build_id={build_id}")
         for _ in range(REPORTS if self._running else 0):
             self._work()
             self._say(self._tally("progress"))

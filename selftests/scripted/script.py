@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from samples import L2_KERNEL
+
 BUILD_ID = "abcd"
 
 
@@ -45,6 +47,7 @@ class Script:
 
     # --- the payload
     kvmapf: bool = True
+    l2_build_id: str = L2_KERNEL.build_id
     bad_pages: int = 0
     bad_visits: int = 0
     loses_pages: bool = False

@@ -13,7 +13,7 @@ from guestloop.compare.kernel_state import KernelVerdict, describe_kernel
 from guestloop.compare.statuses import Overall, judge_overall
 from guestloop.ground.errors import Exit, LabError
 from guestloop.results.plan import Plan, PlannedKernel
-from guestloop.results.records import Correctness, Round
+from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, Round
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,12 @@ def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str
     round, so they decide about no cell, but a run that has any proves no absence of regressions.
 
     Raises LabError for a round of a cell or a kernel that was not planned: then rounds of two runs
-    are mixed, and no verdict can be trusted. The same holds for a complaint of another kernel.
+    are mixed, and no verdict can be trusted. The same holds for a complaint of another kernel, and for
+    rounds whose L2s ran different kernels.
     """
     late = late or {}
     _refuse_strangers(plan, rounds, late)
+    _refuse_two_l2_kernels(plan, rounds)
     cells = tuple(
         judge_cell(plan, cell, [item for item in rounds if item.cell.id == cell.id]) for cell in plan.cells
     )
@@ -76,6 +78,21 @@ def _refuse_strangers(plan: Plan, rounds: Sequence[Round], late: Iterable[str]) 
     if strangers:
         hint = "were the results of two runs written to one directory?"
         raise LabError(f"{strangers[0]} is not in the plan", hint=hint)
+
+
+def _refuse_two_l2_kernels(plan: Plan, rounds: Sequence[Round]) -> None:
+    """A plan and rounds that are all of a guestloop that did not record L2's kernel agree with each other."""
+    found = {plan.l2_kernel.build_id: "the plan"} if plan.l2_kernel else {}
+    for item in rounds:
+        seen = item.facts.get(L2_BUILD_ID, "")
+        if seen or item.outcome is Outcome.MEASURED:
+            found.setdefault(seen, f"round {item.round} of {item.cell.id} on {item.kernel}")
+    if len(found) > 1:
+        seen_in = [f"build id {build_id or 'not recorded'} in {who}" for build_id, who in found.items()]
+        raise LabError(
+            f"L2 ran more than one kernel: {'; '.join(seen_in)}",
+            hint="only rounds with one L2 kernel can be compared; were two runs written to one directory?",
+        )
 
 
 def _only_it_fails_to_boot(

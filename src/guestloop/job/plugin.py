@@ -68,9 +68,17 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         say(f"==> accelerator: {machine}")
         out.mkdir(parents=True)
         prepared = prepare(load_kernels(kernels), machine, out, Cache())
-        facts = host_facts(host, machine, prepared.qemu)
-        left = tuple(cell.id for cell in all_cells() if cell not in cells)
-        write_plan(out, Plan("avocado", machine.kind.name, facts, prepared.kernels, tuple(cells), 1, left))
+        plan = Plan(
+            profile="avocado",
+            accelerator=machine.kind.name,
+            host=host_facts(host, machine, prepared.qemu),
+            kernels=prepared.kernels,
+            cells=tuple(cells),
+            rounds=1,
+            left_out=tuple(cell.id for cell in all_cells() if cell not in cells),
+            l2_kernel=prepared.l2_kernel,
+        )
+        write_plan(out, plan)
         self._stack.enter_context(running_lab(prepared.lab, out))
         self._out = out
 

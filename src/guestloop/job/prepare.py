@@ -13,36 +13,39 @@ from guestloop.config import KernelSpec
 from guestloop.ground.log import say
 from guestloop.images import build_l1, build_l2
 from guestloop.job.options import labels
-from guestloop.kernels import Kernel, build_kernel, unnamed_callers
+from guestloop.kernels import Kernel, build_kernel, build_l2_kernel, describe_l2_kernel, unnamed_callers
 from guestloop.kernels.options import telling_options
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice
 from guestloop.results.late import LAB_DIRECTORY
-from guestloop.results.plan import Kernels, PlannedKernel
+from guestloop.results.plan import Kernels, L2Kernel, PlannedKernel
 from guestloop.vm.parts import Keys, L1Parts
 from guestloop.vm.payload import build_payload
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What to boot, the QEMU that runs it, and the kernels as the plan names them."""
+    """What to boot, the QEMU that runs it, and the kernels of L1 and of L2 as the plan names them."""
 
     lab: LabSpec
     qemu: str
     kernels: Kernels
+    l2_kernel: L2Kernel
 
 
 def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cache) -> Prepared:
-    """Build the kernels and images that are not cached. L2 runs the reference kernel under all of them."""
+    """Build the kernels and images that are not cached. L2 runs the same kernel under all kernels."""
     with cache.disk_errors():
         cache.sweep()
     qemu = machine.kind.find_qemu(cache)
     # Images first: they take seconds, and show at once when root or a package source is missing.
     root = build_l1(cache)
     l2 = build_l2(cache)
+    # Before L2's kernel: a patch that does not apply is shown without waiting for it.
     kernels = [build_kernel(spec, cache) for spec in specs]
     for kernel in kernels:
         kernel.require_module(machine.vendor.module)
+    l2_kernel = build_l2_kernel(cache)
     words = machine.kind.kernel_words()
     named = dict(zip(labels(specs), kernels, strict=True))
     lab = LabSpec(
@@ -59,17 +62,18 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
                 initramfs=kernel.initramfs,
                 build_id=kernel.build_ids["vmlinux"],
                 root=root.disk,
-                payload=build_payload(cache, kernel.modules, kernels[0].image, l2.initramfs),
+                payload=build_payload(cache, kernel.modules, l2_kernel.image, l2.initramfs),
                 keys=Keys(root.client_key, root.host_key),
             )
             for name, kernel in named.items()
         },
         requests={name: kernel.tlb_flush_request for name, kernel in named.items()},
+        l2_kernel=describe_l2_kernel(l2_kernel),
     )
     reference, *candidates = (
         _plan_kernel(name, kernel, spec) for (name, kernel), spec in zip(named.items(), specs, strict=True)
     )
-    return Prepared(lab, qemu.description, Kernels(reference, tuple(candidates)))
+    return Prepared(lab, qemu.description, Kernels(reference, tuple(candidates)), lab.l2_kernel)
 
 
 def _plan_kernel(name: str, kernel: Kernel, spec: KernelSpec) -> PlannedKernel:
@@ -85,5 +89,5 @@ def _plan_kernel(name: str, kernel: Kernel, spec: KernelSpec) -> PlannedKernel:
         kernel.sha256,
         spec.reach,
         unnamed,
-        telling_options(kernel.directory / "config"),
+        telling_options(kernel.config),
     )

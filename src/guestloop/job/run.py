@@ -59,6 +59,7 @@ def make_plan(
         cells=selection.cells,
         rounds=profile.rounds,
         left_out=selection.left_out,
+        l2_kernel=prepared.l2_kernel,
     )
 
 

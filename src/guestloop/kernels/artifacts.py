@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from guestloop.ground import proc
-from guestloop.ground.errors import ConfigError, LabError
+from guestloop.ground.errors import ConfigError
 from guestloop.kernels import elf
 from guestloop.kernels.flushes import NO_FLUSHES, CallGraph, read_flushes
 from guestloop.kernels.modules import Module, ModuleTree, canonical, module_name
@@ -19,7 +19,6 @@ from guestloop.kernels.modules import Module, ModuleTree, canonical, module_name
 KIND = "kernel"  # of cache entries
 DESCRIPTION = "kernel.json"
 KVM = "kvm"
-SUBJECTS = (KVM, "kvm-amd", "kvm-intel")
 INITRAMFS = "initramfs.cpio"
 
 
@@ -35,6 +34,8 @@ class Kernel:
     kernel shows in ``/sys/kernel/notes`` and ``/sys/module/<name>/notes/.note.gnu.build-id``.
     ``tlb_flush_request`` is the number of KVM_REQ_TLB_FLUSH in its KVM, by which call-path counting filters.
     ``flush_callers`` is the call graph above those who request it. They are 0 and empty without a KVM.
+    ``compiler`` is the compiler's own line about its version, empty for a kernel that was not built here.
+    ``config`` is the whole configuration that it was built with.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Kernel:
     build_ids: Mapping[str, str]
     tlb_flush_request: int
     flush_callers: CallGraph
+    compiler: str
 
     def require_module(self, module: str) -> None:
         """Raise ConfigError if the kernel has no KVM for this machine's CPU, which ``module`` is for."""
@@ -58,6 +60,10 @@ class Kernel:
                 f" {', '.join(self.modules)}",
                 hint=f"CONFIG_{module.upper()}=m is wanted in its configuration",
             )
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "config"
 
 
 def read_kernel(name: str, sha256: str, directory: Path) -> Kernel:
@@ -76,6 +82,7 @@ def read_kernel(name: str, sha256: str, directory: Path) -> Kernel:
         build_ids=data["build_ids"],
         tlb_flush_request=data["tlb_flush_request"],
         flush_callers={function: tuple(above) for function, above in data["flush_callers"].items()},
+        compiler=data.get("provenance", {}).get("toolchain", {}).get("compiler", ""),
     )
 
 
@@ -102,17 +109,9 @@ def describe(
 
 
 def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
-    """Copy the needed files of an object tree to ``into``, and describe them there.
-
-    Raises LabError if KVM was not built as modules.
-    """
+    """Copy the needed files of an object tree to ``into``, and describe them there."""
     (into / "modules").mkdir()
     built = {canonical(module_name(path)): path for path in module_files(objects)}
-    if missing := [name for name in SUBJECTS if canonical(name) not in built]:
-        raise LabError(
-            f"the build has no module {', '.join(missing)}; it has: {', '.join(sorted(built)) or 'none'}",
-            hint="the configuration must set CONFIG_KVM, CONFIG_KVM_AMD and CONFIG_KVM_INTEL to m",
-        )
     modules = ModuleTree(built, "the build", into).closure(sorted(built))
     for module in modules:
         copy_module(module, into)
@@ -132,6 +131,7 @@ def copy_module(module: Module, into: Path) -> None:
 
 
 def module_files(objects: Path) -> tuple[Path, ...]:
-    """Return the files of all modules of a build, from the list that kbuild writes."""
-    listed = (objects / "modules.order").read_text().split()
-    return tuple((objects / name).with_suffix(".ko") for name in listed)
+    """Return the files of all modules of a build, from the list that kbuild writes if it makes any."""
+    listed = objects / "modules.order"
+    names = listed.read_text().split() if listed.is_file() else []
+    return tuple((objects / name).with_suffix(".ko") for name in names)

@@ -25,6 +25,7 @@ from guestloop.ground.log import Step, step
 from guestloop.ground.units import MIB
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
+from guestloop.kernels.role import L1, Role
 from guestloop.kernels.series import Patch, read_patch
 from guestloop.kernels.source import Source, find_source
 from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
@@ -32,11 +33,7 @@ from guestloop.kernels.tree import WorkTree, making
 
 # Part of every key. Increase it when this package builds or packs the same inputs in another way.
 RECIPE = 3
-TARGETS = ("vmlinux", "modules")
 
-# A first build with the shipped configuration: the number of files, and CPU time on a slow core.
-FULL_BUILD_FILES = 1590
-FULL_BUILD_CPU_S = 420.0
 FURTHER_BUILD_EXPECT_S = 15.0
 NEEDED_BYTES = 3072 * MIB
 
@@ -65,6 +62,11 @@ class Inputs:
         }
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """What make is asked for. Without loadable modules it refuses to make any."""
+        return ("vmlinux", "modules") if "m" in self.options.values() else ("vmlinux",)
+
+    @property
     def objects_key(self) -> str:
         """The key of the object tree. Kernels that differ only in their series share it."""
         parts = {"config": dict(self.options), "toolchain": dict(self.toolchain.identity)}
@@ -84,18 +86,22 @@ def find_inputs(spec: KernelSpec, cache: Cache) -> Inputs:
     )
 
 
-def build_kernel(spec: KernelSpec, cache: Cache) -> Kernel:
+def build_kernel(spec: KernelSpec, cache: Cache, role: Role = L1) -> Kernel:
     """Return the kernel for a specification, from the cache or built now.
 
-    Raises ConfigError if a patch does not apply or an option cannot be set, ProcessError with the end of
-    make's output if it does not compile, CacheError if the disk is full.
+    Raises ConfigError if its configuration is not one for ``role``, a patch does not apply or an option
+    cannot be set, ProcessError with the end of make's output if it does not compile, CacheError if the disk
+    is full.
     """
     inputs = find_inputs(spec, cache)
-    directory = cache.obtain(artifacts.KIND, inputs.described, lambda into: _make(spec, inputs, cache, into))
+    role.check(inputs.options, str(spec.path))
+    directory = cache.obtain(
+        artifacts.KIND, inputs.described, lambda into: _make(spec, role, inputs, cache, into)
+    )
     return artifacts.read_kernel(spec.name, content_key(inputs.described), directory)
 
 
-def _make(spec: KernelSpec, inputs: Inputs, cache: Cache, into: Path) -> None:
+def _make(spec: KernelSpec, role: Role, inputs: Inputs, cache: Cache, into: Path) -> None:
     """Build one kernel and put the needed files in ``into``."""
     name = f"kernel-{inputs.source.key}"
     with cache.lock(name):
@@ -105,7 +111,7 @@ def _make(spec: KernelSpec, inputs: Inputs, cache: Cache, into: Path) -> None:
         objects = tree.objects(inputs.objects_key)
         started, spent = time.monotonic(), _cpu_seconds()
         with tree.applied(inputs.series), making(objects):
-            Make(tree.source, objects, inputs, cache).build(spec)
+            Make(tree.source, objects, inputs, cache).build(spec, role)
             took = {"seconds": round(time.monotonic() - started, 1)}
             took["cpu_seconds"] = round(_cpu_seconds() - spent, 1)
             artifacts.collect(objects, into, _describe(inputs, took))
@@ -154,15 +160,15 @@ class Make:
         self.jobs = len(os.sched_getaffinity(0))
         self.log = objects / "make.log"
 
-    def build(self, spec: KernelSpec) -> None:
+    def build(self, spec: KernelSpec, role: Role) -> None:
         """Configure and build. Raises ConfigError if an option cannot be set, ProcessError if make fails."""
         first = not (self.objects / "vmlinux").is_file()
         self.log.unlink(missing_ok=True)
         self._configure(spec)
-        expect_s = FULL_BUILD_CPU_S / self.jobs if first else FURTHER_BUILD_EXPECT_S
+        expect_s = role.cpu_s / self.jobs if first else FURTHER_BUILD_EXPECT_S
         with step(f"build kernel {spec.name} ({self.inputs.source.description})", expect_s=expect_s) as shown:
-            progress = Progress(shown, FULL_BUILD_FILES if first else 0)
-            self._run(*TARGETS, on_line=progress.line)
+            progress = Progress(shown, role.files if first else 0)
+            self._run(*self.inputs.targets, on_line=progress.line)
             shown.update(f"{progress.made} files made")
 
     def _configure(self, spec: KernelSpec) -> None:

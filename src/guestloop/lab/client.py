@@ -31,7 +31,7 @@ from guestloop.ground.words import parse_words
 from guestloop.lab.services import LabServices
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.results.cells import Mmu
-from guestloop.results.records import BOOT, SETTINGS, VMLINUX_BUILD_ID
+from guestloop.results.records import BOOT, L2_BUILD_ID, SETTINGS, VMLINUX_BUILD_ID
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
 PACE_S = 1.0
@@ -112,15 +112,17 @@ class L1:
     """The L1 of one kernel; ``fresh`` has it booted anew.
 
     ``agent`` calls its agent. ``boot`` counts its boots in this run, ``request`` is the number of
-    KVM_REQ_TLB_FLUSH in its kernel, ``facts`` what was read back from it (releases, build ids, parameters).
+    KVM_REQ_TLB_FLUSH in its kernel, ``facts`` what was read back from it (releases, build ids, parameters),
+    and what kernel its L2s run.
     """
 
     def __init__(self, connection: Connection, kernel: str, *, fresh: bool = False) -> None:
         self._lab, self.kernel = connection.lab, kernel
         seen = self._lab.acquire(kernel, fresh)
         self.boot, self.console, self.request = seen.boot, seen.console, seen.request
-        self._vendor = seen.vendor
-        self.facts = {"release": seen.hello.release, VMLINUX_BUILD_ID: seen.hello.build_id}
+        self._vendor, self._l2_kernel = seen.vendor, seen.l2_kernel
+        own = {"release": seen.hello.release, VMLINUX_BUILD_ID: seen.hello.build_id}
+        self.facts = own | seen.l2_kernel.facts
         self.agent = client(Agent, self._call)
 
     def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
@@ -176,13 +178,17 @@ class L1:
         """A running L2, ended when the body is left.
 
         Raises GuestCrashed and its like when the guest had ended by itself, also in place of what the body
-        raised because of that. Otherwise an error of the body goes before one of ending the guest.
+        raised because of that. Otherwise an error of the body goes before one of ending the guest. Raises
+        LabError for an L2 that runs another kernel than was built for L2s.
         """
         started = self.agent.guests.start(spec.name, l2_argv(spec), spec.incoming is not Incoming.NO)
         if started.attempts > 1:
             self.facts[f"l2.{spec.name}.attempts"] = f"{started.attempts}"
         try:
-            yield L2(self, spec, parse_words(started.hello), started.seconds)
+            hello = parse_words(started.hello)
+            if spec.incoming is Incoming.NO:  # another has no payload yet, and gets the kernel of its source
+                self._check_l2_kernel(spec.name, hello.get("build_id", ""))
+            yield L2(self, spec, hello, started.seconds)
         except BaseException as error:
             if ended := self._stop_after(error, spec.name):
                 raise ended from error
@@ -199,6 +205,14 @@ class L1:
         except GuestloopError:
             pass  # an L1 that is gone is found when the round is concluded
         return None
+
+    def _check_l2_kernel(self, name: str, seen: str) -> None:
+        if seen != self._l2_kernel.build_id:
+            raise LabError(
+                f"L2 {name} runs another kernel than was built for it: build id {seen or 'none'}, "
+                f"wanted {self._l2_kernel.build_id}"
+            )
+        self.facts[L2_BUILD_ID] = seen
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class Slot:
             hello=machine.hello,
             vendor=self._spec.vendor,
             request=self._spec.requests[self._kernel],
+            l2_kernel=self._spec.l2_kernel,
         )
 
     def _look_after_the_last(self) -> None:

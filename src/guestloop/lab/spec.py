@@ -11,6 +11,7 @@ from pathlib import Path
 from guestloop.agent.system import Hello
 from guestloop.ground.codec import decode, encode
 from guestloop.machines.host import Vendor
+from guestloop.results.plan import L2Kernel
 from guestloop.vm.parts import L1Parts
 
 # How a test process finds the lab of its run and where results go.
@@ -23,7 +24,7 @@ class LabSpec:
     """The L1s by kernel name, and the directory for their consoles.
 
     ``socket`` is a name in the abstract namespace: it has no file that could be left behind.
-    ``requests`` gives the number of KVM_REQ_TLB_FLUSH per kernel.
+    ``requests`` gives the number of KVM_REQ_TLB_FLUSH per kernel. ``l2_kernel`` is what each L2 must run.
     """
 
     socket: str
@@ -31,6 +32,7 @@ class LabSpec:
     vendor: Vendor
     parts: Mapping[str, L1Parts]
     requests: Mapping[str, int]
+    l2_kernel: L2Kernel
 
     def dump(self) -> str:
         """One line of JSON."""
@@ -46,7 +48,7 @@ def parse_lab_spec(text: str) -> LabSpec:
 class Acquired:
     """An L1 to measure in: which boot of its kernel it is, where its console is, and what it says it is.
 
-    ``request`` is the number of KVM_REQ_TLB_FLUSH in its kernel.
+    ``request`` is the number of KVM_REQ_TLB_FLUSH in its kernel, ``l2_kernel`` what each L2 must run.
     """
 
     boot: int
@@ -55,3 +57,4 @@ class Acquired:
     hello: Hello
     vendor: Vendor
     request: int
+    l2_kernel: L2Kernel

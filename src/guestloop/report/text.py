@@ -79,6 +79,7 @@ def _header(plan: Plan, verdict: Verdict) -> list[str]:
     kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
         *(line for lines in kernels for line in lines),
+        *_fit(_l2_kernel(plan), ""),
         *_differences(plan, verdict),
         *_fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {plan.rounds} rounds per kernel", ""),
         *(_fit(f"host: {host}", "") if host else []),
@@ -109,6 +110,13 @@ def _not_booted(seen: KernelVerdict) -> list[str]:
     """Why, and the last lines of its console as they are."""
     reason = _fit(seen.reason, "     ") if seen.reason else []
     return reason + [f"     {line.strip()}" for line in seen.console[-CONSOLE_LINES:]]
+
+
+def _l2_kernel(plan: Plan) -> str:
+    kernel = plan.l2_kernel
+    if kernel is None:
+        return "L2: its kernel was not recorded; it was the reference kernel in results of that age"
+    return f"L2: {kernel.release}, {kernel.base}, {kernel.compiler}, build id {kernel.build_id[:12]}"
 
 
 def _late(seen: KernelVerdict) -> list[str]:

@@ -56,6 +56,7 @@ def describe(plan: Plan, verdict: Verdict) -> dict[str, Any]:
         "profile": plan.profile,
         "host": dict(plan.host),
         "kernels": {kernel.name: _kernel(kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels},
+        "l2_kernel": asdict(plan.l2_kernel) if plan.l2_kernel else None,
         "differences": [asdict(difference) for difference in verdict.differences],
         "cells": [_cell(plan, cell) for cell in verdict.cells],
         "left_out": list(plan.left_out),

@@ -87,11 +87,37 @@ class Kernels:
 
 
 @dataclass(frozen=True)
+class L2Kernel:
+    """The kernel that every L2 of a run boots, whatever kernel its L1 runs.
+
+    ``base`` names its source with the version, ``config_sha256`` is the digest of its whole configuration,
+    ``compiler`` the compiler's own line about its version, ``build_id`` the GNU build id of its vmlinux.
+    """
+
+    release: str
+    base: str
+    config_sha256: str
+    compiler: str
+    build_id: str
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What each round says about it, besides the build id that is read back from a running L2."""
+        return {
+            "l2.release": self.release,
+            "l2.base": self.base,
+            "l2.config_sha256": self.config_sha256,
+            "l2.compiler": self.compiler,
+        }
+
+
+@dataclass(frozen=True)
 class Plan:
     """The kernels, the cells, the number of rounds of a cell on each kernel, and on what machine.
 
     ``accelerator`` is ``kvm`` or ``tcg``; ``host`` are facts for the reader (CPU, cores, QEMU);
-    ``left_out`` says what the profile leaves out, one line each.
+    ``left_out`` says what the profile leaves out, one line each. ``l2_kernel`` is None in results of a
+    guestloop that did not record it: L2 then ran the reference kernel.
     """
 
     profile: str
@@ -101,6 +127,7 @@ class Plan:
     cells: tuple[Cell, ...]
     rounds: int
     left_out: tuple[str, ...] = ()
+    l2_kernel: L2Kernel | None = None
 
 
 PLAN_FILE = "plan.json"
@@ -126,7 +153,12 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         cells=tuple(parse_cell(cell) for cell in data["cells"]),
         rounds=data["rounds"],
         left_out=tuple(data["left_out"]),
+        l2_kernel=_parse_l2_kernel(data.get("l2_kernel")),
     )
+
+
+def _parse_l2_kernel(data: Mapping[str, Any] | None) -> L2Kernel | None:
+    return L2Kernel(**data) if data else None
 
 
 def _parse_kernels(data: Mapping[str, Any]) -> Kernels:

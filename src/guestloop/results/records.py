@@ -28,6 +28,8 @@ BOOT = "boot."
 
 SETTINGS = "settings."
 """Begins the names of facts that are settings of the L1 kernel, as they read back (agent/settings.py)."""
+L2_BUILD_ID = "l2.vmlinux.build_id"
+"""The fact of a round that holds the GNU build id of the running L2 kernel, read back from it."""
 
 
 class Correctness(StrEnum):
