@@ -19,7 +19,7 @@ from guestloop.compare import Overall, compare
 from guestloop.config import KernelSpec, find_kernel_files, parse_kernel
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.kernels import build_kernel, build_l2_kernel, describe_l2_kernel, kconfig
-from guestloop.kernels.build import KIND
+from guestloop.kernels.artifacts import KIND
 from guestloop.kernels.l2 import SPEC
 from guestloop.kernels.role import L1, L2
 from guestloop.report import describe, render_text

@@ -27,7 +27,7 @@ class Realm(StrEnum):
     KVM = "kvm"
 
     @property
-    def title(self) -> str:
+    def heading(self) -> str:
         """For a report."""
         return {
             Realm.CONFIGURATION: "options of the configuration",

@@ -93,7 +93,7 @@ def _differences(plan: Plan, verdict: Verdict) -> list[str]:
         own = [one for one in verdict.differences if one.realm is realm]
         marks = "/".join(_marks(plan)[name] for name in own[0].values) if own else ""
         said = ", ".join(f"{one.name} {'/'.join(one.values.values())}" for one in own)
-        lines += _fit(f"differ in {realm.title} ({marks}): {said}", "") if own else []
+        lines += _fit(f"differ in {realm.heading} ({marks}): {said}", "") if own else []
     return lines
 
 
