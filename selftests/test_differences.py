@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from samples import CANDIDATE, REFERENCE, SHADOW, TDP, A, B, make_round, plan_of
+from samples import CANDIDATE, L2_KERNEL, REFERENCE, SHADOW, TDP, A, B, make_round, plan_of
 
 from guestloop.compare import Difference, Realm, compare
 from guestloop.compare.differences import differences
@@ -15,7 +15,7 @@ from guestloop.report import describe, render_text
 from guestloop.report.verdict_json import validate
 from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan
-from guestloop.results.records import Outcome, Round
+from guestloop.results.records import L2_BUILD_ID, Outcome, Round
 
 SLOW = replace(REFERENCE, options={"HZ": "100", "PREEMPT_NONE": "y"})
 FAST = replace(CANDIDATE, options={"HZ": "250", "LRU_GEN": "y"})
@@ -24,9 +24,9 @@ FAST = replace(CANDIDATE, options={"HZ": "250", "LRU_GEN": "y"})
 def facts(kernel: str, cell: Cell = SHADOW, /, **more: object) -> Round:
     """A round that read these facts back; ``__`` stands for a dot."""
     outcome = more.pop("outcome", Outcome.MEASURED)
-    return make_round(
-        cell, kernel, 1, 420, outcome=outcome, facts={k.replace("__", "."): str(v) for k, v in more.items()}
-    )
+    seen = {name.replace("__", "."): str(value) for name, value in more.items()}
+    facts = {L2_BUILD_ID: L2_KERNEL.build_id, **seen}
+    return make_round(cell, kernel, 1, 420, outcome=outcome, facts=facts)
 
 
 def seen(plan: Plan, *rounds: Round) -> list[tuple[Realm, str, dict[str, str]]]:

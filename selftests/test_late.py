@@ -110,11 +110,12 @@ def test_the_report_shows_it_below_its_kernel() -> None:
     plan = plan_of(REFERENCE, CANDIDATE)
     lines = render_text(plan, judged({B: [WARN, PANIC, "third", "fourth", "fifth"]})).splitlines()
     (at,) = [number for number, line in enumerate(lines) if line.startswith("B  patched: ")]
-    assert lines[at + 1 : at + 6] == [
+    assert lines[at + 1 : at + 7] == [
         f"     after its last round: {WARN}",
         f"     after its last round: {PANIC}",
         "     after its last round: third",
         "     and 2 more",
+        "L2: 6.12.117, linux-source-6.12 6.12.117-1, gcc 12.2.0, build id 12cd12cd12cd",
         "accelerator tcg, profile default, 2 rounds per kernel",
     ]
 

@@ -34,6 +34,9 @@ class FakeL1:
         self.last_words: list[str] = []
         self.panics = False
 
+    def lay_ground(self) -> None:
+        self.facts["settings.swappiness"] = "60"
+
     def set_mmu(self, mmu: Mmu) -> None:
         self.facts["mmu"] = mmu.value
 
