@@ -27,6 +27,7 @@ echo "[2/2] Linking target $4"
 APT = """#!/bin/sh
 for word; do last=$word; done
 echo "$*" >>"$LOG"
+cat "$APT_CONFIG" >"$LOG.conf"
 [ -z "$FAIL" ] || { echo "E: $FAIL"; exit 100; }
 [ "$last" = update ] || touch qemu_7.2.dsc
 """
@@ -97,10 +98,11 @@ def test_it_is_fetched_patched_built_and_then_found(machine: Machine) -> None:
 
 def test_the_machines_own_apt_is_left_alone(machine: Machine) -> None:
     build_emulator(machine.cache, machine.recipe)
-    for line in machine.log.read_text().splitlines():
-        for setting in ("Dir::Etc::sourcelist", "Dir::State::lists", "Dir::Cache"):
-            assert f"--option={setting}={machine.cache.root}" in line
-        assert "--option=Dir::Etc::sourceparts=/dev/null" in line
+    options = machine.log.with_suffix(".conf").read_text().splitlines()
+    for setting in ("Dir::Etc::sourcelist", "Dir::State::lists", "Dir::Cache"):
+        assert any(line.startswith(f'{setting} "{machine.cache.root}') for line in options)
+    for setting in ("Dir::Etc::sourceparts", "Dir::Etc::parts", "Dir::Etc::main"):
+        assert f'{setting} "/dev/null";' in options
 
 
 @pytest.mark.parametrize("what", ["patch", "devices", "version"])

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from guestloop.cache import Cache, content_key
+from guestloop.debian.sources import Release, Source
 from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, LabError, ProcessError
 from guestloop.images import l1, l2, rootfs
-from guestloop.images.apt import Release, Source
 from guestloop.images.compiler import describe_program
 from guestloop.images.keys import L1Keys, obtain_keys
 

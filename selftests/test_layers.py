@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "guestloop"
 LAYERS = [
     {"ground"},
     {"results", "counters", "cache"},
-    {"config", "compare", "agent"},
+    {"config", "compare", "agent", "debian"},
     {"images", "report"},
     {"kernels"},
     {"machines"},

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from guestloop.cache import Cache, file_digest
 from guestloop.config import REPOSITORY
+from guestloop.debian.sources import find_release
 from guestloop.ground import proc
 from guestloop.ground.log import step
-from guestloop.images.apt import find_release
 from guestloop.images.compiler import compile_program, describe_program
 from guestloop.images.keys import PRIVATE_MODE, L1Keys, obtain_keys
 from guestloop.images.rootfs import build_root, read_list, require_root

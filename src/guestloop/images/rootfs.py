@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from guestloop.cache import Cache, file_digest
+from guestloop.debian.sources import Release, fetch_options
 from guestloop.ground import proc
 from guestloop.ground.errors import LabError
 from guestloop.ground.log import Step, step
-from guestloop.images.apt import Release, fetch_options
 
 EXPECT_S = 40.0
 TIMEOUT_S = 900.0

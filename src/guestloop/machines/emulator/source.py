@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop.debian.apt import PrivateApt
+from guestloop.debian.sources import find_release
 from guestloop.ground import proc
 from guestloop.ground.log import Step
-from guestloop.images.apt import fetch_options, find_release
 from guestloop.kernels.source import query_installed
 
 PACKAGE = "qemu-system-x86"
@@ -37,40 +37,20 @@ class DebianSource:
         Raises ProcessError when it cannot be fetched, LabError on a machine that is not Debian.
         """
         scratch.mkdir()
-        apt = ["apt-get", *self._apt_options(scratch)]
+        apt = PrivateApt(scratch, find_release().render("deb-src"))
         progress.update("reading the lists of source packages")
-        _run([*apt, "update"], scratch)
+        apt.run("update", hint=FETCH_HINT)
         progress.update(f"fetching {self}")
-        _run([*apt, "source", "--download-only", f"{self.name}={self.version}"], scratch)
+        apt.run("source", "--download-only", f"{self.name}={self.version}", cwd=scratch, hint=FETCH_HINT)
         progress.update(f"unpacking {self}")
         (description,) = scratch.glob("*.dsc")  # apt has checked it against the signed lists
         tree = scratch / "source"
-        _run(["dpkg-source", "--no-check", "--extract", description, tree], scratch)
+        argv: list[proc.Arg] = ["dpkg-source", "--no-check", "--extract", description, tree]
+        proc.run(argv, cwd=scratch, env={"TMPDIR": os.fspath(scratch)}, timeout_s=TIMEOUT_S)
         return tree
-
-    def _apt_options(self, scratch: Path) -> Sequence[str]:
-        """Sources, lists and cache of its own: the machine's apt is left alone, root is not needed."""
-        sources, options = scratch / "debian.sources", scratch / "apt.conf"
-        sources.write_text(find_release().render("deb-src"))
-        options.write_text(fetch_options())
-        for name in ("lists/partial", "cache/archives/partial"):
-            (scratch / name).mkdir(parents=True)
-        settings = {
-            "Dir::Etc::sourcelist": sources,
-            "Dir::Etc::sourceparts": "/dev/null",
-            "Dir::State::lists": scratch / "lists",
-            "Dir::Cache": scratch / "cache",
-            "APT::Sandbox::User": "root",  # the scratch directory need not be open to another user
-        }
-        return [f"--config-file={options}", *(f"--option={name}={value}" for name, value in settings.items())]
 
 
 def find_source() -> DebianSource:
     """The source package that the installed QEMU was made of. Raises LabError when it is not installed."""
     hint = "the emulator is built from Debian's source package"
     return DebianSource(*query_installed(PACKAGE, "source:Package", "source:Version", hint=hint))
-
-
-def _run(argv: Sequence[proc.Arg], directory: Path) -> None:
-    env = {"LC_ALL": "C", "TMPDIR": os.fspath(directory)}
-    proc.run(argv, cwd=directory, env=env, timeout_s=TIMEOUT_S, hint=FETCH_HINT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Find this machine's package sources of Debian, from which L1's root is made.
+"""Find this machine's package sources of Debian: L1's root, the emulator and packaged kernels come from them.
 
 Both formats of sources.list(5) are read: ``sources.list`` and ``*.list`` with one line per source, and
 ``*.sources`` with one paragraph per source. Third-party sources are left out. A source is taken for
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +20,8 @@ from guestloop.ground.errors import ConfigError, LabError
 from guestloop.ground.words import parse_words
 
 ROOT = Path("/")
-CHANNELS = ("", "-updates", "-security")
+SECURITY = "-security"
+CHANNELS = ("", "-updates", SECURITY)
 ARCHIVE_KEYRING = "debian-archive"
 
 _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>.*)")
@@ -59,9 +60,28 @@ class Release:
     codename: str
     sources: tuple[Source, ...]
 
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The suites of all sources, each once."""
+        return tuple(dict.fromkeys(suite for source in self.sources for suite in source.suites))
+
     def render(self, types: str = "deb") -> str:
         """Render all sources as one ``*.sources`` file."""
         return "\n".join(source.render(types) for source in self.sources)
+
+    def for_suite(self, suite: str) -> Release:
+        """Return the sources of another suite: the URIs and keys of this machine's, and no other suite.
+
+        Security updates have an archive of their own. Raises ConfigError if this machine has no source of it.
+        """
+        own = self.codename + SECURITY if suite.endswith(SECURITY) else self.codename
+        sources = tuple(replace(source, suites=(suite,)) for source in self.sources if own in source.suites)
+        if not sources:
+            raise ConfigError(
+                f"no package source for suite {suite}: this machine has none with suite {own}",
+                hint="add one to /etc/apt/sources.list.d; other suites are read by the URIs and key of it",
+            )
+        return Release(self.codename, tuple(dict.fromkeys(sources)))
 
 
 def find_release(root: Path = ROOT) -> Release:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from guestloop.debian.sources import Source, find_release
 from guestloop.ground.errors import ConfigError, LabError
-from guestloop.images.apt import Source, find_release
 
 OS_RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12"\nID=debian\nVERSION_CODENAME=bookworm\n'
 # Hosts that exist nowhere (RFC 2606).
