@@ -86,3 +86,25 @@ def test_another_distribution(tmp_path: Path) -> None:
     root = machine(tmp_path, {}, 'ID=fedora\nPRETTY_NAME="Fedora Linux 41"\n')
     with pytest.raises(ConfigError, match="Fedora Linux 41"):
         find_release(root)
+
+
+def test_another_suite_is_read_by_the_same_uris_and_key(tmp_path: Path) -> None:
+    text = (
+        f"deb [signed-by={KEYRING}] {MIRROR}/debian bookworm main\n"
+        f"deb [signed-by={KEYRING}] {MIRROR}/debian bookworm-updates main\n"
+        f"deb [signed-by={KEYRING}] {MIRROR}/debian-security bookworm-security main\n"
+    )
+    release = find_release(machine(tmp_path, {"etc/apt/sources.list": text}))
+    assert release.suites == ("bookworm", "bookworm-updates", "bookworm-security")
+    for suite in ("sid", "trixie-backports", "trixie-updates"):
+        (source,) = release.for_suite(suite).sources
+        assert source == Source((f"{MIRROR}/debian",), (suite,), ("main",), KEYRING)
+    (source,) = release.for_suite("trixie-security").sources
+    assert source.uris == (f"{MIRROR}/debian-security",)
+
+
+def test_a_machine_without_security_updates_has_none_of_another_suite(tmp_path: Path) -> None:
+    text = f"deb {MIRROR}/debian bookworm main\n"
+    release = find_release(machine(tmp_path, {"etc/apt/sources.list": text}))
+    with pytest.raises(ConfigError, match="no package source for suite trixie-security"):
+        release.for_suite("trixie-security")

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Frozen specs of kernels and profiles, read from YAML."""
 
+from guestloop.config.existing import ExistingSpec
 from guestloop.config.kernels import (
     BaseKind,
     BaseSpec,
+    KernelArgument,
     KernelSpec,
     find_kernel_files,
     kernel_directories,
+    load_argument,
     load_kernel,
     parse_kernel,
 )
@@ -17,10 +20,13 @@ __all__ = [
     "REPOSITORY",
     "BaseKind",
     "BaseSpec",
+    "ExistingSpec",
+    "KernelArgument",
     "KernelSpec",
     "Profile",
     "find_kernel_files",
     "kernel_directories",
+    "load_argument",
     "load_kernel",
     "load_profiles",
     "parse_kernel",

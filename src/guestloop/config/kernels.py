@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernels that can be named: one YAML file each, the user's own and those in kernels/."""
+"""The kernels that can be named: a YAML file each, the user's own and those in kernels/, or existing ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from guestloop.config.existing import RUNNING, ExistingSpec, parse_existing
 from guestloop.config.reading import REPOSITORY, Section, load_yaml, parse_enum
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
@@ -21,6 +22,11 @@ class BaseKind(StrEnum):
     DEBIAN_SOURCE = "debian-source"
     TARBALL = "tarball"
     GIT = "git"
+
+
+OTHERS = (
+    "; or deb:PACKAGE, deb:VERSION, a file of a package, /boot/vmlinuz-V, the path of a build tree (./linux)"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,10 @@ class KernelSpec:
     reach: Reach = field(default_factory=Reach)
 
 
+KernelArgument = KernelSpec | ExistingSpec
+"""An element of ``--kernels``: a kernel that guestloop builds, or one that exists already."""
+
+
 def kernel_directories() -> tuple[Path, ...]:
     """Where kernels are looked for: the user's own directory first, then the repository's."""
     own = os.environ.get("XDG_CONFIG_HOME")
@@ -62,6 +72,13 @@ def find_kernel_files() -> dict[str, Path]:
     return found
 
 
+def load_argument(argument: str) -> KernelArgument:
+    """What an element of ``--kernels`` names. Raises ConfigError for what can be neither."""
+    if argument.endswith(".yaml"):
+        return load_kernel(argument)
+    return parse_existing(argument) or load_kernel(argument)
+
+
 def load_kernel(name: str) -> KernelSpec:
     """The kernel of this name, or of this path when it ends in ``.yaml``.
 
@@ -71,7 +88,9 @@ def load_kernel(name: str) -> KernelSpec:
         return parse_kernel(Path(name))
     files = find_kernel_files()
     if name not in files:
-        raise ConfigError(f"unknown kernel {name!r}", hint=suggest(name, files, "kernels"))
+        raise ConfigError(
+            f"unknown kernel {name!r}", hint=suggest(name, [*files, RUNNING], "kernels") + OTHERS
+        )
     return parse_kernel(files[name])
 
 

@@ -39,6 +39,11 @@ class PrivateApt:
         """Where the Release files and the lists of packages are."""
         return self.directory / "lists"
 
+    def update(self, hint: str = "") -> None:
+        """Read the lists anew. Raises ProcessError if one cannot be read or is not signed."""
+        # The index of all lists takes longer than the rest, and whoever reads the lists does not need it.
+        self.run("--option=pkgCacheFile::Generate=false", "update", hint=hint)
+
     def run(self, *arguments: str, cwd: Path | None = None, hint: str = "") -> proc.Finished:
         """Run ``apt-get``. Raises ProcessError if it fails."""
         env = {"LC_ALL": "C", "TMPDIR": os.fspath(self.directory), "APT_CONFIG": os.fspath(self._options)}
@@ -88,31 +93,19 @@ class Trouble(StrEnum):
         return self in {Trouble.NO_SUITE, Trouble.UNREACHABLE}
 
 
-# What apt 2.6 prints (apt-pkg/acquire-item.cc, methods/gpgv.cc), the most telling first.
+# What apt 2.6 prints (apt-pkg/acquire-item.cc, methods/gpgv.cc, methods/connect.cc), the most telling first.
 _TROUBLES = (
     (Trouble.NO_KEY, re.compile(r"NO_PUBKEY (\w+)")),
-    (Trouble.UNSIGNED, re.compile(r"repository '[^']*' (is not signed|is no longer signed)")),
-    (Trouble.UNSIGNED, re.compile(r"following signatures \w+ (?:invalid|couldn't be verified)[^\n]*")),
-    (Trouble.UNSIGNED, re.compile(r"(EXPKEYSIG|REVKEYSIG|EXPSIG|BADSIG) [^\n]*")),
+    (Trouble.UNSIGNED, re.compile(r"(The following signatures (?:were invalid|couldn't be verified)[^\n]*)")),
+    (Trouble.UNSIGNED, re.compile(r"repository '[^']*' (is (?:not|no longer) signed)")),
     (Trouble.NO_SUITE, re.compile(r"repository '([^']*)' (?:does not have|no longer has) a Release file")),
+    (Trouble.UNREACHABLE, re.compile(r"^E: (?:Failed to fetch \S+\s+)?(.*)$", re.MULTILINE)),
 )
-_COMPLAINT = re.compile(r"^(?:E|W|Err:\d+)[: ]\s*(.*)$", re.MULTILINE)
 
 
 def diagnose(output: str) -> tuple[Trouble, str]:
-    """What ``apt-get update`` complained of, and its own words for it (pure)."""
-    # Where the name of a host is not known, no Release file is found either.
-    unreachable = re.search(
-        r"(Temporary failure resolving|Could not (?:resolve|connect)|Unable to connect"
-        r"|Connection (?:failed|timed out|refused)|Network is unreachable)[^\n]*",
-        output,
-    )
+    """What apt-get complained of, and its own words for it: keys, an address, a reason (pure)."""
     for trouble, pattern in _TROUBLES:
-        if match := pattern.search(output):
-            if trouble is Trouble.NO_SUITE and unreachable:
-                break
-            return trouble, match[1] if match.lastindex else match[0]
-    if unreachable:
-        return Trouble.UNREACHABLE, unreachable[0]
-    complaints = _COMPLAINT.findall(output)
-    return Trouble.UNREACHABLE, complaints[0] if complaints else "no reason given"
+        if found := pattern.findall(output):
+            return trouble, ", ".join(dict.fromkeys(found)) if trouble is Trouble.NO_KEY else found[0]
+    return Trouble.UNREACHABLE, output.strip() or "no reason given"

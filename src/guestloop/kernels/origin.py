@@ -1,41 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where a kernel comes from, and a kernel that exists already as files on disk."""
+"""A kernel that exists already, as files on disk, and where it comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop.results.origin import Origin, OriginKind
 
-class OriginKind(StrEnum):
-    """How a kernel came to be."""
-
-    BUILT = "built"  # from a source and a series, by guestloop
-    PACKAGE = "package"  # a package of a package source
-    FILES = "files"  # package files named on the command line
-    INSTALLED = "installed"  # a kernel in /boot
-    TREE = "tree"  # a build tree of somebody else
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What was named, and what was taken for it, so that a record says exactly which kernel ran.
-
-    ``argument`` is what the user wrote, ``name`` the package or path it was resolved to, and ``sha256`` maps
-    the name of each file that was unpacked to its digest. ``suite`` and ``release_date`` (the ``Date`` field
-    of the suite's Release file) are of package sources. ``verified``: a signed Release file vouches for it.
-    """
-
-    kind: OriginKind
-    argument: str
-    name: str
-    version: str
-    sha256: Mapping[str, str] = field(default_factory=dict)
-    suite: str = ""
-    release_date: str = ""
-    verified: bool = False
+__all__ = ["Origin", "OriginKind", "Unpacked"]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class DebianSource:
         scratch.mkdir()
         apt = PrivateApt(scratch, find_release().render("deb-src"))
         progress.update("reading the lists of source packages")
-        apt.run("update", hint=FETCH_HINT)
+        apt.update(FETCH_HINT)
         progress.update(f"fetching {self}")
         apt.run("source", "--download-only", f"{self.name}={self.version}", cwd=scratch, hint=FETCH_HINT)
         progress.update(f"unpacking {self}")
