@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.cache import Cache
-from guestloop.config import KernelSpec
 from guestloop.ground.log import say
 from guestloop.images import build_l1, build_l2
-from guestloop.job.options import labels
-from guestloop.kernels import Kernel, build_kernel, unnamed_callers
+from guestloop.job.subjects import Subject
+from guestloop.kernels import Kernel, unnamed_callers
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice
 from guestloop.results.late import LAB_DIRECTORY
@@ -31,7 +30,7 @@ class Prepared:
     kernels: Kernels
 
 
-def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cache) -> Prepared:
+def prepare(subjects: Sequence[Subject], machine: Choice, out: Path, cache: Cache) -> Prepared:
     """Build the kernels and images that are not cached. L2 runs the reference kernel under all of them."""
     with cache.disk_errors():
         cache.sweep()
@@ -39,11 +38,11 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
     # Images first: they take seconds, and show at once when root or a package source is missing.
     root = build_l1(cache)
     l2 = build_l2(cache)
-    kernels = [build_kernel(spec, cache) for spec in specs]
+    kernels = [subject.obtain(cache) for subject in subjects]
     for kernel in kernels:
         kernel.require_module(machine.vendor.module)
     words = machine.kind.kernel_words()
-    named = dict(zip(labels(specs), kernels, strict=True))
+    named = {subject.name: kernel for subject, kernel in zip(subjects, kernels, strict=True)}
     lab = LabSpec(
         socket=f"guestloop-{secrets.token_hex(8)}",
         directory=out / LAB_DIRECTORY,
@@ -66,14 +65,23 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
         requests={name: kernel.tlb_flush_request for name, kernel in named.items()},
     )
     reference, *candidates = (
-        _plan_kernel(name, kernel, spec) for (name, kernel), spec in zip(named.items(), specs, strict=True)
+        _plan_kernel(subject, kernel) for subject, kernel in zip(subjects, kernels, strict=True)
     )
     return Prepared(lab, qemu.description, Kernels(reference, tuple(candidates)))
 
 
-def _plan_kernel(name: str, kernel: Kernel, spec: KernelSpec) -> PlannedKernel:
+def _plan_kernel(subject: Subject, kernel: Kernel) -> PlannedKernel:
     """Describe a kernel for the plan, and say which of its flushes will have no named path."""
     unnamed = unnamed_callers(kernel.flush_callers)
     if unnamed:
-        say(f"==> {name}: flushes that may be counted as other: {', '.join(unnamed)}")
-    return PlannedKernel(name, kernel.release, kernel.base, kernel.series, kernel.sha256, spec.reach, unnamed)
+        say(f"==> {subject.name}: flushes that may be counted as other: {', '.join(unnamed)}")
+    return PlannedKernel(
+        name=subject.name,
+        release=kernel.release,
+        base=kernel.base,
+        series=kernel.series,
+        sha256=kernel.sha256,
+        reach=subject.reach,
+        origin=subject.origin(kernel),
+        unnamed_callers=unnamed,
+    )
