@@ -49,7 +49,7 @@ def make_deb(
         write(root / "DEBIAN/preinst", f"#!/bin/sh\n{script}\n").chmod(0o755)
     deb = root.with_name(f"{name}_{version}_{architecture}.deb")
     # Stored, not compressed: compression takes most of the time.
-    argv = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(root), str(deb)]
+    argv: list[str | Path] = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, deb]
     subprocess.run(argv, check=True, capture_output=True)
     return deb
 

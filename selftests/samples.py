@@ -10,6 +10,7 @@ from typing import Any
 
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.results.cells import Cell, Mmu
+from guestloop.results.origin import Origin, OriginKind
 from guestloop.results.plan import Kernels, L2Kernel, Plan, PlannedKernel, Reach
 from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, Round
 
@@ -18,7 +19,8 @@ TDP = Cell("asyncpf", Mmu.TDP, {"load": "read-shared"})
 BECAUSE = "the TDP MMU does not call mmu_spte_update()"
 REACH = Reach((Mmu.SHADOW, Mmu.DIRECT), BECAUSE)
 A, B = "unpatched", "patched"
-REFERENCE = PlannedKernel(A, "6.12.117", "linux-source-6.12", (), "a" * 64, Reach())
+BUILT = Origin(OriginKind.BUILT, A, "linux-source-6.12", "6.12.117")
+REFERENCE = PlannedKernel(A, "6.12.117", "linux-source-6.12", (), "a" * 64, Reach(), BUILT)
 CANDIDATE = replace(REFERENCE, name=B, series=("0001.patch",), sha256="b" * 64, reach=REACH)
 
 L2_KERNEL = L2Kernel("6.12.117", "linux-source-6.12 6.12.117-1", "c" * 64, "gcc 12.2.0", "12cd" * 10)

@@ -109,6 +109,28 @@ def test_list_counts_the_kernels(terminal: Terminal) -> None:
     assert lines.splitlines()[0].endswith(" rounds x 3 kernels")
 
 
+def test_list_does_not_look_for_kernels_that_exist(terminal: Terminal) -> None:
+    kernels = "deb:newest@sid,deb:6.12@nosuch,/nowhere/linux,nowhere.deb,running"
+    done = terminal.run("run", "--profile", "smoke", "--list", "--kernels", kernels)
+    assert done.returncode == 0 and done.stdout.splitlines()[0].endswith(" rounds x 5 kernels")
+    terminal.untouched()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("nowhere.deb", "no such file: "),
+        ("/nowhere/linux", "no such directory: /nowhere/linux"),
+        ("/nowhere/boot/vmlinuz-6.12.1", "kernel 6.12.1 has no modules: "),
+        ("deb:bash", "neither a version nor a package of a kernel (linux-...): 'bash'"),
+    ],
+)
+def test_kernels_that_are_not_there(terminal: Terminal, argument: str, message: str) -> None:
+    """And nothing is left, not even an empty directory for results."""
+    told, _ = terminal.refused("run", "--kernels", f"{argument},unpatched", "--out", "out")
+    assert told.startswith(f"guestloop: --kernels {argument}: {message}")
+
+
 def test_list_says_what_is_left_out(terminal: Terminal) -> None:
     lines = terminal.run("run", "--profile", "smoke", "--list").stdout.splitlines()
     left = [line.removeprefix("left out: ") for line in lines if line.startswith("left out: ")]

@@ -52,6 +52,7 @@ def test_packages(argument: str, wanted: ByName | ByVersion, suite: str) -> None
         ("deb:linux-image;id", "neither a version nor a package"),
         ("deb:6.12@", "not a suite: ''"),
         ("deb:6.12@../sid", r"not a suite: '\.\./sid'"),
+        ("~nobody-of-that-name/linux", "not a path on this machine"),
         (f"{A}+x.rpm", "the files of one kernel must be of one kind"),
     ],
 )

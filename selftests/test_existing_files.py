@@ -14,7 +14,6 @@ from packaged import CONFIG, KVM, RELEASE, make_deb, make_modules, make_root, ma
 
 from guestloop.cache import Cache, file_digest
 from guestloop.config.existing import parse_existing
-from guestloop.ground import proc
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.kernels.existing import archives, tree, unpack_existing
 from guestloop.kernels.origin import OriginKind, Unpacked
@@ -165,7 +164,7 @@ def test_the_program_for_a_rare_format_is_named(
     tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, name: str, missing: str, package: str
 ) -> None:
     path = write(tmp_path / name, "content")
-    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr("guestloop.ground.proc.shutil.which", lambda _: None)
     with pytest.raises(LabError, match=f"program not found: {missing}") as caught:
         unpack(path, cache)
     assert caught.value.hint.startswith(f"apt-get install {package}")
@@ -220,7 +219,9 @@ def test_an_image_without_modules(tmp_path: Path, cache: Cache) -> None:
 def strips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was stripped; the modules here are none."""
     seen: list[str] = []
-    monkeypatch.setattr(proc, "run", lambda argv: seen.extend(path.name for path in argv[2:]))
+    monkeypatch.setattr(
+        "guestloop.kernels.existing.tree.proc.run", lambda argv: seen.extend(path.name for path in argv[2:])
+    )
     return seen
 
 
@@ -313,5 +314,5 @@ def test_a_build_that_goes_on_is_noticed(
         target.write_bytes(source.read_bytes())
 
     monkeypatch.setattr(tree, "file_digest", digest)
-    monkeypatch.setattr(shutil, "copyfile", copy)
+    monkeypatch.setattr("guestloop.kernels.existing.tree.shutil.copyfile", copy)
     refused(built, cache, r"changes while it is copied: arch/x86/kvm/kvm\.ko")

@@ -18,6 +18,7 @@ from avocado.core import suite
 from avocado.core.nrunner.runnable import Runnable
 from avocado.core.parameters import AvocadoParams
 from avocado.plugins.runners.avocado_instrumented import AvocadoInstrumentedTestRunner
+from samples import BUILT
 
 from guestloop.config import REPOSITORY, load_kernel
 from guestloop.ground.errors import ConfigError, LabError
@@ -47,7 +48,7 @@ class Found(GuestTest):
 
 
 def make_plan(rounds: int = 2, further: tuple[str, ...] = ()) -> Plan:
-    first = PlannedKernel("unpatched", "6.12.117", "linux-source-6.12", (), "a" * 64, Reach())
+    first = PlannedKernel("unpatched", "6.12.117", "linux-source-6.12", (), "a" * 64, Reach(), BUILT)
     second = replace(first, name="patched", sha256="b" * 64, reach=Reach((Mmu.SHADOW,), "because"))
     kernels = Kernels(first, (second, *(replace(second, name=name) for name in further)))
     return Plan("default", "tcg", {"cpus": "2"}, kernels, CELLS, rounds, ("one", "two"))
@@ -282,6 +283,13 @@ def test_any_number_of_kernels_is_loaded_the_reference_first() -> None:
     assert [spec.name for spec in load_kernels(names)] == list(names)
     with pytest.raises(ConfigError, match="unknown kernel 'pached'"):
         load_kernels((*names, "pached"))
+
+
+def test_kernels_that_exist_are_labelled_as_they_were_named(tmp_path: Path) -> None:
+    """Nothing of them is looked at: none of these exist."""
+    arguments = ("deb:6.18@trixie-backports", f"{tmp_path}/linux", "patched", "deb:6.18@trixie-backports")
+    names = labels(load_kernels(arguments))
+    assert names == ("6.18-trixie-backports", "linux", "patched", "6.18-trixie-backports.2")
 
 
 @pytest.mark.parametrize("further", [(), ("third", "fourth")])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import L2_KERNEL
+from samples import BUILT, L2_KERNEL
 
 from guestloop.compare import KernelState, KernelVerdict, Overall, Status, Verdict, compare
 from guestloop.counters import FLUSH_REQUESTS
@@ -53,7 +53,7 @@ UNMEASURED = {
 
 
 def make_plan(*names: str) -> Plan:
-    first = PlannedKernel(A, "6.12.117-guestloop", "linux-source-6.12", (), "a" * 64, Reach())
+    first = PlannedKernel(A, "6.12.117-guestloop", "linux-source-6.12", (), "a" * 64, Reach(), BUILT)
     second = replace(first, name=B, series=("0001-KVM-x86-mmu.patch",), sha256="b" * 64, reach=REACH)
     return Plan(
         profile="default",
@@ -149,6 +149,16 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
         "base": "linux-source-6.12",
         "series": ["0001-KVM-x86-mmu.patch"],
         "sha256": "b" * 64,
+        "origin": {
+            "kind": "built",
+            "argument": A,
+            "name": "linux-source-6.12",
+            "version": "6.12.117",
+            "sha256": {},
+            "suite": "",
+            "release_date": "",
+            "verified": False,
+        },
     }
 
 

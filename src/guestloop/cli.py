@@ -75,7 +75,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=_names,
         default=("unpatched", "patched"),
         metavar="A,B[,C...]",
-        help="A is the reference, each of the others is compared with it; default: unpatched,patched",
+        help="A is the reference, each of the others is compared with it; default: unpatched,patched."
+        " A name or file of kernels/*.yaml, or a kernel that exists: deb:PACKAGE, deb:VERSION or deb:newest,"
+        " with -FLAVOUR and @SUITE; A.deb, A.deb+B.deb, A.rpm, A.tar.xz; running, /boot/vmlinuz-V;"
+        " a build tree by its path (./linux)",
     )
     parser.add_argument("--tests", type=_names, default=(), metavar="T,...", help="default: all")
     modes = "; ".join(f"{' or '.join(mode.names)}: {mode.meaning}" for mode in Mmu)

@@ -160,7 +160,10 @@ def _parse_path(argument: str) -> InstalledSpec | TreeSpec:
 
 
 def _absolute(name: str) -> Path:
-    return Path(name).expanduser().resolve()
+    try:
+        return Path(name).expanduser().resolve()
+    except RuntimeError as error:  # ~somebody, who is nobody here; or links that go in a circle
+        raise ConfigError(f"--kernels {name}: not a path on this machine: {error}") from error
 
 
 def _safe(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from guestloop.config import KernelSpec, Profile, load_kernel, load_profiles
+from guestloop.config import KernelArgument, Profile, load_argument, load_profiles
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.machines.choice import AUTO
@@ -42,8 +42,8 @@ def chosen_profile(options: Options) -> Profile:
     return replace(profile, rounds=options.rounds) if options.rounds else profile
 
 
-def load_kernels(names: Sequence[str]) -> tuple[KernelSpec, ...]:
-    """The kernels to compare, the reference first.
+def load_kernels(names: Sequence[str]) -> tuple[KernelArgument, ...]:
+    """The kernels to compare, the reference first; whether those that exist are there is not looked at.
 
     Raises ConfigError for an unknown one, and for fewer than two.
     """
@@ -52,10 +52,10 @@ def load_kernels(names: Sequence[str]) -> tuple[KernelSpec, ...]:
             f"--kernels: two or more kernels were wanted, seen: {','.join(names) or 'none'}",
             hint="the first is the reference, for example --kernels unpatched,patched",
         )
-    return tuple(load_kernel(name) for name in names)
+    return tuple(load_argument(name) for name in names)
 
 
-def labels(specs: Sequence[KernelSpec]) -> tuple[str, ...]:
+def labels(specs: Sequence[KernelArgument]) -> tuple[str, ...]:
     """Names of the kernels in the results; one that is named again gets a number, as in ``unpatched.2``."""
     taken: list[str] = []
     for spec in specs:

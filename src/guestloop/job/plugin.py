@@ -28,6 +28,7 @@ from guestloop.job.prepare import prepare
 from guestloop.job.run import host_facts
 from guestloop.job.session import running_lab
 from guestloop.job.spawner import watched
+from guestloop.job.subjects import find_subjects
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.machines.choice import choose
 from guestloop.machines.host import read_host
@@ -67,7 +68,9 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         machine = choose(host)
         say(f"==> accelerator: {machine}")
         out.mkdir(parents=True)
-        prepared = prepare(load_kernels(kernels), machine, out, Cache())
+        cache = Cache()
+        subjects = find_subjects(load_kernels(kernels), machine.vendor.module, cache)
+        prepared = prepare(subjects, machine, out, cache)
         plan = Plan(
             profile="avocado",
             accelerator=machine.kind.name,

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.cache import Cache
-from guestloop.config import KernelSpec
 from guestloop.ground.log import say
 from guestloop.images import build_l1, build_l2
-from guestloop.job.options import labels
-from guestloop.kernels import Kernel, build_kernel, build_l2_kernel, describe_l2_kernel, unnamed_callers
+from guestloop.job.subjects import Subject
+from guestloop.kernels import Kernel, build_l2_kernel, describe_l2_kernel, unnamed_callers
 from guestloop.kernels.options import telling_options
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice
@@ -33,7 +32,7 @@ class Prepared:
     l2_kernel: L2Kernel
 
 
-def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cache) -> Prepared:
+def prepare(subjects: Sequence[Subject], machine: Choice, out: Path, cache: Cache) -> Prepared:
     """Build the kernels and images that are not cached. L2 runs the same kernel under all kernels."""
     with cache.disk_errors():
         cache.sweep()
@@ -42,12 +41,12 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
     root = build_l1(cache)
     l2 = build_l2(cache)
     # Before L2's kernel: a patch that does not apply is shown without waiting for it.
-    kernels = [build_kernel(spec, cache) for spec in specs]
+    kernels = [subject.obtain(cache) for subject in subjects]
     for kernel in kernels:
         kernel.require_module(machine.vendor.module)
     l2_kernel = build_l2_kernel(cache)
     words = machine.kind.kernel_words()
-    named = dict(zip(labels(specs), kernels, strict=True))
+    named = {subject.name: kernel for subject, kernel in zip(subjects, kernels, strict=True)}
     lab = LabSpec(
         socket=f"guestloop-{secrets.token_hex(8)}",
         directory=out / LAB_DIRECTORY,
@@ -71,23 +70,24 @@ def prepare(specs: Sequence[KernelSpec], machine: Choice, out: Path, cache: Cach
         l2_kernel=describe_l2_kernel(l2_kernel),
     )
     reference, *candidates = (
-        _plan_kernel(name, kernel, spec) for (name, kernel), spec in zip(named.items(), specs, strict=True)
+        _plan_kernel(subject, kernel) for subject, kernel in zip(subjects, kernels, strict=True)
     )
     return Prepared(lab, qemu.description, Kernels(reference, tuple(candidates)), lab.l2_kernel)
 
 
-def _plan_kernel(name: str, kernel: Kernel, spec: KernelSpec) -> PlannedKernel:
+def _plan_kernel(subject: Subject, kernel: Kernel) -> PlannedKernel:
     """Describe a kernel for the plan, and say which of its flushes will have no named path."""
     unnamed = unnamed_callers(kernel.flush_callers)
     if unnamed:
-        say(f"==> {name}: flushes that may be counted as other: {', '.join(unnamed)}")
+        say(f"==> {subject.name}: flushes that may be counted as other: {', '.join(unnamed)}")
     return PlannedKernel(
-        name,
-        kernel.release,
-        kernel.base,
-        kernel.series,
-        kernel.sha256,
-        spec.reach,
-        unnamed,
-        telling_options(kernel.config),
+        name=subject.name,
+        release=kernel.release,
+        base=kernel.base,
+        series=kernel.series,
+        sha256=kernel.sha256,
+        reach=subject.reach,
+        origin=subject.origin(kernel),
+        unnamed_callers=unnamed,
+        options=telling_options(kernel.config),
     )

@@ -17,6 +17,7 @@ from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
 from guestloop.job.prepare import Prepared, prepare
 from guestloop.job.session import running_lab
+from guestloop.job.subjects import find_subjects
 from guestloop.machines.choice import Choice, choose
 from guestloop.machines.host import Host, read_host
 from guestloop.results.plan import PLAN_FILE, Plan, write_plan
@@ -33,8 +34,10 @@ def run(options: Options) -> Exit:
     host = read_host()
     machine = choose(host, options.accel)
     say(f"==> accelerator: {machine}")
+    cache = Cache()
+    subjects = find_subjects(specs, machine.vendor.module, cache)
     out = new_directory(options.out)
-    prepared = prepare(specs, machine, out, Cache())
+    prepared = prepare(subjects, machine, out, cache)
     plan = make_plan(profile, selection, prepared, host, machine)
     write_plan(out, plan)
     with running_lab(prepared.lab, out):

@@ -95,6 +95,7 @@ def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
         "base": kernel.base,
         "series": list(kernel.series),
         "sha256": kernel.sha256,
+        "origin": asdict(kernel.origin),
     }
 
 

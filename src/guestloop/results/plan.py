@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from guestloop.ground.codec import decode
 from guestloop.results.cells import Cell, Mmu, parse_cell
 from guestloop.results.files import read_json, write_json
+from guestloop.results.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Reach:
 class PlannedKernel:
     """A kernel of the run, as ``verdict.json`` describes it.
 
-    ``name`` is its label in the results, ``sha256`` identifies the build. ``unnamed_callers`` are functions
+    ``name`` is its label in the results, ``sha256`` identifies the build, ``origin`` what was named and what
+    was taken for it. ``unnamed_callers`` are functions
     of its KVM that request flushes, on a way that no rule of counters/paths.py names: their flushes are
     counted as ``other:<function>``. ``options`` are those of its configuration that bear on what is
     measured; empty when it is not known.
@@ -42,6 +45,7 @@ class PlannedKernel:
     series: tuple[str, ...]
     sha256: str
     reach: Reach
+    origin: Origin
     unnamed_callers: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -169,6 +173,5 @@ def _parse_kernels(data: Mapping[str, Any]) -> Kernels:
 def _parse_kernel(data: Mapping[str, Any]) -> PlannedKernel:
     reach = Reach(tuple(Mmu(name) for name in data["reach"]["mmu"]), data["reach"]["because"])
     unnamed = tuple(data.get("unnamed_callers", ()))
-    return PlannedKernel(
-        **{**data, "series": tuple(data["series"]), "reach": reach, "unnamed_callers": unnamed}
-    )
+    read = {"series": tuple(data["series"]), "reach": reach, "unnamed_callers": unnamed}
+    return PlannedKernel(**{**data, **read, "origin": decode(Origin, data["origin"])})
