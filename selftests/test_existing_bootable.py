@@ -33,7 +33,13 @@ void kvm_flush_remote_tlbs(void *kvm) { kvm_make_all_cpus_request(kvm, 0x300); }
 """
 OPTIONS = {
     **{need.option: "y" for need in (*NEEDS, INITRAMFS)},
-    **{"MODULES": "y", "KVM": "m", "KVM_AMD": "m", "KVM_INTEL": "m"},
+    **{
+        "CC_VERSION_TEXT": '"gcc-14 (Debian 14.2.0) 14.2.0"',
+        "MODULES": "y",
+        "KVM": "m",
+        "KVM_AMD": "m",
+        "KVM_INTEL": "m",
+    },
 }
 CLOUD = {**OPTIONS, "VIRTIO_BLK": "m", "VIRTIO_NET": "m"}
 MODULES = {
@@ -84,6 +90,7 @@ def test_the_whole_way(unpacked: Unpacked, tmp_path: Path) -> None:
     assert kernel.modules["ccp"].read_bytes() == module(), "decompressed"
     assert {kernel.build_ids[name] for name in ("vmlinux", "irqbypass", "ccp")} == {BUILD_ID.hex()}
     assert kernel.tlb_flush_request == 0x300
+    assert kernel.compiler == "gcc-14 (Debian 14.2.0) 14.2.0"
     assert kernel.flush_callers["kvm_make_all_cpus_request"] == ("kvm_flush_remote_tlbs",)
     assert (kernel.directory / "config").read_text() == unpacked.config.read_text()
     assert (

@@ -34,8 +34,8 @@ class Kernel:
     kernel shows in ``/sys/kernel/notes`` and ``/sys/module/<name>/notes/.note.gnu.build-id``.
     ``tlb_flush_request`` is the number of KVM_REQ_TLB_FLUSH in its KVM, by which call-path counting filters.
     ``flush_callers`` is the call graph above those who request it. They are 0 and empty without a KVM.
-    ``compiler`` is the compiler's own line about its version, empty for a kernel that was not built here.
-    ``config`` is the whole configuration that it was built with.
+    ``compiler`` is the compiler's own line about its version, for an existing kernel as its configuration
+    names it. ``config`` is the whole configuration that it was built with.
     """
 
     name: str
@@ -82,7 +82,7 @@ def read_kernel(name: str, sha256: str, directory: Path) -> Kernel:
         build_ids=data["build_ids"],
         tlb_flush_request=data["tlb_flush_request"],
         flush_callers={function: tuple(above) for function, above in data["flush_callers"].items()},
-        compiler=data.get("provenance", {}).get("toolchain", {}).get("compiler", ""),
+        compiler=data["provenance"]["toolchain"]["compiler"],
     )
 
 

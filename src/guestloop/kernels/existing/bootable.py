@@ -18,7 +18,7 @@ from guestloop.kernels.modules import ModuleTree, find_modules, read_listings
 from guestloop.kernels.origin import Unpacked
 
 # Part of every key. Increase it when this package makes something else of the same files.
-RECIPE = 1
+RECIPE = 2
 EXPECT_S = 5.0
 
 
@@ -67,6 +67,11 @@ def _fill(unpacked: Unpacked, options: Mapping[str, str], what: str, into: Path)
         "release": unpacked.release,
         "base": f"{origin.name} {origin.version}".strip(),
         "series": [],
-        "provenance": {"origin": origin.kind, "sha256": dict(origin.sha256), "verified": origin.verified},
+        "provenance": {
+            "origin": origin.kind,
+            "sha256": dict(origin.sha256),
+            "verified": origin.verified,
+            "toolchain": {"compiler": options.get("CC_VERSION_TEXT", "").strip('"')},
+        },
     }
     artifacts.describe(into, boot.path, boot.build_id, facts, kvm)
