@@ -71,9 +71,9 @@ def test_files_are_split_at_the_plus_behind_an_ending(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.xz", "tar.zst", "rpm"])
 def test_other_files(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    spec = parse_existing(f"linux-6.18.0-x86.{ending}")
-    assert isinstance(spec, FilesSpec) and spec.files == (tmp_path / f"linux-6.18.0-x86.{ending}",)
-    assert spec.name == "linux-6.18.0-x86"
+    spec = parse_existing(f"linux-6.18.0.x86_64.{ending}")
+    assert isinstance(spec, FilesSpec) and spec.files == (tmp_path / f"linux-6.18.0.x86_64.{ending}",)
+    assert spec.name == "linux-6.18.0.x86_64"
 
 
 def test_installed_kernels(tmp_path: Path) -> None:

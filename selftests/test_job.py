@@ -24,7 +24,7 @@ from guestloop.config import REPOSITORY, load_kernel
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.job.measure import Slot, _with_parameters, find_tests, order
 from guestloop.job.options import labels, load_kernels
-from guestloop.job.plugin import LabForJob, one_of_each_value, parameters, planned
+from guestloop.job.plugin import LabForJob, load_named, one_of_each_value, parameters, planned
 from guestloop.job.progress import _summary
 from guestloop.job.run import new_directory
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE
@@ -258,6 +258,14 @@ def test_parameters_of_no_variant() -> None:
     assert parameters(None) == {}
     dumped = {"variant": [["/run/kernels/a", [["/run/kernels/a", "kernel", "a"], ["/run", "mmu", "tdp"]]]]}
     assert parameters(dumped) == {"kernel": "a", "mmu": "tdp"}
+
+
+def test_plain_avocado_takes_kernels_by_name() -> None:
+    """Its tests ask the lab for a kernel by the parameter, and results are stored by the name."""
+    assert [spec.name for spec in load_named(["unpatched", "patched"])] == ["unpatched", "patched"]
+    for argument in ("deb:6.12-amd64", "./linux"):
+        with pytest.raises(ConfigError, match=f"parameter kernel: '{argument}': only the name of a file"):
+            load_named(["unpatched", argument])
 
 
 # --- kernels and directories -----------------------------------------------------------------------

@@ -219,7 +219,7 @@ def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
     monkeypatch.delenv(SOCKET_VARIABLE, raising=False)
     monkeypatch.setattr(plugin, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(plugin, "load_kernels", tuple)
+    monkeypatch.setattr(plugin, "load_named", tuple)
     monkeypatch.setattr(plugin, "find_subjects", lambda specs, *_: specs)
     monkeypatch.setattr(plugin, "prepare", prepared)
     monkeypatch.setattr(plugin, "running_lab", no_lab)

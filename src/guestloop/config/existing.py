@@ -76,10 +76,11 @@ class FilesSpec:
 
     @property
     def name(self) -> str:
-        """The name of the first file up to the version, as packages have it, or up to its ending."""
+        """The name of the first file up to its ending, of a Debian package up to its version."""
         name = self.files[0].name
-        ending = next(end for end in reversed(ARCHIVES) if name.endswith(end))
-        return _safe(name.removesuffix(ending).partition("_")[0])
+        if name.endswith(".deb"):
+            return _safe(name.removesuffix(".deb").partition("_")[0])
+        return _safe(name.removesuffix(next(end for end in reversed(ARCHIVES) if name.endswith(end))))
 
 
 @dataclass(frozen=True)

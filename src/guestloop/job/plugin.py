@@ -8,6 +8,7 @@ no lab is running yet (``scripts/run`` starts its own).
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
@@ -18,12 +19,12 @@ from avocado.core.nrunner.runnable import Runnable
 from avocado.core.plugin_interfaces import JobPost, JobPre
 
 from guestloop.cache import Cache
-from guestloop.config import REPOSITORY
-from guestloop.ground.errors import GuestloopError
+from guestloop.config import REPOSITORY, KernelArgument
+from guestloop.ground.errors import ConfigError, GuestloopError
 from guestloop.ground.log import say
 from guestloop.job.conclude import conclude
 from guestloop.job.measure import values_of
-from guestloop.job.options import load_kernels
+from guestloop.job.options import labels, load_kernels
 from guestloop.job.prepare import prepare
 from guestloop.job.run import host_facts
 from guestloop.job.session import running_lab
@@ -69,7 +70,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         say(f"==> accelerator: {machine}")
         out.mkdir(parents=True)
         cache = Cache()
-        subjects = find_subjects(load_kernels(kernels), machine.vendor.module, cache)
+        subjects = find_subjects(load_named(kernels), machine.vendor.module, cache)
         prepared = prepare(subjects, machine, out, cache)
         plan = Plan(
             profile="avocado",
@@ -113,6 +114,21 @@ def planned(job: Any) -> tuple[list[Cell], list[str]]:
             if kernel and kernel not in kernels:
                 kernels.append(kernel)
     return cells, kernels
+
+
+def load_named(kernels: Sequence[str]) -> tuple[KernelArgument, ...]:
+    """The kernels of a job, whose tests ask for them by the parameter as it is written.
+
+    Raises ConfigError for one that is called otherwise in the results: a package, or a path.
+    """
+    specs = load_kernels(kernels)
+    for written, name in zip(kernels, labels(specs), strict=True):
+        if written != name:
+            raise ConfigError(
+                f"parameter kernel: {written!r}: only the name of a file in kernels/ can be used here",
+                hint=f"scripts/run takes any kernel: --kernels {','.join(kernels)}",
+            )
+    return specs
 
 
 def _is_ours(runnable: Runnable) -> bool:
