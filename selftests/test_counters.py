@@ -111,6 +111,7 @@ STACKS = {
         [*FLUSH, "mmu_sync_children", "kvm_mmu_sync_roots", "kvm_mmu_load", *READY[1:]],
         [*RANGE, "kvm_flush_remote_tlbs_sptep", "__kvm_mmu_invalidate_addr", "kvm_mmu_invlpg", *VCPU],
         [EXCEPT, "kvm_flush_remote_tlbs_with_address", "paging64_invlpg", "kvm_mmu_invalidate_gva", *VCPU],
+        [EXCEPT, "kvm_flush_remote_tlbs_with_address", "mmu_set_spte", "paging64_invlpg"],
     ],
     "guest_pt_write": [
         [*FLUSH, "kvm_mmu_track_write", "emulator_write_phys", "kvm_mmu_page_fault", *VCPU],
