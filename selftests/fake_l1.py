@@ -22,7 +22,7 @@ from guestloop.machines.host import Vendor
 from guestloop.vm.console import Console
 from guestloop.vm.parts import Keys, L1Parts
 
-HELLO = Hello(release="6.12.117", build_id="abcd", boot_id="b", cpus=2, uptime_s=5.0)
+HELLO = Hello(release="6.12.117", build_id="abcd", cpus=2, uptime_s=5.0)
 ANSWERS: dict[str, Any] = {
     "guests.start": {
         "hello": f"hello cpus=2 kvmapf=1 build_id={L2_KERNEL.build_id}",
@@ -32,7 +32,7 @@ ANSWERS: dict[str, Any] = {
     },
     "guests.command": ["ready", "done n=4 odd"],
     "guests.listen": ["progress reads=3"],
-    "guests.finish_lap": ["stopped reads=9 bad=0"],
+    "guests.finish_lap": ["stopped reads=9 writes=4 bad=0"],
     "guests.qmp": {"status": "running"},
     "guests.counters": {"exits": 5},
     "guests.page_out": {"left_bytes": 4096, "seconds": 0.5},
@@ -40,6 +40,7 @@ ANSWERS: dict[str, Any] = {
     "guests.stop_all": [],
     "guests.launch": None,
     "kvm.load": {"kvm.tdp_mmu": "N"},
+    "kvm.functions": ["kvm_mmu_notifier_clear_flush_young", "kvm_arch_async_page_ready"],
     "system.rearm_warnings": True,
 }
 

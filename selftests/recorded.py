@@ -38,8 +38,8 @@ def update_plan(data: Data) -> Data:
 
 
 def update_round(data: Data) -> Data:
-    """Findings became data; in the recorded run there are none."""
-    return {"findings": [], **data}
+    """Findings became data; in the recorded run there are none. Work and missing paths were not recorded."""
+    return {"findings": [], "work": {}, "work_unit": "", "absent_paths": [], **data}
 
 
 def in_todays_form(path: Path, update: Callable[[Data], Data]) -> object:

@@ -38,7 +38,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is written to MGLRU's file, which reads as one of 6.12."""
     written: list[str] = []
     monkeypatch.setattr(mglru, "CONTROL", DATA / "lru_gen-6.12.txt")
-    monkeypatch.setattr(mglru, "_command", written.append)
+    monkeypatch.setattr(mglru, "_write", written.append)
     return written
 
 
@@ -48,32 +48,12 @@ def service_of(cgroup: str) -> Mglru:
     return Mglru(roster)
 
 
-def test_a_generation_begins_after_the_youngest(commands: list[str]) -> None:
-    assert service_of("l2-aging").age("l2") == {4: 2, 5: 2445, 6: 518, 7: 0}
-    assert commands == ["+ 14 0 7 200 1"]
-
-
-def test_all_but_the_two_youngest_generations_are_evicted(commands: list[str]) -> None:
-    service_of("l2-aging").evict("l2")
-    assert commands == [f"- 14 0 5 200 {1 << 30}"]
-
-
 def test_a_cgroup_that_mglru_does_not_know(commands: list[str]) -> None:
     with pytest.raises(LookupError, match="knows no cgroup /l2-none"):
         service_of("l2-none").evict("l2")
     with pytest.raises(GuestError, match="no L2 is called 'other'"):
         service_of("l2-aging").age("other")
     assert commands == []
-
-
-def test_a_command_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    control = tmp_path / "lru_gen"
-    control.write_text("")
-    monkeypatch.setattr(mglru, "CONTROL", control)
-    descriptors = set(Path("/proc/self/fd").iterdir())
-    mglru._command("+ 1 0 2 200 1")
-    assert control.read_text() == "+ 1 0 2 200 1"
-    assert set(Path("/proc/self/fd").iterdir()) == descriptors
 
 
 def test_a_kernel_without_mglru_lacks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +73,7 @@ def fake_damon(root: Path, targets: int) -> Path:
         (context / f"targets/{number}/regions/0").mkdir(parents=True)
     for name in ("monitoring_attrs/intervals", "monitoring_attrs/nr_regions", "schemes/0/tried_regions"):
         (context / name).mkdir(parents=True)
+    (context / "avail_operations").write_text("vaddr\nfvaddr\n")
     for name in ("sz", "nr_accesses", "age"):
         (context / "schemes/0/access_pattern" / name).mkdir(parents=True)
     return root
@@ -216,5 +197,5 @@ def test_a_kernel_without_damon_lacks_it(
 ) -> None:
     monkeypatch.setattr(damon, "ADMIN", tmp_path / "none")
     assert "CONFIG_DAMON_SYSFS" in service.lacks()
-    monkeypatch.setattr(damon, "ADMIN", tmp_path)
+    monkeypatch.setattr(damon, "ADMIN", fake_damon(tmp_path, 1))
     assert service.lacks() == ""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ class Kernel:
             given = inspect.signature(function).parameters["root"]
             assert given.default == Path("/sys/kernel/mm/damon/admin/kdamonds")
             monkeypatch.setattr(function, "__defaults__", (root,))
+        self.context.mkdir(parents=True)
+        (self.context / "avail_operations").write_text("vaddr\nfvaddr\npaddr\n")
         for number in range(3):
             (self.context / f"targets/{number}/regions/0").mkdir(parents=True)
         for name in ("monitoring_attrs/intervals", "monitoring_attrs/nr_regions", "schemes/0/tried_regions"):
@@ -116,6 +119,38 @@ def test_a_kernel_without_it(kernel: Kernel, service: Damon, monkeypatch: pytest
     assert service.lacks() == ""
     monkeypatch.setattr(damon, "ADMIN", kernel.root / "none")
     assert service.lacks() == "L1's kernel has no CONFIG_DAMON_SYSFS"
+
+
+def test_a_kernel_that_watches_physical_memory_only(kernel: Kernel, service: Damon) -> None:
+    (kernel.context / "avail_operations").write_text("paddr\n")
+    assert service.lacks() == "L1's kernel has no CONFIG_DAMON_VADDR"
+    assert (kernel.root / "nr_kdamonds").read_text() == "0"
+
+
+def test_a_kernel_before_6_2(kernel: Kernel, service: Damon) -> None:
+    (kernel.context / "schemes/0/tried_regions").rmdir()
+    assert "tried_regions" in service.lacks()
+
+
+@pytest.mark.parametrize(
+    ("enabled", "told"),
+    [({"damon_stat": "Y", "damon_reclaim": "N"}, "damon_stat"), ({}, "something that is not told")],
+)
+def test_another_user_of_damon_is_named(
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enabled: dict[str, str], told: str
+) -> None:
+    for module, value in enabled.items():
+        (tmp_path / module / "parameters").mkdir(parents=True)
+        (tmp_path / module / "parameters/enabled").write_text(f"{value}\n")
+    monkeypatch.setattr(damon.running_users, "__defaults__", (tmp_path,))
+
+    def busy(path: Path, text: str) -> int:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "write_text", busy)
+    with pytest.raises(GuestError, match=f"resource busy; another user of DAMON runs: {told}") as caught:
+        damon.finish_aggregation()
+    assert "/sys/module/damon_" in caught.value.hint
 
 
 def test_a_refusal_names_value_and_file(kernel: Kernel, service: Damon) -> None:

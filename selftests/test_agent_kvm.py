@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from guestloop.ground import proc
 from guestloop.ground.errors import GuestError, ProcessError
 
 REQUEST = 256
+FUNCTION = "kvm_make_all_cpus_request"
 TDP = {"kvm": {"tdp_mmu": "Y"}, "kvm_amd": {"npt": "Y"}}
 DIRECT = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "Y"}}
 SHADOW = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}}
@@ -71,10 +73,17 @@ class Modules:
         self.says = ""
         self.log = root.parent / "kmsg"
         self.log.write_text("6,1186,91230176,-;of an earlier load\n")
+        self.looks = 0
+        """How often the kernel's symbols were read."""
         monkeypatch.setattr(module, "kernel_log", partial(kernel_log, self.log))
         monkeypatch.setattr(module, "SYS_MODULE", root)
+        monkeypatch.setattr(module, "read_functions", self.read_functions)
         monkeypatch.setattr(module, "RCU_EXPEDITED", self.expedited)
         monkeypatch.setattr(proc, "run", self.run)
+
+    def read_functions(self) -> frozenset[str]:
+        self.looks += 1
+        return frozenset({FUNCTION} if (self.root / "kvm").exists() else ())
 
     def run(self, argv: list[Any], **_options: object) -> None:
         words = [str(word) for word in argv]
@@ -105,8 +114,8 @@ class NoTrace(Trace):
     def __init__(self) -> None:
         self.log: list[str] = []
 
-    def arm(self, request: int) -> list[str]:
-        self.log.append(f"arm {request}")
+    def arm(self, request: int, functions: Collection[str]) -> list[str]:
+        self.log.append(f"arm {request} {','.join(functions)}")
         return []
 
     def disarm(self) -> None:
@@ -137,7 +146,7 @@ def test_load_reads_back_what_it_asked_for(system: Modules, tmp_path: Path) -> N
     facts = Kvm(tmp_path, trace).load("shadow", SHADOW, REQUEST)
     assert facts == {"kvm.tdp_mmu": "0", "kvm_amd.npt": "0", "kvm.build_id": "", "kvm_amd.build_id": ""}
     assert system.commands == [["insmod", "kvm.ko", "tdp_mmu=N"], ["insmod", "kvm-amd.ko", "npt=N"]]
-    assert trace.log == ["disarm", f"arm {REQUEST}"]
+    assert trace.log == ["disarm", f"arm {REQUEST} {FUNCTION}"]
 
 
 def test_load_does_nothing_when_nothing_changes(system: Modules, tmp_path: Path) -> None:
@@ -154,7 +163,7 @@ def test_load_of_another_mode_reloads(system: Modules, tmp_path: Path) -> None:
     kvm.load("shadow", SHADOW, REQUEST)
     assert kvm.load("tdp", TDP, REQUEST)["kvm.tdp_mmu"] == "1"
     assert system.commands[2:4] == [["rmmod", "kvm_amd"], ["rmmod", "kvm"]]
-    assert trace.log[-2:] == ["disarm", f"arm {REQUEST}"], "a trigger would keep KVM from going"
+    assert trace.log[-2:] == ["disarm", f"arm {REQUEST} {FUNCTION}"], "a trigger would keep KVM from going"
 
 
 def test_grace_periods_are_hurried_while_kvm_is_exchanged_and_never_else(
@@ -171,6 +180,13 @@ def test_a_kernel_without_that_switch_loads_all_the_same(system: Modules, tmp_pa
     system.expedited.unlink()
     Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
     assert len(system.commands) == 2 and not system.expedited.exists()
+
+
+def test_functions_are_read_once_in_a_boot(system: Modules, tmp_path: Path) -> None:
+    kvm = Kvm(tmp_path, NoTrace())
+    kvm.load("shadow", SHADOW, REQUEST)
+    kvm.load("tdp", TDP, REQUEST)
+    assert kvm.functions(["kvm_mmu_load", FUNCTION]) == [FUNCTION] and system.looks == 1
 
 
 def test_a_parameter_of_an_earlier_load_does_not_stay(system: Modules, tmp_path: Path) -> None:

@@ -197,12 +197,25 @@ def test_what_l1_lacks_is_named_with_its_reason(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(memory, "THP", tmp_path / "enabled")
     monkeypatch.setattr(memory, "have_swap", lambda: False)
     monkeypatch.setattr(memory, "have_memory_cgroups", lambda: True)
+    monkeypatch.setattr(memory, "have_userfaultfd", lambda: False)
+    for name in ("READ_AHEAD", "HUGE_POOL", "KPAGEFLAGS"):
+        monkeypatch.setattr(memory, name, tmp_path / name)
     assert Memory().lacks([]) == Memory().lacks([Need.MEMCG]) == ""
-    wanted = "L1 has no swap space; L1's kernel has no CONFIG_TRANSPARENT_HUGEPAGE"
-    assert Memory().lacks(list(Need)) == wanted
+    wanted = "L1 has no swap space (CONFIG_SWAP); L1's kernel has no CONFIG_TRANSPARENT_HUGEPAGE"
+    assert Memory().lacks([Need.SWAP, Need.MEMCG, Need.THP]) == wanted
+    lacking = Memory().lacks(list(Need))
+    for option in ("SYSCTL", "HUGETLBFS", "PROC_PAGE_MONITOR", "USERFAULTFD"):
+        assert f"CONFIG_{option}" in lacking
     (tmp_path / "enabled").write_text("always madvise [never]\n")
     assert Memory().lacks([Need.THP]) == ""
     assert "CONFIG_MEMCG" in Need.MEMCG.reason
+
+
+def test_a_kernel_that_cannot_handle_faults_in_user_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, there in ((errno.ENOSYS, False), (errno.EPERM, True)):
+        monkeypatch.setattr(memory, "_libc", SimpleNamespace(syscall=lambda *_words: -1))
+        monkeypatch.setattr(ctypes, "get_errno", lambda number=number: number)
+        assert memory.have_userfaultfd() is there
 
 
 def test_vmstat_has_what_rounds_are_proven_with() -> None:

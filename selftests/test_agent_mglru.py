@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 
 from guestloop.agent import mglru
 from guestloop.agent.guests import Roster
-from guestloop.agent.mglru import EVERYTHING, SWAPPINESS, Mglru
+from guestloop.agent.mglru import EVERYTHING, Mglru
 from guestloop.ground.errors import GuestError
 
 TEXT = (Path(__file__).parent / "data" / "lru_gen-6.12.txt").read_text()
+
+
+NEXT = "          8         10          3           0 \n"
 
 
 class Kernel:
@@ -23,9 +27,21 @@ class Kernel:
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.control = directory / "lru_gen"
         self.commands: list[str] = []
+        self.begins = True
+        self.unknown: list[str] = []
+        """Values of swappiness that this kernel refuses."""
         self.control.write_text(TEXT)
         monkeypatch.setattr(mglru, "CONTROL", self.control)
-        monkeypatch.setattr(mglru, "_command", self.commands.append)
+        monkeypatch.setattr(mglru, "_write", self.obey)
+
+    def obey(self, command: str) -> None:
+        if command.split()[4] in self.unknown:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        self.commands.append(command)
+        if command.startswith("+") and self.begins:
+            lines = TEXT.replace("/l2-aging\n node     0\n", f"/l2-aging\n node     0\n{NEXT}")
+            assert lines != TEXT
+            self.control.write_text(lines)
 
 
 @pytest.fixture
@@ -42,13 +58,29 @@ def service() -> Mglru:
 
 
 def test_age_asks_for_a_generation_beyond_the_youngest(kernel: Kernel, service: Mglru) -> None:
-    assert service.age("aging") == {4: 2, 5: 2445, 6: 518, 7: 0}
-    assert kernel.commands == [f"+ 14 0 7 {SWAPPINESS} 1"]
+    assert service.age("aging") == {4: 2, 5: 2445, 6: 518, 7: 0, 8: 3}
+    assert kernel.commands == ["+ 14 0 7 max 1"]
+
+
+def test_a_generation_that_was_not_begun_is_missed(kernel: Kernel, service: Mglru) -> None:
+    kernel.begins = False
+    with pytest.raises(GuestError, match=r"^MGLRU began no generation of /l2-aging after 7$"):
+        service.age("aging")
 
 
 def test_evict_leaves_the_two_youngest(kernel: Kernel, service: Mglru) -> None:
     service.evict("aging")
-    assert kernel.commands == [f"- 14 0 5 {SWAPPINESS} {EVERYTHING}"]
+    assert kernel.commands == [f"- 14 0 5 max {EVERYTHING}"]
+
+
+def test_a_kernel_without_the_word_for_anonymous_pages_gets_a_number(kernel: Kernel, service: Mglru) -> None:
+    kernel.unknown = ["max"]
+    service.evict("aging")
+    assert kernel.commands == [f"- 14 0 5 200 {EVERYTHING}"]
+    kernel.unknown = ["max", "200"]
+    refused = "MGLRU refused '- 14 0 5 {} .*: Invalid argument"
+    with pytest.raises(GuestError, match="; ".join(map(refused.format, kernel.unknown))):
+        service.evict("aging")
 
 
 def test_a_cgroup_that_mglru_does_not_know(kernel: Kernel, service: Mglru) -> None:
@@ -70,5 +102,7 @@ def test_a_command_is_written_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The kernel refuses one that comes in pieces (mm/vmscan.c: lru_gen_seq_write)."""
     (tmp_path / "lru_gen").write_text("")
     monkeypatch.setattr(mglru, "CONTROL", tmp_path / "lru_gen")
-    mglru._command("+ 14 0 7 200 1")
+    descriptors = set(Path("/proc/self/fd").iterdir())
+    mglru._write("+ 14 0 7 200 1")
     assert (tmp_path / "lru_gen").read_text() == "+ 14 0 7 200 1"
+    assert set(Path("/proc/self/fd").iterdir()) == descriptors

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +20,7 @@ def test_hello_tells_one_boot_and_kernel_from_another(monkeypatch: pytest.Monkey
     monkeypatch.setattr(system, "build_id", lambda module: f"id of {module}")
     hello = System().hello()
     assert (hello.release, hello.build_id) == (os.uname().release, "id of vmlinux")
-    assert re.fullmatch(r"[0-9a-f-]{36}", hello.boot_id)
     assert hello.cpus == os.cpu_count() and hello.uptime_s > 0
-    assert System().hello().boot_id == hello.boot_id
 
 
 @pytest.fixture

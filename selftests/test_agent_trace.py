@@ -12,6 +12,7 @@ from guestloop.agent.trace import KVM_EVENTS, LOG_DEFINITION, LOG_PROBE, MSR_TRI
 from guestloop.ground.errors import GuestError
 
 REQUEST = 256
+FUNCTIONS = ("kvm_flush_remote_tlbs", "kvm_make_all_cpus_request")
 COUNT = "hist:keys=common_cpu"
 STACK = f"hist:keys=common_stacktrace,req:size=8192 if req=={REQUEST}"
 
@@ -36,7 +37,9 @@ def written(tracefs: Path, file: str) -> list[str]:
 
 def test_arm_and_disarm(tracefs: Path) -> None:
     counting = Trace(tracefs)
-    assert counting.arm(REQUEST) == ["kvm_async_pf_ready", "kvm_age_hva"], "only what this kernel has"
+    assert counting.arm(REQUEST, FUNCTIONS) == ["kvm_async_pf_ready", "kvm_age_hva"], (
+        "only what this kernel has"
+    )
     assert written(tracefs, "kprobe_events") == [
         "p:guestloop/request kvm:kvm_make_all_cpus_request+4 req=%si:u32",
         LOG_DEFINITION,
@@ -59,7 +62,7 @@ def test_a_kernel_that_has_everything(tracefs: Path) -> None:
         if not (tracefs / "events" / event).exists():
             add_event(tracefs, event)
     counting = Trace(tracefs)
-    assert sorted(counting.arm(REQUEST)) == sorted(KVM_EVENTS)
+    assert sorted(counting.arm(REQUEST, FUNCTIONS)) == sorted(KVM_EVENTS)
     assert counting.read().keys() == {"request", "log_sync", "kvm_msr", *KVM_EVENTS}
     assert written(tracefs, "events/kvm/kvm_msr/trigger") == [MSR_TRIGGER]
     assert written(tracefs, f"events/{LOG_PROBE}/trigger") == [COUNT]
@@ -70,7 +73,7 @@ def test_a_kernel_that_has_everything(tracefs: Path) -> None:
 
 def test_disarm_when_kvm_is_gone_already(tracefs: Path) -> None:
     counting = Trace(tracefs)
-    counting.arm(REQUEST)
+    counting.arm(REQUEST, FUNCTIONS)
     (tracefs / "events/kvm/kvm_age_hva/trigger").unlink()
     counting.disarm()
     assert written(tracefs, "kprobe_events")[2:] == [f"-:{PROBE}"]
@@ -92,22 +95,55 @@ def test_the_probe_sits_at_the_entry_where_no_instruction_begins_behind_it(
     tracefs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing(monkeypatch, "+4")
-    Trace(tracefs).arm(REQUEST)
+    Trace(tracefs).arm(REQUEST, FUNCTIONS)
     probe = "p:guestloop/request kvm:kvm_make_all_cpus_request req=%si:u32"
     assert written(tracefs, "kprobe_events")[0] == probe
+
+
+def test_up_to_6_9_the_probe_sits_where_the_wrapper_leads_to(tracefs: Path) -> None:
+    Trace(tracefs).arm(REQUEST, ("kvm_make_all_cpus_request_except", *FUNCTIONS))
+    probe = "p:guestloop/request kvm:kvm_make_all_cpus_request_except+4 req=%si:u32"
+    assert written(tracefs, "kprobe_events")[0] == probe
+
+
+def test_before_6_3_the_stack_has_another_name(tracefs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing(monkeypatch, "common_stacktrace")
+    counting = Trace(tracefs)
+    counting.arm(REQUEST, FUNCTIONS)
+    old = STACK.replace("common_stacktrace", "stacktrace")
+    assert written(tracefs, f"events/{PROBE}/trigger") == [old]
+    counting.disarm()
+    assert written(tracefs, f"events/{PROBE}/trigger") == [old, f"!{old}"]
+
+
+def test_a_kernel_that_counts_no_stacks_is_told_with_both_keys(
+    tracefs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, "stacktrace")
+    with pytest.raises(
+        GuestError, match=r"keys=common_stacktrace,.*; tracefs refused 'hist:keys=stacktrace,"
+    ):
+        Trace(tracefs).arm(REQUEST, FUNCTIONS)
+
+
+def test_without_a_function_that_is_known_nothing_is_counted(tracefs: Path) -> None:
+    wanted = "neither kvm_make_all_cpus_request_except nor kvm_make_all_cpus_request in KVM"
+    with pytest.raises(GuestError, match=wanted):
+        Trace(tracefs).arm(REQUEST, ("kvm_flush_remote_tlbs",))
+    assert written(tracefs, "kprobe_events") == []
 
 
 def test_without_the_probe_nothing_is_counted(tracefs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusing(monkeypatch, "kvm_make_all_cpus_request")
     with pytest.raises(GuestError, match=r"refused 'p:guestloop/request kvm:kvm_make_all_cpus_request req="):
-        Trace(tracefs).arm(REQUEST)
+        Trace(tracefs).arm(REQUEST, FUNCTIONS)
 
 
 def test_a_kernel_without_the_function_of_the_dirty_log_counts_the_rest(
     tracefs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing(monkeypatch, LOG_DEFINITION)
-    assert Trace(tracefs).arm(REQUEST) == ["kvm_async_pf_ready", "kvm_age_hva"]
+    assert Trace(tracefs).arm(REQUEST, FUNCTIONS) == ["kvm_async_pf_ready", "kvm_age_hva"]
 
 
 def test_a_refusal_names_text_and_file() -> None:

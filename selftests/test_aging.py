@@ -57,6 +57,10 @@ def test_a_round_of_each_driver(lab: ScriptedLab, driver: str, pages: str, dirty
         "what it took before is not judged again"
     )
     assert record.events["pages_checked"] == scene.region_pages
+    assert record.work_unit == "pages_scanned" and record.work["pages_scanned"] > 0
+    laps = scene.sizes.scans if driver != "damon" else 0  # its scripted load is stopped before it reports
+    visited = record.work["pages_visited"]
+    assert record.work["pages_dirtied"] == visited == laps * scene.region_pages // 2 * scene.vcpus
     assert len(record.facts["scan_seconds"].split()) == scene.sizes.scans
     assert set(record.phases) == {"scans"}
     assert record.facts.get("dirty_log", "off") == dirty_log
@@ -100,7 +104,8 @@ def test_page_idle_marks_touches_and_looks(lab: ScriptedLab) -> None:
 
 def test_mglru_begins_a_generation_before_and_after_the_touching(lab: ScriptedLab) -> None:
     measure(lab, "mglru")
-    scan = ["mglru.age", "regions.move_vcpus", "mglru.age", "mglru.evict", "regions.swapped"]
+    begin = ["mglru.age", "mglru.age", "regions.move_vcpus"]  # what was evicted is then no recent refault
+    scan = [*begin, "mglru.age", "mglru.evict", "regions.swapped"]
     assert agent_calls(lab, "mglru", "regions") == [
         "mglru.lacks",
         "regions.watch",
@@ -276,6 +281,7 @@ def test_call_paths_must_account_for_the_counter(lab: ScriptedLab) -> None:
     ("driver", "variant", "lacking"),
     [
         *((driver, {}, "memcg") for driver in DRIVERS),
+        *((driver, {}, "page-monitor") for driver in DRIVERS),
         *((driver, {"pages": "thp"}, "thp") for driver in DRIVERS),
         *((name, {}, need) for name, driver in DRIVERS.items() for need in driver.needs),
         ("page-idle", {}, "page_idle"),

@@ -26,11 +26,11 @@ def test_shares_take_turns_and_have_a_grain() -> None:
 @pytest.mark.parametrize(
     ("idle", "belief"),
     [
-        ("0101", Belief(2, 0, 2, 0)),
-        ("1111", Belief(2, 2, 2, 0)),  # never young
-        ("0000", Belief(2, 0, 2, 2)),  # young for ever
-        ("1010", Belief(2, 2, 2, 2)),
-        ("0-01", Belief(2, 0, 1, 0, 1)),  # one moved
+        ("0101", Belief(2, 0, 2, 0, 0, 4)),
+        ("1111", Belief(2, 2, 2, 0, 0, 4)),  # never young
+        ("0000", Belief(2, 0, 2, 2, 0, 4)),  # young for ever
+        ("1010", Belief(2, 2, 2, 2, 0, 4)),
+        ("0-01", Belief(2, 0, 1, 0, 1, 3)),  # one moved
         ("----", Belief(unknown=4)),
     ],
 )
@@ -43,17 +43,17 @@ def test_rates() -> None:
     belief = Belief(touched=200, false_idle=10, untouched=50, false_young=5)
     assert (belief.idle_rate, belief.young_rate) == (0.05, 0.1)
     assert (Belief().idle_rate, Belief().young_rate) == (0.0, 0.0)
-    assert belief + Belief(1, 1, 1, 1, 1) == Belief(201, 11, 51, 6, 1)
+    assert belief + Belief(1, 1, 1, 1, 1, 2) == Belief(201, 11, 51, 6, 1, 2)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "belief"),
     [
-        ("000000", "010100", Belief(3, 0, 2, 0)),  # two untouched ones were asked for and went
-        ("000000", "100100", Belief(3, 1, 2, 1)),  # a touched one went in place of one
-        ("000000", "000000", Belief(3, 0, 2, 2)),  # reclaim found no page idle
-        ("010000", "010101", Belief(3, 0, 2, 0, 1)),  # one was out before
-        ("010101", "010101", Belief(3, 0, 0, 0, 3)),  # nothing was left to take: nothing can be said
+        ("000000", "010100", Belief(3, 0, 2, 0, 0, 6)),  # two untouched ones were asked for and went
+        ("000000", "100100", Belief(3, 1, 2, 1, 0, 6)),  # a touched one went in place of one
+        ("000000", "000000", Belief(3, 0, 2, 2, 0, 6)),  # reclaim found no page idle
+        ("010000", "010101", Belief(3, 0, 2, 0, 1, 5)),  # one was out before
+        ("010101", "010101", Belief(3, 0, 0, 0, 3, 3)),  # nothing was left to take: nothing can be said
     ],
 )
 def test_what_reclaim_took(before: str, after: str, belief: Belief) -> None:
@@ -63,7 +63,7 @@ def test_what_reclaim_took(before: str, after: str, belief: Belief) -> None:
 def test_samples_of_damon() -> None:
     seen = [5, 0, 3, 1, -1, 9]
     assert judge_samples(Share(0), seen, 5) == Belief(
-        touched=10, false_idle=2, untouched=15, false_young=6, unknown=5
+        touched=10, false_idle=2, untouched=15, false_young=6, unknown=5, looked_at=5
     )
 
 

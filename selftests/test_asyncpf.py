@@ -66,6 +66,8 @@ def test_the_guest_is_the_one_that_the_cell_names(lab: ScriptedLab, kvmapf: str,
     assert f"-smp {vcpus}," in words and ("no-kvmapf" in words) is (kvmapf == "off")
     assert started["incoming"] is False
     assert ended.status == "PASS" and ended.record.events["reads"] == CYCLES * PAGES * int(vcpus)
+    assert ended.record.work == {"pages_visited": CYCLES * PAGES * int(vcpus), "pages_dirtied": 0}
+    assert ended.record.work_unit == "pages_visited"
 
 
 # --- ways ------------------------------------------------------------------------------------------
@@ -84,6 +86,23 @@ def test_the_swap_disk_is_throttled_for_the_round_alone(lab: ScriptedLab, silent
     assert limits == [THROTTLED_READS, 0], "also when the round breaks"
     lab.measure(cell("asyncpf", way="pageout"))
     assert len(lab.l1.recorded.executed) == 2
+
+
+@pytest.mark.parametrize(
+    ("counted", "paged_out"),
+    [
+        ({"huge_pages_split": 2}, True),
+        ({"huge_pages_swapped_whole": 2}, True),  # as newer kernels do
+        ({"huge_pages_swapped_whole": 1, "huge_pages_split": 1}, True),
+        ({"huge_pages_swapped_whole": 1}, False),
+    ],
+)
+def test_a_huge_page_is_paged_out_whole_or_in_pieces(
+    counted: dict[str, int], paged_out: bool, tmp_path: Path
+) -> None:
+    this = Measuring(cell("asyncpf", way="thp"), "patched", 1, tmp_path, events=dict(counted))
+    asyncpf._prove(this, asyncpf.Storm(way=Way.THP), asyncpf.Tally())
+    assert ("huge_pages_paged_out" not in not_proven(this.findings)) is paged_out
 
 
 def test_huge_pages_must_have_been_there_to_be_split(lab: ScriptedLab) -> None:
@@ -158,7 +177,7 @@ def test_a_round_that_proves_nothing_is_invalid(
         (Way.PAGEOUT, set()),
         (Way.PRESSURE, set()),
         (Way.THROTTLED, set()),
-        (Way.THP, {"huge_pages_split"}),
+        (Way.THP, {"huge_pages_paged_out"}),
         (Way.DIRTY_LOG, {"dirty_rounds"}),
     ],
 )
@@ -178,7 +197,7 @@ def test_call_paths_must_account_for_the_counter(
     assert lab.measure(cell("asyncpf")).kinds == kinds
 
 
-@pytest.mark.parametrize("need", ["memcg", "swap"])
+@pytest.mark.parametrize("need", ["memcg", "swap", "read-ahead"])
 def test_what_l1_lacks_skips_the_round_before_a_guest_starts(lab: ScriptedLab, need: str) -> None:
     lab.script.lacks = {need: f"no {need} here"}
     ended = lab.measure(cell("asyncpf"))

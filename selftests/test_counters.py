@@ -25,6 +25,7 @@ DATA = Path(__file__).parent / "data"
 TLB_FLUSH = 768
 
 MAKE = "kvm_make_all_cpus_request"
+EXCEPT = "kvm_make_all_cpus_request_except"
 RANGE = [MAKE, "kvm_flush_remote_tlbs_range"]
 MEMSLOT = [MAKE, "kvm_flush_remote_tlbs_memslot"]
 FLUSH = [MAKE, "kvm_flush_remote_tlbs"]
@@ -59,7 +60,14 @@ STACKS = {
         [*FLUSH, "tdp_mmu_zap_leafs", "kvm_tdp_mmu_unmap_gfn_range", "kvm_mmu_unmap_gfn_range",
          "kvm_mmu_notifier_invalidate_range_start"],
     ],
-    "guest_memfd": [[*FLUSH, "kvm_gmem_invalidate_begin", "kvm_gmem_fallocate", "vfs_fallocate"]],
+    "change_pte": [
+        [*FLUSH, "kvm_set_spte_gfn", "kvm_mmu_notifier_change_pte", "__mmu_notifier_change_pte",
+         "wp_page_copy"],
+    ],
+    "guest_memfd": [
+        [*FLUSH, "__kvm_gmem_invalidate_start", "kvm_gmem_punch_hole"],
+        [*FLUSH, "kvm_gmem_invalidate_begin", "kvm_gmem_fallocate", "vfs_fallocate"],
+    ],
     "dirty_logging_off": [
         [*MEMSLOT, "kvm_mmu_zap_collapsible_sptes", "kvm_arch_commit_memory_region", "kvm_set_memslot",
          "__kvm_set_memory_region", "kvm_vm_ioctl", *IOCTL],
@@ -69,6 +77,10 @@ STACKS = {
     "dirty_log": [
         [*MEMSLOT, "kvm_vm_ioctl", *IOCTL],
         [*MEMSLOT, "kvm_arch_commit_memory_region", "kvm_set_memslot", "__kvm_set_memory_region"],
+        # without frame pointers: kvm_arch_commit_memory_region() and the flush helpers were jumped out of
+        [*FLUSH, "kvm_set_memslot", "kvm_vm_ioctl", *IOCTL],
+        # up to 6.5
+        [EXCEPT, "kvm_arch_flush_remote_tlbs_memslot", "kvm_set_memslot", "kvm_vm_ioctl"],
         [MAKE, "kvm_vm_ioctl", *IOCTL],  # the dirty ring's reset, inlined
         [*FLUSH, "kvm_vm_ioctl_reset_dirty_pages", "kvm_vm_ioctl", *IOCTL],
         [*FLUSH, "__link_shadow_page.constprop.0", "kvm_shadow_mmu_try_split_huge_pages",
@@ -77,6 +89,7 @@ STACKS = {
     "zap": [
         [*COMMIT, "kvm_mmu_zap_oldest_mmu_pages", *FAULT],
         [*COMMIT, "kvm_nx_huge_page_recovery_worker", "kthread"],
+        [*COMMIT, "kvm_nx_lpage_recovery_worker", "kthread"],
         [*RANGE, "kvm_zap_gfn_range", "__kvm_set_or_clear_apicv_inhibit.part.0", *VCPU],
         [*COMMIT, "kvm_mmu_zap_oldest_mmu_pages", "kvm_mmu_change_mmu_pages",
          "kvm_arch_commit_memory_region", "kvm_set_memslot"],
@@ -84,6 +97,7 @@ STACKS = {
     "memslot": [
         [*COMMIT, "__kvm_mmu_zap_all_fast_front_half",
          "kvm_arch_flush_shadow_memslot", "kvm_set_memslot", "__kvm_set_memory_region", "kvm_vm_ioctl"],
+        [*COMMIT, "kvm_mmu_invalidate_zap_pages_in_memslot", "kvm_page_track_flush_slot", "kvm_set_memslot"],
         [*FLUSH, "kvm_arch_flush_shadow_memslot", "kvm_set_memslot", "kvm_vm_ioctl"],
     ],
     "nested": [
@@ -96,13 +110,18 @@ STACKS = {
         [*COMMIT, "mmu_sync_children", *FAULT],
         [*FLUSH, "mmu_sync_children", "kvm_mmu_sync_roots", "kvm_mmu_load", *READY[1:]],
         [*RANGE, "kvm_flush_remote_tlbs_sptep", "__kvm_mmu_invalidate_addr", "kvm_mmu_invlpg", *VCPU],
+        [EXCEPT, "kvm_flush_remote_tlbs_with_address", "paging64_invlpg", "kvm_mmu_invalidate_gva", *VCPU],
+        [EXCEPT, "kvm_flush_remote_tlbs_with_address", "mmu_set_spte", "paging64_invlpg"],
     ],
     "guest_pt_write": [
         [*FLUSH, "kvm_mmu_track_write", "emulator_write_phys", "kvm_mmu_page_fault", *VCPU],
+        [*COMMIT, "kvm_mmu_pte_write", "kvm_page_track_write", "emulator_write_phys", *VCPU],
+        [*COMMIT, "kvm_mmu_unprotect_page", "x86_emulate_instruction", *VCPU],
         [*COMMIT, "__kvm_mmu_unprotect_gfn_and_retry", "kvm_mmu_page_fault"],
     ],
     "shadow_page": [
         [*RANGE, "__kvm_mmu_get_shadow_page", "kvm_mmu_get_child_sp", *FAULT],
+        [*FLUSH, "kvm_slot_page_track_add_page", "kvm_mmu_get_page", "mmu_alloc_root", "kvm_mmu_load"],
         [*FLUSH, "__kvm_write_track_add_gfn", "__kvm_mmu_get_shadow_page", "mmu_alloc_root", "kvm_mmu_load"],
     ],
     "mmu_root": [
@@ -210,6 +229,7 @@ FRAMES = "         a+0x1/0x2 [kvm]\n         0xffffffffc0a01234\n"
     "key",
     [
         f"common_stacktrace:\n{FRAMES}, req:        768",
+        f"stacktrace:\n{FRAMES}, req:        768",  # before 6.3
         f"req:        768, common_stacktrace:\n{FRAMES}",
         # a stack in a field of its own: no colon and no line of its own (hist_trigger_print_key)
         f"stack.stacktrace{FRAMES}, req:        768",

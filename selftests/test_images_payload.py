@@ -97,6 +97,11 @@ def test_a_load_from_beginning_to_end(payload: Payload, load: str) -> None:
     assert payload.unasked[0].startswith("progress t_ms=")
     stopped = payload.ask("stop")
     assert int(values(stopped)["reads"]) == sum(per_vcpu(stopped))
+    writes, visits = int(values(stopped)["writes"]), int(values(stopped)["reads"])
+    if load in ("write-shared", "sweep", "chain"):
+        assert writes == visits, "each visit writes its page"
+    else:
+        assert (writes > 0) is not load.startswith("read-")
     assert values(stopped)["bad"] == "0"
     assert payload.ask("check") == "checked pages=512 bad=0"
     assert payload.ask("unload") == "unloaded"

@@ -15,7 +15,7 @@ from guestloop.ground.errors import GuestCrashed, GuestError, GuestloopError, Ki
 from guestloop.lab.client import L1, L2
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Bearing, FindingKind
-from guestloop.results.records import Correctness, Outcome, parse_round, read_rounds, write_round
+from guestloop.results.records import Correctness, Outcome, Work, parse_round, read_rounds, write_round
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import FINDINGS, Measuring
 from guestloop.workloads.reading import take_reading
@@ -32,6 +32,7 @@ ZERO = dict.fromkeys(
         "test_age_hva",
         "pages_swapped_out",
         "huge_pages_split",
+        "huge_pages_swapped_whole",
     ),
     0,
 )
@@ -44,6 +45,7 @@ class World:
         self.l1 = self.agent = self.memory = self.trace = self
         self.boot, self.request = 3, REQUEST
         self.facts = {"release": "6.12.117"}
+        self.absent_paths = ("change_pte",)
         self.spec = L2Spec("storm")
         self.kernel = Kernel(REQUEST)
         self.kernel.flush("storm", "async_page_ready", 10)
@@ -114,6 +116,10 @@ def test_an_event_that_this_kernel_cannot_count_is_not_one_that_did_not_happen(
     monkeypatch.setattr(world, "read", lambda: texts)
     with this.counting(l2(world), "storm"):
         pass
+    del world.kernel.vmstat["thp_swpout"]
+    with this.counting(l2(world), "again"):
+        pass
+    assert this.events["huge_pages_swapped_whole"] == 0, "counted before, and not since"
     assert "age_hva" not in this.events and this.events["test_age_hva"] == 0
     reading = take_reading(l2(world))
     assert reading.hits_since(reading, "kvm_age_hva") == 0
@@ -362,6 +368,17 @@ def test_the_record_sums_over_phases(this: Measuring, world: World) -> None:
     assert (record.cell, record.kernel, record.round, record.boot) == (CELL, "patched", 2, 3)
     assert record.facts == {"release": "6.12.117", "l2.kvmapf": "1"}
     assert record.evidence == tuple(this.evidence)
+    assert record.absent_paths == ("change_pte",)
+
+
+def test_work_is_added_up_apart_from_events(this: Measuring) -> None:
+    for visited in (40, 2):
+        this.add_work(Work.VISITED, visited)
+    this.add_work(Work.SCANNED, 7)
+    this.work_unit = Work.SCANNED
+    record = this.finish()
+    assert record.work == {"pages_visited": 42, "pages_scanned": 7} and record.events == {}
+    assert (record.work_unit, Work.SCANNED.unit) == ("pages_scanned", "page scanned")
 
 
 def test_the_time_of_a_round_begins_with_its_l1(tmp_path: Path, world: World) -> None:

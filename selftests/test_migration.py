@@ -54,6 +54,8 @@ def test_a_round_of_each_way(lab: ScriptedLab, way: str) -> None:
     assert record.events["visits"] > 0 and record.events["pages_checked"] == (2048 if hops > 1 else 4096)
     compared = 0 if way == "postcopy" else hops * trip_of(record.cell).ram_mib << 8
     assert record.events.get("pages_compared", 0) == compared and not record.events.get("pages_lost")
+    assert record.work_unit == "pages_dirtied"
+    assert record.work["pages_visited"] == record.work["pages_dirtied"] > 0, "this load writes what it visits"
     assert record.paths["dirty_log"] > 0
     assert record.counters["remote_tlb_flush_requests"] == sum(record.paths.values())
     assert len(set(record.evidence)) == len(record.evidence), "nothing is written over"
@@ -72,7 +74,7 @@ def test_precopy_step_by_step(lab: ScriptedLab) -> None:
     calls = [call.method.removeprefix("migration.") for call in lab.calls if "migration." in call.method]
     assert calls == [
         *("prepare", "pause", "begin", "wait", "connections", "release", "wait", "progress", "wait"),
-        *("mark", "take_marks", "progress", "compare", "progress"),
+        *("mark", "take_marks", "progress", "progress", "progress", "compare", "progress"),
     ]
     (prepared,) = lab.called("migration.prepare")
     assert (prepared["source"], prepared["destination"]) == ("a", "b")
@@ -209,6 +211,23 @@ def test_without_memory_for_huge_pages_the_round_is_skipped(lab: ScriptedLab) ->
     ended = measure(lab, pages="2m")
     assert (ended.status, ended.kinds) == ("CANCEL", [FindingKind.LACKING])
     assert lab.called("migration.huge_pages")[-1] == {"pages": 0} and lab.called("guests.start") == []
+
+
+@pytest.mark.parametrize(
+    ("way", "pages", "need"), [("postcopy", "4k", "userfaultfd"), ("precopy", "2m", "hugetlb")]
+)
+def test_what_l1_lacks_skips_the_round_before_a_guest_starts(
+    lab: ScriptedLab, way: str, pages: str, need: str
+) -> None:
+    lab.script.lacks = {need: f"no {need} here"}
+    ended = measure(lab, way, pages=pages)
+    assert (ended.status, ended.kinds, ended.record.reason) == (
+        "CANCEL",
+        [FindingKind.LACKING],
+        f"no {need} here",
+    )
+    assert lab.called("guests.start") == [] and lab.called("migration.huge_pages") == []
+    assert measure(lab).status == "PASS", "a way that does without it"
 
 
 # --- oracles ---------------------------------------------------------------------------------------

@@ -263,7 +263,7 @@ def test_the_pinned_vcpu_has_a_cpu_for_itself(world: World) -> None:
 def test_huge_pages_are_those_that_the_kernel_gave(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
-        migration, "HUGE_PAGES", SimpleNamespace(write_text=asked.append, read_text=lambda: "90\n")
+        migration, "HUGE_POOL", SimpleNamespace(write_text=asked.append, read_text=lambda: "90\n")
     )
     assert world.migration.huge_pages(96) == 90
     assert asked == ["96"]

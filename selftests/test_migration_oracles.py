@@ -77,7 +77,7 @@ ORDER = visit_order(LAYOUT)
 # v0 has been over all pages once and over 4 of them again; v1 has visited 12 pages.
 KNOWN = Known(
     LAYOUT,
-    [Entry(1.0, (8, 4), 0), Entry(2.0, (16, 8), 0), Entry(3.0, (20, 12), 0)],
+    [Entry(1.0, (8, 4), 0, 0), Entry(2.0, (16, 8), 0, 0), Entry(3.0, (20, 12), 0, 0)],
     {"round-1": 0.5, "round-2": 1.5, "round-3": 2.5},
 )
 

@@ -17,7 +17,9 @@ from guestloop.results.records import Phase
 from guestloop.workloads.migration import trip_of, turns
 from guestloop.workloads.migration.explained import Area, areas_of, cause_of
 from guestloop.workloads.migration.ledger import (
+    Done,
     Entry,
+    done_between,
     idle_vcpus,
     lost_visits,
     parse_entry,
@@ -34,15 +36,15 @@ REQUEST = 256
 
 def test_reports_of_the_payload() -> None:
     lines = [
-        (1.5, "progress t_ms=100 reads=30 laps=0 bad=0 v0=20 v1=10"),
-        (1.6, "stopped t_ms=200 reads=50 laps=0 bad=3 v0=30 v1=20"),
+        (1.5, "progress t_ms=100 reads=30 writes=7 laps=0 bad=0 v0=20 v1=10"),
+        (1.6, "stopped t_ms=200 reads=50 writes=9 laps=0 bad=3 v0=30 v1=20"),
     ]
-    assert parse_ledger(lines) == [Entry(1.5, (20, 10), 0), Entry(1.6, (30, 20), 3)]
+    assert parse_ledger(lines) == [Entry(1.5, (20, 10), 0, 7), Entry(1.6, (30, 20), 3, 9)]
 
 
 def test_more_than_ten_vcpus_keep_their_order() -> None:
     told = " ".join(f"v{vcpu}={vcpu + 100}" for vcpu in range(12))
-    assert parse_entry(0.0, f"progress bad=0 {told}").visits == tuple(range(100, 112))
+    assert parse_entry(0.0, f"progress writes=0 bad=0 {told}").visits == tuple(range(100, 112))
 
 
 def test_a_report_of_nobody_is_none() -> None:
@@ -51,12 +53,12 @@ def test_a_report_of_nobody_is_none() -> None:
 
 
 def test_what_the_destination_forgot() -> None:
-    before = Entry(1.0, (10, 10, 10), 0)
-    after = Entry(2.0, (9, 10, 11), 0)
+    before = Entry(1.0, (10, 10, 10), 0, 0)
+    after = Entry(2.0, (9, 10, 11), 0, 0)
     assert lost_visits(before, after) == ["v0: 9 visits after 10 were reported"]
     assert idle_vcpus(before, after) == [0, 1]
     with pytest.raises(ValueError, match="shorter"):  # another guest's report
-        lost_visits(before, Entry(2.0, (10, 10), 0))
+        lost_visits(before, Entry(2.0, (10, 10), 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -71,8 +73,22 @@ def test_no_round_without_a_migration() -> None:
     assert round_at({}, 5.0) == "before the migration"
 
 
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "done"),
+    [
+        (0.5, 2.0, Done(25, 8)),  # nothing was reported before the start
+        (1.0, 2.9, Done(15, 5)),  # by the last reports before each
+        (1.9, 1.9, Done(0, 0)),
+        (2.0, 3.0, Done(0, 0)),  # the destination forgot
+    ],
+)
+def test_what_was_done_between_two_moments(start_s: float, end_s: float, done: Done) -> None:
+    source = [Entry(1.0, (10, 0), 0, 3), Entry(2.0, (20, 5), 0, 8)]
+    assert done_between([*source, Entry(3.0, (1, 1), 0, 1)], start_s, end_s) == done
+
+
 def test_when_a_visit_was_reported() -> None:
-    ledger = [Entry(1.0, (10, 0), 0), Entry(2.0, (20, 5), 0)]
+    ledger = [Entry(1.0, (10, 0), 0, 0), Entry(2.0, (20, 5), 0, 0)]
     assert [when_visited(ledger, 0, visit) for visit in (1, 10, 11, 20, 21)] == [1.0, 1.0, 2.0, 2.0, None]
     assert when_visited(ledger, 1, 1) == 2.0
 

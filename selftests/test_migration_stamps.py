@@ -211,7 +211,7 @@ def test_which_visit_wrote_a_page(payload: Payload) -> None:
     region = load(payload, "sweep", more="pace_us=500 window=256")
     layout, fresh = region.layout, region.read()
     assert payload.ask("start report_ms=25") == "running"
-    early = Entry(0.0, (0,), 0)
+    early = Entry(0.0, (0,), 0, 0)
     while min(early.visits) < 2:  # far less than a lap, which takes a quarter of a second
         early = parse_entry(1.0, next(payload.lines))
     stopped = parse_entry(2.0, payload.ask("stop"))

@@ -92,6 +92,9 @@ def make_round(name: str, kernel: str, number: int) -> Round:
         judged=("async_page_ready",),
         seconds=15.25,
         facts={"kvm.tdp_mmu": "N", VMLINUX_BUILD_ID: "90c00e32", L2_BUILD_ID: L2_KERNEL.build_id},
+        work={"pages_visited": 8192, "pages_dirtied": 0},
+        work_unit="pages_visited",
+        absent_paths=("change_pte",),
         evidence=(f"rounds/{name}/console.txt",),
         findings=(finding,) if finding else (),
     )
@@ -130,10 +133,60 @@ def test_written_file_is_valid_and_complete(tmp_path: Path, names: tuple[str, ..
     cell = data["cells"][0]
     assert {"test", "mmu", "variant", "status", "reason", "candidates", "correctness"} <= cell.keys()
     assert {"rounds", "evidence"} <= cell.keys()
-    contract = {"kernel", "round", "boot", "events", "counters", "phases", "paths", "seconds", "findings"}
+    contract = {"kernel", "round", "boot", "events", "work", "counters", "phases", "paths", "seconds"}
     assert contract <= cell["rounds"][0].keys()
     compared = cell["candidates"][B]["comparison"]
-    assert compared is None or {"metric", "per_event", "p_value", "ratio", "ci", "mde"} <= compared.keys()
+    assert (
+        compared is None
+        or {"metric", "per_event", "per_work", "p_value", "ratio", "ci", "mde"} <= compared.keys()
+    )
+
+
+def with_rounds(name: str, **per_kernel: dict[str, Any]) -> tuple[Plan, Verdict]:
+    """One cell, the rounds of the reference (a) or the candidate (b) changed."""
+    plan = make_plan(name)
+    changes = {A: per_kernel.get("a", {}), B: per_kernel.get("b", {})}
+    rounds = [
+        replace(make_round(name, kernel, number), **changes[kernel]) for number in (1, 2) for kernel in (A, B)
+    ]
+    return plan, compare(plan, rounds)
+
+
+def test_the_same_work_may_tell_another_story_than_events() -> None:
+    """A kernel with three times the events for the same reads: a third of the flushes per event."""
+    result = with_rounds("same", b={"events": {"page_ready": 3 * 2580}})
+    (line,) = [line for line in render_text(*result).splitlines() if "for the same work" in line]
+    assert line.strip().endswith("-> 0.383 flush requests per page visited (x1.00)")
+    (cell,) = describe(*result)["cells"]
+    candidate = cell["candidates"][B]
+    assert candidate["work_unit"] == "pages_visited" and candidate["per_work"][B] == pytest.approx(
+        0.3830, 1e-3
+    )
+    assert candidate["comparison"]["per_work"][A] == pytest.approx((2502 + 2489) / 2 / 8192)
+
+
+@pytest.mark.parametrize(
+    "change", [{"work": {}}, {"work_unit": "pages_dirtied", "work": {"pages_dirtied": 5}}]
+)
+def test_work_that_was_not_recorded_or_is_another_is_not_compared(change: dict[str, Any]) -> None:
+    result = with_rounds("same", b=change)
+    assert "for the same work" not in render_text(*result)
+    candidate = describe(*result)["cells"][0]["candidates"][B]
+    assert candidate["per_work"][B] is None
+
+
+def test_a_path_that_a_kernel_does_not_have_is_not_shown_as_zero() -> None:
+    paths = {"async_page_ready": 2502, "change_pte": 90}
+    before = {"paths": paths, "counters": {FLUSH_REQUESTS: 2592}, "absent_paths": ("guest_memfd",)}
+    result = with_rounds("same", a=before)
+    text = render_text(*result)
+    (row,) = [line for line in text.splitlines() if line.strip().startswith("change_pte")]
+    assert row.split() == ["change_pte", "0.035", "absent", "-"]
+    assert "call paths that are not in this kernel: guest_memfd" in text
+    assert "call paths that are not in this kernel: change_pte" in text
+    data = describe(*result)
+    assert data["cells"][0]["candidates"][B]["paths"]["change_pte"]["absent"] == [B]
+    assert data["kernels"][A]["absent_paths"] == ["guest_memfd"]
 
 
 def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
@@ -145,6 +198,7 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
         "reason": "",
         "console": [],
         "late": [],
+        "absent_paths": ["change_pte"],
         "release": "6.12.117-guestloop",
         "base": "linux-source-6.12",
         "series": ["0001-KVM-x86-mmu.patch"],

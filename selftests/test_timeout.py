@@ -28,7 +28,7 @@ class FakeL1:
     """An L1 whose guest runs until the round is concluded."""
 
     def __init__(self) -> None:
-        self.boot, self.facts = 1, {"release": "6.12"}
+        self.boot, self.facts, self.absent_paths = 1, {"release": "6.12"}, ()
         self.guest_ended = threading.Event()
         self.concluded = 0
         self.last_words: list[str] = []

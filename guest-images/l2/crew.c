@@ -168,6 +168,7 @@ static void forget_counts(struct team *team)
 	atomic_store(&team->bad, 0);
 	for (unsigned i = 0; i < worker_count(team); i++) {
 		atomic_store(&team->workers[i].visits, 0);
+		atomic_store(&team->workers[i].writes, 0);
 		atomic_store(&team->workers[i].laps, 0);
 	}
 }
@@ -201,6 +202,7 @@ struct tally team_tally(struct team *team)
 		uint64_t laps = atomic_load(&team->workers[i].laps);
 
 		tally.visits += visits;
+		tally.writes += atomic_load(&team->workers[i].writes);
 		tally.per_vcpu[team->workers[i].vcpu] += visits;
 		if (laps < tally.laps)
 			tally.laps = laps;

@@ -26,6 +26,7 @@ struct worker {
 	size_t first, pages; /* its range in region->order */
 	uint64_t laps_begun; /* used only by this worker */
 	_Alignas(64) atomic_ulong visits; /* since the start; also its position, for the others of its crew */
+	atomic_ulong writes; /* pages written, each once for a visit that writes it */
 	atomic_ulong laps;
 };
 
@@ -47,7 +48,7 @@ struct team {
 };
 
 struct tally {
-	uint64_t visits, laps, bad; /* laps: those of the slowest worker */
+	uint64_t visits, writes, laps, bad; /* laps: those of the slowest worker */
 	uint64_t per_vcpu[MAX_VCPUS];
 };
 

@@ -32,6 +32,7 @@ static bool check_and_write(struct worker *worker, size_t page, bool blind)
 	bool good = region_check_own(worker->team->region, page, worker->vcpu);
 
 	region_write_own(worker->team->region, page, worker->vcpu, blind);
+	atomic_fetch_add_explicit(&worker->writes, 1, memory_order_relaxed);
 	return good;
 }
 

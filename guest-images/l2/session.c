@@ -107,8 +107,8 @@ static void tell_tally(const char *verb)
 
 	for (unsigned i = 0; i < vcpus && length < sizeof each; i++)
 		length += snprintf(each + length, sizeof each - length, " v%u=%lu", i, tally.per_vcpu[i]);
-	say("%s t_ms=%lu reads=%lu laps=%lu bad=%lu%s", verb, now_ms() - started_ms, tally.visits,
-	    tally.laps, tally.bad, each);
+	say("%s t_ms=%lu reads=%lu writes=%lu laps=%lu bad=%lu%s", verb, now_ms() - started_ms,
+	    tally.visits, tally.writes, tally.laps, tally.bad, each);
 }
 
 static void do_stop(void)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from guestloop.agent.trace import Trace
 
@@ -78,7 +78,7 @@ class Kernel:
         self._guests: defaultdict[str, Counter[str]] = defaultdict(
             lambda: Counter(dict.fromkeys((REQUESTS, FLUSHES, *VCPU_COUNTERS), 0))
         )
-        self.vmstat: Counter[str] = Counter(pswpin=11, pswpout=12, thp_split_page=13)
+        self.vmstat: Counter[str] = Counter(pswpin=11, pswpout=12, thp_split_page=13, thp_swpout=14)
         self.msr_writes: list[tuple[int, int, int]] = []
         self.dropped = 0
 
@@ -121,7 +121,7 @@ class ScriptedTrace(Trace):
         super().__init__()
         self._kernel = kernel
 
-    def arm(self, request: int) -> list[str]:
+    def arm(self, request: int, functions: Collection[str]) -> list[str]:
         return list(TRACEPOINTS)
 
     def read(self) -> dict[str, str]:

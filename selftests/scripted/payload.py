@@ -132,8 +132,10 @@ class Payload:
         return self._say(self._tally("stopped"))
 
     def _tally(self, verb: str) -> str:
+        writes = 0 if self._loaded and self._loaded.name.startswith("read-") else sum(self.visits)
         each = " ".join(f"v{vcpu}={count}" for vcpu, count in enumerate(self.visits))
-        return f"{verb} t_ms=5 reads={sum(self.visits)} laps=1 bad={self._script.bad_visits} {each}"
+        counts = f"reads={sum(self.visits)} writes={writes} laps=1 bad={self._script.bad_visits}"
+        return f"{verb} t_ms=5 {counts} {each}"
 
     def _check(self) -> None:
         if not self._loaded or self._running:

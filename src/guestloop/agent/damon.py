@@ -9,6 +9,7 @@ the target is what it believes about that page. (One target with a region for ea
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from guestloop.ground.errors import GuestError
 from guestloop.ground.units import PAGE
 
 ADMIN = Path("/sys/kernel/mm/damon/admin/kdamonds")
+OPERATIONS = "fvaddr"  # given ranges of a process's address space
+# Modules that use DAMON for themselves, each of them in a kdamond that no other may run beside.
+OTHER_USERS = Path("/sys/module")
 LARGEST = (1 << 64) - 1
 
 
@@ -30,7 +34,9 @@ class Damon:
 
     def lacks(self) -> str:
         """Why this L1 cannot do it; empty when it can."""
-        return "" if ADMIN.exists() else "L1's kernel has no CONFIG_DAMON_SYSFS"
+        if not ADMIN.exists():
+            return "L1's kernel has no CONFIG_DAMON_SYSFS"
+        return find_missing(ADMIN)
 
     def start(self, name: str, most: int, sample_us: int, aggregation_us: int) -> int:
         """Watch the first ``most`` pages of the region, each for itself; returns their number."""
@@ -58,6 +64,22 @@ class Damon:
         stop()
 
 
+def find_missing(root: Path) -> str:
+    """What is needed here and not in this kernel's DAMON, empty when all is; nothing is watched for it."""
+    _put(root, "nr_kdamonds", 1)
+    try:
+        _put(root / "0/contexts", "nr_contexts", 1)
+        context = root / "0/contexts/0"
+        _put(context / "schemes", "nr_schemes", 1)
+        if OPERATIONS not in (context / "avail_operations").read_text().split():
+            return "L1's kernel has no CONFIG_DAMON_VADDR"
+        if not (context / "schemes/0/tried_regions").exists():
+            return "DAMON of L1's kernel does not report tried_regions in sysfs (it does from 6.2 on)"
+        return ""
+    finally:
+        _put(root, "nr_kdamonds", 0)
+
+
 def start(
     pid: int, addresses: Sequence[int], sample_us: int, aggregation_us: int, root: Path = ADMIN
 ) -> None:
@@ -65,7 +87,7 @@ def start(
     _put(root, "nr_kdamonds", 1)
     _put(root / "0/contexts", "nr_contexts", 1)
     context = root / "0/contexts/0"
-    _put(context, "operations", "fvaddr")
+    _put(context, "operations", OPERATIONS)
     intervals = context / "monitoring_attrs/intervals"
     # Nothing to update: the regions are given.
     for name, value in (("sample_us", sample_us), ("aggr_us", aggregation_us), ("update_us", LARGEST >> 2)):
@@ -126,4 +148,18 @@ def _put(directory: Path, name: str, value: object) -> None:
     try:
         (directory / name).write_text(f"{value}")
     except OSError as error:
-        raise GuestError(f"DAMON refused {value} in {directory / name}: {error.strerror}") from error
+        what = f"DAMON refused {value} in {directory / name}: {error.strerror}"
+        if error.errno == errno.EBUSY:
+            users = ", ".join(running_users()) or "something that is not told in /sys/module"
+            raise GuestError(
+                f"{what}; another user of DAMON runs: {users}",
+                hint="DAMON serves its sysfs interface only while nothing else uses it"
+                " (mm/damon/core.c: damon_start); N in /sys/module/damon_*/parameters/enabled stops one",
+            ) from error
+        raise GuestError(what) from error
+
+
+def running_users(modules: Path = OTHER_USERS) -> list[str]:
+    """DAMON's own modules that are switched on: damon_stat, damon_reclaim, damon_lru_sort."""
+    files = sorted(modules.glob("damon_*/parameters/enabled"))
+    return [file.parts[-3] for file in files if file.read_text().strip() == "Y"]

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from guestloop.agent.kernel_log import kernel_log
+from guestloop.agent.symbols import read_functions
 from guestloop.agent.trace import Trace
 from guestloop.ground import proc
 from guestloop.ground.errors import GuestError, ProcessError, describe_status
@@ -35,6 +36,7 @@ class Kvm:
     def __init__(self, modules: Path, trace: Trace) -> None:
         self._directory, self._trace = modules, trace
         self._loaded: dict[str, dict[str, str]] = {}
+        self._functions: frozenset[str] = frozenset()
 
     def load(self, mmu: str, parameters: dict[str, dict[str, str]], request: int) -> dict[str, str]:
         """Have KVM loaded with these parameters by module, and counted; reloads only when something differs.
@@ -49,7 +51,7 @@ class Kvm:
             with expedited_grace_periods():
                 self.unload()
                 self._insert_all(parameters)
-                self._trace.arm(request)
+                self._trace.arm(request, self._read_functions())
             self._loaded = parameters
         if wrong := self._mismatch(parameters):
             raise GuestError(f"MMU mode {mmu}: {wrong}")
@@ -63,6 +65,15 @@ class Kvm:
         """
         wanted = ("kvm", find_vendor_module())
         self._insert_all({module: {} for module in wanted if not (SYS_MODULE / module).exists()})
+
+    def functions(self, names: list[str]) -> list[str]:
+        """Those of these functions that KVM has in this kernel; it must have been loaded before."""
+        return [name for name in names if name in self._functions]
+
+    def _read_functions(self) -> frozenset[str]:
+        """Read once in a boot: the modules are the same whenever they are loaded."""
+        self._functions = self._functions or read_functions()
+        return self._functions
 
     def unload(self) -> None:
         """Remove the KVM modules; raises ProcessError when a guest still uses them."""

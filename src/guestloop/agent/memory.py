@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import time
 from dataclasses import dataclass
@@ -11,20 +12,25 @@ from enum import StrEnum
 from pathlib import Path
 
 from guestloop.agent.cgroup import Cgroup, have_memory_cgroups
+from guestloop.agent.pages import KPAGEFLAGS
 from guestloop.ground.errors import GuestError
 from guestloop.ground.units import MIB
 from guestloop.ground.wait import Deadline
 
 SYS_PROCESS_MADVISE = 440
+SYS_USERFAULTFD = 323
+UFFD_USER_MODE_ONLY = 1
 PIECE = 4 * MIB
 # Pages of QEMU itself come and go; what is left of the guest's is then too little to matter.
 ENOUGH_LEFT = MIB // 4
 # QEMU goes on running and touching its own pages while its cgroup is under pressure.
 PRESSED_ENOUGH = 4 * MIB
 BLOCK = Path("/sys/block")
+READ_AHEAD = Path("/proc/sys/vm/page-cluster")  # see settings.py
 SWAPS = Path("/proc/swaps")
 VMSTAT = Path("/proc/vmstat")
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+HUGE_POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 
 
 class _Iovec(ctypes.Structure):
@@ -70,19 +76,35 @@ class Need(StrEnum):
     """What a workload may need of L1's kernel beyond KVM."""
 
     SWAP = "swap"
+    READ_AHEAD = "read-ahead"
     MEMCG = "memcg"
     THP = "thp"
+    HUGETLB = "hugetlb"
+    PAGE_MONITOR = "page-monitor"
+    USERFAULTFD = "userfaultfd"
 
     def is_there(self) -> bool:
-        return {Need.SWAP: have_swap, Need.MEMCG: have_memory_cgroups, Need.THP: THP.exists}[self]()
+        return {
+            Need.SWAP: have_swap,
+            Need.READ_AHEAD: READ_AHEAD.exists,
+            Need.MEMCG: have_memory_cgroups,
+            Need.THP: THP.exists,
+            Need.HUGETLB: HUGE_POOL.exists,
+            Need.PAGE_MONITOR: KPAGEFLAGS.exists,
+            Need.USERFAULTFD: have_userfaultfd,
+        }[self]()
 
     @property
     def reason(self) -> str:
         """What to report when it is not there."""
         return {
-            Need.SWAP: "L1 has no swap space",
+            Need.SWAP: "L1 has no swap space (CONFIG_SWAP)",
+            Need.READ_AHEAD: f"L1 has no {READ_AHEAD} (CONFIG_SYSCTL): it reads ahead from swap",
             Need.MEMCG: "L1's kernel has no memory cgroups (CONFIG_MEMCG)",
             Need.THP: "L1's kernel has no CONFIG_TRANSPARENT_HUGEPAGE",
+            Need.HUGETLB: "L1's kernel has no huge pages of 2 MiB (CONFIG_HUGETLBFS)",
+            Need.PAGE_MONITOR: "L1's kernel has no CONFIG_PROC_PAGE_MONITOR",
+            Need.USERFAULTFD: "L1's kernel has no CONFIG_USERFAULTFD",
         }[self]
 
 
@@ -148,6 +170,14 @@ def advise(pidfd: int, start: int, length: int, advice: Advice) -> None:
 def have_swap(swaps: Path = SWAPS) -> bool:
     """Is any swap space in use by L1?"""
     return swaps.exists() and len(swaps.read_text().splitlines()) > 1
+
+
+def have_userfaultfd() -> bool:
+    """Does L1's kernel let a process handle the page faults of its own user space?"""
+    descriptor = _libc.syscall(SYS_USERFAULTFD, os.O_CLOEXEC | UFFD_USER_MODE_ONLY)
+    if descriptor >= 0:
+        os.close(descriptor)
+    return bool(descriptor >= 0 or ctypes.get_errno() != errno.ENOSYS)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.agent.guests import Roster
+from guestloop.ground.errors import GuestError
 
 CONTROL = Path("/sys/kernel/debug/lru_gen")
-SWAPPINESS = 200  # anonymous pages only, as far as this kernel lets us
+# Anonymous pages only, in kernels that have a word for it (mm/vmscan.c: lru_gen_seq_write); in others 200 is
+# as near to it as they come.
+SWAPPINESS = ("max", "200")
 EVERYTHING = 1 << 30
 
 
@@ -59,23 +62,46 @@ class Mglru:
         return "" if CONTROL.exists() else "L1's kernel has no CONFIG_LRU_GEN (or no debugfs)"
 
     def age(self, name: str) -> dict[int, int]:
-        """Begin a new generation: used pages move to what was the youngest. Returns pages by generation."""
+        """Begin a new generation: used pages move to what was the youngest. Returns pages by generation.
+
+        Raises GuestError when none was begun: some kernels say so and others do not (mm/vmscan.c: run_aging).
+        """
         cgroup = self._cgroup(name)
-        now = read_generations(cgroup)
-        _command(f"+ {now.memcg} 0 {now.youngest} {SWAPPINESS} 1")
-        return dict(read_generations(cgroup).anon)
+        before = read_generations(cgroup)
+        _command(f"+ {before.memcg} 0 {before.youngest}", "1")
+        after = read_generations(cgroup)
+        if after.youngest <= before.youngest:
+            raise GuestError(f"MGLRU began no generation of {cgroup} after {before.youngest}")
+        return dict(after.anon)
 
     def evict(self, name: str) -> None:
         """Page out all but the two youngest generations (a kernel evicts no younger ones)."""
         now = read_generations(self._cgroup(name))
-        _command(f"- {now.memcg} 0 {now.youngest - 2} {SWAPPINESS} {EVERYTHING}")
+        _command(f"- {now.memcg} 0 {now.youngest - 2}", f"{EVERYTHING}")
 
     def _cgroup(self, name: str) -> str:
         """The path of an L2's cgroup, as MGLRU calls it."""
         return f"/{self._roster[name].cgroup.name}"
 
 
-def _command(line: str) -> None:
+def _command(which: str, option: str) -> None:
+    """Give a command with the first swappiness that the kernel accepts.
+
+    Raises GuestError with all refusals.
+    """
+    refusals: list[str] = []
+    for swappiness in SWAPPINESS:
+        line = f"{which} {swappiness} {option}"
+        try:
+            _write(line)
+        except OSError as error:
+            refusals.append(f"MGLRU refused {line!r} in {CONTROL}: {error.strerror}")
+        else:
+            return
+    raise GuestError("; ".join(refusals))
+
+
+def _write(line: str) -> None:
     file = os.open(CONTROL, os.O_WRONLY)
     try:
         os.write(file, line.encode())

@@ -20,7 +20,7 @@ from guestloop.agent import faults, ram
 from guestloop.agent.counters import Names, counter_names, read_counters
 from guestloop.agent.guest import Guest, end_kind
 from guestloop.agent.guests import Roster
-from guestloop.agent.memory import read_vmstat
+from guestloop.agent.memory import HUGE_POOL, read_vmstat
 from guestloop.agent.trace import Trace
 from guestloop.ground.errors import (
     GuestCrashed,
@@ -51,7 +51,6 @@ EVIDENCE_S = 5.0
 VIRTIO_PATH = "/machine/peripheral-anon/device[0]/virtio-backend"
 VIRTIO = tuple(f"info virtio-queue-status {VIRTIO_PATH} {queue}" for queue in (4, 5))
 WATCHER_END_S = 10.0
-HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 SOCKET = Path("/run/guestloop/migration.sock")
 
 
@@ -284,8 +283,8 @@ class Migration:
 
     def huge_pages(self, pages: int) -> int:
         """Have so many huge pages of 2 MiB in the pool; gives how many there are."""
-        HUGE_PAGES.write_text(f"{pages}")
-        return int(HUGE_PAGES.read_text())
+        HUGE_POOL.write_text(f"{pages}")
+        return int(HUGE_POOL.read_text())
 
     def connections(self) -> int:
         """How many connections the migration uses: its own, and one for each channel of multifd."""

@@ -22,7 +22,6 @@ class Hello:
 
     release: str
     build_id: str
-    boot_id: str
     cpus: int
     uptime_s: float
 
@@ -35,7 +34,6 @@ class System:
         return Hello(
             release=os.uname().release,
             build_id=build_id("vmlinux"),
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             cpus=os.cpu_count() or 0,
             uptime_s=float(Path("/proc/uptime").read_text().split()[0]),
         )

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Counting in L1's tracefs: flush requests by call path, and events of KVM.
 
-``kvm_flush_remote_tlbs`` is inlined into its callers, so the probe sits on
-``kvm_make_all_cpus_request`` (virt/kvm/kvm_main.c), whose second argument is the request.
+``kvm_flush_remote_tlbs`` is inlined into its callers, so the probe sits on the function that makes a request
+to all vCPUs (virt/kvm/kvm_main.c). Where kernels differ, what this one has is found out by asking it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,8 +20,14 @@ PROBE = "guestloop/request"
 # lose the direct caller; 4 bytes on, the frame is there. Where no instruction begins there, the kernel
 # says EILSEQ and the entry has to do.
 PROBE_OFFSETS = ("+4", "")
-PROBE_DEFINITION = "p:{probe} kvm:kvm_make_all_cpus_request{offset} req=%si:u32"
-STACK_TRIGGER = "hist:keys=common_stacktrace,req:size=8192"
+PROBE_DEFINITION = "p:{probe} kvm:{function}{offset} req=%si:u32"
+# Every request passes through the first of these that the kernel has; the request is its second argument.
+# Up to 6.9 kvm_make_all_cpus_request() only calls the other one (82e9c84d8712), and is inlined where KVM
+# itself asks for a flush.
+REQUEST_FUNCTIONS = ("kvm_make_all_cpus_request_except", "kvm_make_all_cpus_request")
+# What the stack is called as a key of a histogram: since 6.3, and before.
+STACK_KEYS = ("common_stacktrace", "stacktrace")
+STACK_TRIGGER = "hist:keys={key},req:size=8192 if req=={request}"
 COUNT_TRIGGER = "hist:keys=common_cpu"
 KVM_EVENTS = (
     "kvm_try_async_get_page",
@@ -52,6 +59,36 @@ def write_control(path: Path, text: str) -> None:
         os.close(descriptor)
 
 
+def write_accepted(path: Path, texts: Sequence[str]) -> str:
+    """Write the first of these that the kernel accepts, and return it.
+
+    Raises GuestError with all refusals.
+    """
+    refusals: list[str] = []
+    for text in texts:
+        try:
+            write_control(path, text)
+        except GuestError as error:
+            refusals.append(error.first_line)
+        else:
+            return text
+    raise GuestError("; ".join(refusals))
+
+
+def request_function(functions: Collection[str]) -> str:
+    """The function of this KVM that every request to all vCPUs passes through.
+
+    Raises GuestError when it has none of those that are known.
+    """
+    for name in REQUEST_FUNCTIONS:
+        if name in functions:
+            return name
+    raise GuestError(
+        f"/proc/kallsyms shows neither {' nor '.join(REQUEST_FUNCTIONS)} in KVM: flushes cannot be counted",
+        hint="is it a kernel older than 6.1, or one without CONFIG_KALLSYMS?",
+    )
+
+
 class Tracing:
     """Service: what is counted."""
 
@@ -74,14 +111,15 @@ class Trace:
         self._root = root
         self._armed: list[tuple[str, str]] = []
 
-    def arm(self, request: int) -> list[str]:
+    def arm(self, request: int, functions: Collection[str]) -> list[str]:
         """Start counting from zero; returns the events of KVM that this kernel has.
 
-        ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel under test. The module must be
-        loaded. Triggers must be gone before KVM can be unloaded, see ``disarm``.
+        ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel under test, ``functions`` are those of
+        its KVM (symbols.py). The module must be loaded. Triggers must be gone before KVM can be unloaded,
+        see ``disarm``. Raises GuestError when requests cannot be counted by call stack.
         """
-        self._define_probe()
-        self._trigger(PROBE, f"{STACK_TRIGGER} if req=={request}")
+        self._define_probe(request_function(functions))
+        self._count_stacks(request)
         self._trigger("kvm/kvm_async_pf_ready", COUNT_TRIGGER)
         if (self._root / "events/kvm/kvm_msr").exists():
             self._trigger("kvm/kvm_msr", MSR_TRIGGER)
@@ -96,16 +134,16 @@ class Trace:
                 counted.append(event)
         return counted
 
-    def _define_probe(self) -> None:
-        for offset in PROBE_OFFSETS:
-            definition = PROBE_DEFINITION.format(probe=PROBE, offset=offset)
-            try:
-                write_control(self._root / "kprobe_events", definition)
-            except GuestError:
-                if offset == PROBE_OFFSETS[-1]:
-                    raise
-            else:
-                return
+    def _define_probe(self, function: str) -> None:
+        definitions = [
+            PROBE_DEFINITION.format(probe=PROBE, function=function, offset=offset) for offset in PROBE_OFFSETS
+        ]
+        write_accepted(self._root / "kprobe_events", definitions)
+
+    def _count_stacks(self, request: int) -> None:
+        triggers = [STACK_TRIGGER.format(key=key, request=request) for key in STACK_KEYS]
+        accepted = write_accepted(self._root / "events" / PROBE / "trigger", triggers)
+        self._armed.append((PROBE, accepted))
 
     def read(self) -> dict[str, str]:
         """The histograms as the kernel prints them: ``request``, and one per event of KVM."""

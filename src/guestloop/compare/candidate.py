@@ -7,7 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guestloop.compare.figures import PathFigure, decide, figures_by_path, figures_in_all
+from guestloop.compare.figures import (
+    PathFigure,
+    PerWork,
+    count_all,
+    decide,
+    figures_by_path,
+    figures_in_all,
+    relate_to_work,
+)
 from guestloop.compare.judge import JUDGED, Change, Judgement
 from guestloop.compare.proof import CellRounds
 from guestloop.compare.rates import Rate, rates_of
@@ -25,8 +33,9 @@ class CandidateVerdict:
     """The verdict on one candidate in one cell.
 
     ``decisive`` is the path that ``comparison`` in verdict.json describes: the one that made the
-    status, else the busiest judged one. ``total`` counts all flush requests. ``decisive``, ``total``,
-    ``paths`` and ``rates`` are empty when the cell was not measured on both kernels.
+    status, else the busiest judged one. ``total`` counts all flush requests, ``per_work`` all of them for
+    a ``work_unit``. ``decisive``, ``total``, ``paths`` and ``rates`` are empty when the cell was not measured
+    on both kernels.
     """
 
     status: Status
@@ -36,6 +45,8 @@ class CandidateVerdict:
     total: Judgement | None = None
     paths: tuple[PathFigure, ...] = ()
     rates: tuple[Rate, ...] = ()
+    work_unit: str = ""
+    per_work: PerWork = (None, None)
 
     @property
     def metric(self) -> str:
@@ -64,6 +75,8 @@ def judge_candidate(cell: CellRounds, candidate: PlannedKernel) -> CandidateVerd
         total=figures_in_all(before, after),
         paths=paths,
         rates=rates_of(before, after),
+        work_unit=before[0].work_unit,
+        per_work=relate_to_work(before, after, count_all),
     )
 
 

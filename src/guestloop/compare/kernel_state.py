@@ -30,7 +30,8 @@ class KernelVerdict:
 
     ``identity`` is the build id of its vmlinux as it was read back in L1, empty when no L1 ran. ``late`` has
     the lines in which its L1 complained, or panicked, after its last round. ``reason`` says why a kernel did
-    not boot, and ``console`` how its console ended then.
+    not boot, and ``console`` how its console ended then. ``absent_paths`` are the call paths that it has no
+    functions for, as far as a round has looked.
     """
 
     state: KernelState
@@ -38,6 +39,7 @@ class KernelVerdict:
     late: tuple[str, ...] = ()
     reason: str = ""
     console: tuple[str, ...] = ()
+    absent_paths: tuple[str, ...] = ()
 
     @property
     def booted(self) -> bool:
@@ -48,9 +50,10 @@ def describe_kernel(rounds: Sequence[Round], late: Sequence[str] = ()) -> Kernel
     """The state of a kernel from all rounds on it: it did not boot when that is why each of them failed."""
     identities = (item.facts.get(VMLINUX_BUILD_ID, "") for item in rounds)
     identity = next(filter(None, identities), "")
+    absent = tuple(dict.fromkeys(path for item in rounds for path in item.absent_paths))
     said = [_why_not_booted(item) for item in rounds]
     if not said or not all(said):
-        return KernelVerdict(KernelState.MEASURED, identity, tuple(late))
+        return KernelVerdict(KernelState.MEASURED, identity, tuple(late), absent_paths=absent)
     reason, *console = said[0].splitlines()
     return KernelVerdict(KernelState.NOT_BOOTED, identity, tuple(late), reason, tuple(console))
 

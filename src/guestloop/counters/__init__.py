@@ -7,15 +7,25 @@ All functions here are pure: they take what was read and touch nothing.
 from __future__ import annotations
 
 from guestloop.counters.histogram import Histogram, StackCount, parse_histogram, subtract
-from guestloop.counters.paths import RULES, PathRule, attribute, inconsistency, path_of, render_stacks
+from guestloop.counters.paths import (
+    FUNCTIONS,
+    absent_paths,
+    attribute,
+    inconsistency,
+    path_of,
+    render_stacks,
+)
+from guestloop.counters.rules import RULES, PathRule
 from guestloop.counters.snapshot import FLUSH_REQUESTS, diff
 
 __all__ = [
     "FLUSH_REQUESTS",
+    "FUNCTIONS",
     "RULES",
     "Histogram",
     "PathRule",
     "StackCount",
+    "absent_paths",
     "attribute",
     "diff",
     "inconsistency",

@@ -21,7 +21,7 @@ The format is the one that ``hist_trigger_show()``, ``hist_trigger_print_key()``
 
 A stack has at most 16 frames (``HIST_STACKTRACE_DEPTH``, kernel/trace/trace.h), innermost first, so
 frames may be missing at the outer end. A stack that is stored in a field of its own is printed as
-``<field>.stacktrace``, and its name does not have a line of its own.
+``<field>.stacktrace``, and its name does not have a line of its own. Before 6.3 the key is ``stacktrace``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HEADER = "# event histogram"
 _TOTALS = "\nTotals:\n"
 _ENTRY = re.compile(r"^\{ (?P<key>.*?)\} hitcount: +(?P<hits>\d+)[^\n]*$", re.DOTALL | re.MULTILINE)
 _TOTAL = re.compile(r"^ +(Hits|Entries|Dropped): (\d+)$", re.MULTILINE)
-_STACK_NAME = re.compile(r"(?:^|, )(?:common_stacktrace:|\w+\.stacktrace:?)")
+_STACK_NAME = re.compile(r"(?:^|, )(?:(?:common_)?stacktrace:|\w+\.stacktrace:?)")
 _FIELD = re.compile(r"(?:^|, )(\w+): +(\d+)")
 _OFFSET = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+.*$")
 

@@ -173,11 +173,15 @@ class Make:
 
     def _configure(self, spec: KernelSpec) -> None:
         """Configure in every run, because a series may change Kconfig. An equal .config is not rewritten."""
-        wanted = self.objects / "guestloop.config"
-        wanted.write_text(kconfig.render(self.inputs.options))
-        self._run("allnoconfig", environment={"KCONFIG_ALLCONFIG": os.fspath(wanted)})
+        wanted, made = self.objects / "guestloop.config", self.objects / ".config"
+
+        def configure(options: Mapping[str, str]) -> Mapping[str, str]:
+            wanted.write_text(kconfig.render(options))
+            self._run("allnoconfig", environment={"KCONFIG_ALLCONFIG": os.fspath(wanted)})
+            return kconfig.parse(made.read_text(), str(made))
+
         where = ", ".join(os.fspath(path) for path in spec.config)
-        kconfig.check(self.inputs.options, self.objects / ".config", where)
+        kconfig.settle(self.inputs.options, configure, self.source, where)
 
     def _run(
         self,

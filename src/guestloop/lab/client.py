@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from guestloop import counters
 from guestloop.agent.guests import COMMAND_S
 from guestloop.agent.memory import PageOut
 from guestloop.agent.page_sizes import PageSizes
@@ -113,7 +114,8 @@ class L1:
 
     ``agent`` calls its agent. ``boot`` counts its boots in this run, ``request`` is the number of
     KVM_REQ_TLB_FLUSH in its kernel, ``facts`` what was read back from it (releases, build ids, parameters),
-    and what kernel its L2s run.
+    and what kernel its L2s run. ``absent_paths`` are the call paths that its KVM has no functions for; it is
+    empty before ``set_mmu``.
     """
 
     def __init__(self, connection: Connection, kernel: str, *, fresh: bool = False) -> None:
@@ -123,6 +125,7 @@ class L1:
         self._vendor, self._l2_kernel = seen.vendor, seen.l2_kernel
         own = {"release": seen.hello.release, VMLINUX_BUILD_ID: seen.hello.build_id}
         self.facts = own | seen.l2_kernel.facts
+        self.absent_paths: tuple[str, ...] = ()
         self.agent = client(Agent, self._call)
 
     def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
@@ -132,6 +135,7 @@ class L1:
         """Have KVM loaded for this MMU mode; its parameters as read back are added to ``facts``."""
         parameters = mmu.parameters(self._vendor.module)
         self.facts |= self.agent.kvm.load(mmu.value, parameters, self.request)
+        self.absent_paths = counters.absent_paths(self.agent.kvm.functions(list(counters.FUNCTIONS)))
 
     def lay_ground(self) -> None:
         """Have the settings of its kernel as they usually are.

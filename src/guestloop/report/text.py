@@ -14,13 +14,14 @@ from guestloop.compare import (
     KernelState,
     KernelVerdict,
     Overall,
+    PathFigure,
     Realm,
     Status,
     Verdict,
 )
 from guestloop.report.verdict_json import VERDICT_FILE
 from guestloop.results.plan import Plan, PlannedKernel
-from guestloop.results.records import Correctness, Outcome
+from guestloop.results.records import Correctness, Outcome, Work
 
 COLUMNS = 110
 NAME_WIDTH = 38
@@ -103,7 +104,12 @@ def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict
     if seen.state is not KernelState.MEASURED:
         facts.append(seen.state.replace("-", " "))
     first = _fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", "")
-    return [*first, *_not_booted(seen), *_late(seen)]
+    return [*first, *_not_booted(seen), *_absent(seen), *_late(seen)]
+
+
+def _absent(seen: KernelVerdict) -> list[str]:
+    paths = ", ".join(seen.absent_paths)
+    return _fit(f"call paths that are not in this kernel: {paths}", "     ") if paths else []
 
 
 def _not_booted(seen: KernelVerdict) -> list[str]:
@@ -148,14 +154,25 @@ def _candidate_lines(
     for item in candidate.paths:
         if item.judged or max(item.figures.per_event) >= OTHER_FLOOR:
             path = f"{indent}  {'*' if item.judged else ' '} {item.path}"
-            lines.append(_row(path, "", "", *_figures(item.figures)))
+            lines.append(_row(path, "", "", *_path_figures(item)))
     return lines + [line for text in _remarks(candidate) for line in _fit(text, f"{indent}    ")]
 
 
 def _remarks(candidate: CandidateVerdict) -> list[str]:
     shares = ", ".join(rate.render() for rate in candidate.rates if rate.share)
     rates = ", ".join(rate.render() for rate in candidate.rates if not rate.share)
-    return [text for text in (candidate.reason, shares, f"per event: {rates}" if rates else "") if text]
+    further = f"per event: {rates}" if rates else ""
+    return [text for text in (candidate.reason, _same_work(candidate), shares, further) if text]
+
+
+def _same_work(candidate: CandidateVerdict) -> str:
+    """All flush requests for the same work of the guest: the events are the kernel's own behaviour."""
+    before, after = candidate.per_work
+    if before is None or after is None:
+        return ""
+    ratio = f" (x{after / before:.2f})" if before else ""
+    unit = Work(candidate.work_unit).unit
+    return f"for the same work: {before:.3f} -> {after:.3f} flush requests per {unit}{ratio}"
 
 
 def _row(name: str, *cells: str) -> str:
@@ -179,6 +196,13 @@ def _figures(figures: Judgement) -> tuple[str, str, str]:
     else:
         ratio = f"x{figures.ratio:.2f}" if figures.ratio < 100 else f"x{min(figures.ratio, 1e6):.0f}"
     return f"{before:.3f}", f"{after:.3f}", ratio
+
+
+def _path_figures(item: PathFigure) -> tuple[str, str, str]:
+    """What a kernel has no code for is not shown as a count of 0."""
+    before, after, ratio = _figures(item.figures)
+    seen = ["absent" if absent else text for absent, text in zip(item.absent, (before, after), strict=True)]
+    return seen[0], seen[1], "-" if any(item.absent) else ratio
 
 
 def _contents(before: Correctness, after: Correctness) -> str:

@@ -91,6 +91,7 @@ def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
         "reason": seen.reason,
         "console": list(seen.console),
         "late": list(seen.late),
+        "absent_paths": list(seen.absent_paths),
         "release": kernel.release,
         "base": kernel.base,
         "series": list(kernel.series),
@@ -132,18 +133,24 @@ def _candidate(names: Names, candidate: CandidateVerdict) -> dict[str, Any]:
         "comparison": _comparison(names, candidate),
         "paths": {item.path: _path(names, item) for item in candidate.paths},
         "rates": [_rate(names, item) for item in candidate.rates],
+        "work_unit": candidate.work_unit,
+        "per_work": dict(zip(names, candidate.per_work, strict=True)),
     }
 
 
 def _comparison(names: Names, candidate: CandidateVerdict) -> dict[str, Any] | None:
     if not candidate.decisive:
         return None
-    return {"metric": candidate.metric, **_figures(names, candidate.decisive.figures)}
+    decisive = candidate.decisive
+    said = {"metric": candidate.metric, "per_work": dict(zip(names, decisive.per_work, strict=True))}
+    return {**said, **_figures(names, decisive.figures)}
 
 
 def _path(names: Names, item: PathFigure) -> dict[str, Any]:
     said = {"judged": item.judged, "incidental": item.incidental, "change": item.figures.change}
-    return {**said, **_figures(names, item.figures)}
+    work = {"per_work": dict(zip(names, item.per_work, strict=True))}
+    absent = {"absent": [name for name, lacks in zip(names, item.absent, strict=True) if lacks]}
+    return {**said, **work, **absent, **_figures(names, item.figures)}
 
 
 def _rate(names: Names, item: Rate) -> dict[str, Any]:

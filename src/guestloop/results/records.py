@@ -48,6 +48,22 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
+class Work(StrEnum):
+    """What was done to the guest's pages, as the load in the guest or the agent reports it.
+
+    It does not depend on how often the kernel did something for it, as events do.
+    """
+
+    VISITED = "pages_visited"  # by the load
+    DIRTIED = "pages_dirtied"  # by the load: pages that a visit wrote, each once
+    SCANNED = "pages_scanned"  # by L1, which was asked whether they were used
+
+    @property
+    def unit(self) -> str:
+        """One of them, in words."""
+        return self.replace("pages_", "page ")
+
+
 @dataclass(frozen=True)
 class Phase:
     """A named part of a round with its own counts."""
@@ -66,7 +82,12 @@ class Round:
     over the round (``remote_tlb_flush_requests``, ``remote_tlb_flush``, and the vCPU counters summed
     over vCPUs), ``paths`` are flush requests by named call path. ``judged`` names the paths that the
     workload is about, ``incidental`` those whose requests come from what the test itself does to set
-    the scene, and decide nothing.
+    the scene, and decide nothing. ``absent_paths`` are those that this kernel has no functions for: nothing
+    could be counted on them.
+
+    ``work`` is what was done to the guest's pages meanwhile (``Work``), and ``work_unit`` names the one that
+    flushes are related to. Events are the kernel's own behaviour, and differ between kernels for the same
+    work.
 
     ``boot`` counts the boots of this kernel's L1 in this run; 0 when the round never had a running L1.
     ``seconds`` is wall time from the moment when L1 is there (its boot left out) to the judgement.
@@ -93,6 +114,9 @@ class Round:
     facts: Mapping[str, str] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    work: Counts = field(default_factory=dict)
+    work_unit: str = ""
+    absent_paths: tuple[str, ...] = ()
 
     @property
     def is_wrong(self) -> bool:
@@ -143,7 +167,7 @@ def parse_round(data: Mapping[str, Any]) -> Round:
     fields["outcome"] = Outcome(data["outcome"])
     fields["correctness"] = Correctness(data["correctness"])
     fields["phases"] = {name: Phase(**phase) for name, phase in data["phases"].items()}
-    for name in ("judged", "incidental", "evidence"):
-        fields[name] = tuple(data[name])
+    for name in ("judged", "incidental", "evidence", "absent_paths"):
+        fields[name] = tuple(data.get(name, ()))
     fields["findings"] = tuple(parse_finding(finding) for finding in data["findings"])
     return Round(**fields)

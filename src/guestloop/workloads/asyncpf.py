@@ -18,11 +18,12 @@ from guestloop.agent.memory import Need
 from guestloop.agent.settings import HUGE_PAGES
 from guestloop.ground.errors import GuestloopError, GuestStuck, Lacking
 from guestloop.results.findings import FindingKind
+from guestloop.results.records import Work
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, dirty_round
 from guestloop.workloads.page_sizes import prove_huge, prove_small
-from guestloop.workloads.reading import SWAPPED_IN
+from guestloop.workloads.reading import SPLIT, SWAPPED_IN, SWAPPED_WHOLE
 
 if TYPE_CHECKING:
     from guestloop.lab.client import L1, L2
@@ -53,7 +54,7 @@ class Way(StrEnum):
     PAGEOUT = "pageout"  # MADV_PAGEOUT on small pages
     PRESSURE = "pressure"  # L1 reclaims from the guest's memory cgroup
     THROTTLED = "throttled"  # L0 throttles the reads of L1's swap disk
-    THP = "thp"  # L2's RAM is huge pages in L1 at first, which the page-out splits
+    THP = "thp"  # L2's RAM is huge pages in L1 at first, which are paged out whole or split
     DIRTY_LOG = "dirty-log"  # dirty rounds complete during the storm, as in a migration
 
 
@@ -104,7 +105,8 @@ def storm_of(variant: Mapping[str, str]) -> Storm:
 def prepared(l1: L1, storm: Storm) -> Iterator[None]:
     """L1 as the storm needs it, and back again after it. Raises Lacking when it lacks something."""
     huge = storm.way is Way.THP
-    if lacks := l1.agent.memory.lacks([Need.MEMCG, Need.SWAP, *([Need.THP] if huge else [])]):
+    needs = [Need.MEMCG, Need.SWAP, Need.READ_AHEAD, *([Need.THP] if huge else [])]
+    if lacks := l1.agent.memory.lacks(needs):
         raise Lacking(lacks)
     with l1.changed(HUGE_PAGES if huge else {}), _throttled(l1, storm):
         yield
@@ -129,11 +131,13 @@ class Tally:
     """What the load reported at the end of its laps, summed, and dirty rounds that completed meanwhile."""
 
     reads: int = 0
+    writes: int = 0
     bad: int = 0
     dirty_rounds: int = 0
 
     def add(self, stopped: Mapping[str, str]) -> None:
         self.reads += int(stopped["reads"])
+        self.writes += int(stopped["writes"])
         self.bad += int(stopped["bad"])
 
 
@@ -185,11 +189,16 @@ def _lap(l2: L2, storm: Storm, tally: Tally) -> None:
 
 def _prove(this: Measuring, storm: Storm, tally: Tally) -> None:
     this.events["reads"] = tally.reads
+    this.add_work(Work.VISITED, tally.reads)
+    this.add_work(Work.DIRTIED, tally.writes)
     this.require(EVENT, LEAST_EVENTS)
     this.require(SWAPPED_IN, LEAST_EVENTS)
     this.require("reads", LEAST_EVENTS)
     if storm.way is Way.THP:
-        this.require("huge_pages_split", storm.mib // 2)
+        # Paged out whole (folio_alloc_swap() of a large folio) or in pieces, as the kernel likes.
+        parts = (this.events.get(event, 0) for event in (SWAPPED_WHOLE, SPLIT))
+        this.events["huge_pages_paged_out"] = sum(parts)
+        this.require("huge_pages_paged_out", storm.mib // 2)
     if storm.way is Way.DIRTY_LOG:
         this.events["dirty_rounds"] = tally.dirty_rounds
         this.require("dirty_rounds", storm.cycles)

@@ -15,7 +15,7 @@ from guestloop import counters
 from guestloop.ground.errors import GuestloopError, Kind
 from guestloop.results.cells import Cell
 from guestloop.results.findings import Bearing, Finding, FindingKind
-from guestloop.results.records import Correctness, Outcome, Phase, Round
+from guestloop.results.records import Correctness, Outcome, Phase, Round, Work
 from guestloop.workloads.reading import Reading, take_reading
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ class Measuring:
     event: str = ""
     judged: tuple[str, ...] = ()
     incidental: tuple[str, ...] = ()
+    work_unit: Work = Work.VISITED
     phases: dict[str, Phase] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
+    work: dict[Work, int] = field(default_factory=dict)
     checked: bool = False
     findings: list[Finding] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
@@ -98,6 +100,10 @@ class Measuring:
     def add_event(self, event: str, count: int) -> None:
         """Count an event of the round; events of the same name are added up."""
         self.events[event] = self.events.get(event, 0) + count
+
+    def add_work(self, kind: Work, count: int) -> None:
+        """Count what the load in the guest, or the agent, has reported; work of the same kind is added up."""
+        self.work[kind] = self.work.get(kind, 0) + count
 
     def require(self, event: str, least: int) -> None:
         """The round is invalid unless this event happened ``least`` times."""
@@ -154,6 +160,9 @@ class Measuring:
             facts=self.facts | (self.l1.facts if self.l1 else {}),
             evidence=tuple(self.evidence),
             findings=tuple(self.findings),
+            work={str(kind): count for kind, count in self.work.items()},
+            work_unit=str(self.work_unit),
+            absent_paths=self.l1.absent_paths if self.l1 else (),
         )
 
     def _bearings(self) -> set[Bearing]:

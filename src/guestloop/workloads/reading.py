@@ -29,7 +29,16 @@ EVENT_NAMES = {
 }
 SWAPPED_IN = "pages_swapped_in"
 SWAPPED_OUT = "pages_swapped_out"
-VMSTAT_NAMES = {SWAPPED_IN: "pswpin", SWAPPED_OUT: "pswpout", "huge_pages_split": "thp_split_page"}
+# Of huge pages (mm/page_io.c: count_swpout_vm_event, mm/huge_memory.c): newer kernels swap them out whole,
+# others only after splitting them, and which they do depends on the swap space too.
+SWAPPED_WHOLE = "huge_pages_swapped_whole"
+SPLIT = "huge_pages_split"
+VMSTAT_NAMES = {
+    SWAPPED_IN: "pswpin",
+    SWAPPED_OUT: "pswpout",
+    SWAPPED_WHOLE: "thp_swpout",
+    SPLIT: "thp_split_page",
+}
 
 
 @dataclass(frozen=True)
@@ -62,15 +71,18 @@ class Reading:
         return late - early
 
     def events_since(self, before: Reading) -> dict[str, int]:
-        """Events of KVM and pages swapped since an earlier reading."""
+        """Events of KVM and pages swapped since an earlier reading; none that this kernel does not count."""
         events = {
             event: self.hits_since(before, tracepoint)
             for tracepoint, event in EVENT_NAMES.items()
             if tracepoint in self.histograms
         }
-        for event, stat in VMSTAT_NAMES.items():
-            events[event] = self.vmstat.get(stat, 0) - before.vmstat.get(stat, 0)
-        return events
+        swapped = {
+            event: self.vmstat[stat] - before.vmstat[stat]
+            for event, stat in VMSTAT_NAMES.items()
+            if stat in self.vmstat
+        }
+        return events | swapped
 
 
 def take_reading(l2: L2) -> Reading:

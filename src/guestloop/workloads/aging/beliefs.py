@@ -18,7 +18,8 @@ from guestloop.ground.errors import GuestError
 class Belief:
     """Pages touched and of these taken for idle, pages untouched and of these taken for young.
 
-    ``unknown`` pages (moved, or not in memory) are in none of the other figures.
+    ``unknown`` pages (moved, or not in memory) are in none of the other figures. ``looked_at`` counts the
+    pages for which the driver gave an answer, once a scan.
     """
 
     touched: int = 0
@@ -26,6 +27,7 @@ class Belief:
     untouched: int = 0
     false_young: int = 0
     unknown: int = 0
+    looked_at: int = 0
 
     def __add__(self, other: Belief) -> Belief:
         return Belief(
@@ -34,6 +36,7 @@ class Belief:
             self.untouched + other.untouched,
             self.false_young + other.false_young,
             self.unknown + other.unknown,
+            self.looked_at + other.looked_at,
         )
 
     @property
@@ -69,7 +72,8 @@ def judge_idle(share: Share, idle: str) -> Belief:
     touched = [letter for page, letter in enumerate(idle) if page in share]
     untouched = [letter for page, letter in enumerate(idle) if page not in share]
     known = [sum(letter in (YES, NO) for letter in letters) for letters in (touched, untouched)]
-    return Belief(known[0], touched.count(YES), known[1], untouched.count(NO), unknown=len(idle) - sum(known))
+    unknown = len(idle) - sum(known)
+    return Belief(known[0], touched.count(YES), known[1], untouched.count(NO), unknown, sum(known))
 
 
 def judge_taken(share: Share, before: str, after: str, asked: int) -> Belief:
@@ -85,7 +89,8 @@ def judge_taken(share: Share, before: str, after: str, asked: int) -> Belief:
     wrongly = sum(after[page] == YES for page in touched)
     rightly = sum(after[page] == YES for page in here) - wrongly
     wanted = min(asked, untouched)
-    return Belief(len(touched), wrongly, wanted, max(0, wanted - rightly), len(before) - len(here))
+    gone = len(before) - len(here)
+    return Belief(len(touched), wrongly, wanted, max(0, wanted - rightly), gone, len(here))
 
 
 def judge_evicted(share: Share, swapped: str) -> Belief:
@@ -100,9 +105,9 @@ def judge_samples(share: Share, accesses: Iterable[int], samples: int) -> Belief
         if seen < 0:
             belief += Belief(unknown=samples)
         elif page in share:
-            belief += Belief(touched=samples, false_idle=samples - min(seen, samples))
+            belief += Belief(touched=samples, false_idle=samples - min(seen, samples), looked_at=1)
         else:
-            belief += Belief(untouched=samples, false_young=min(seen, samples))
+            belief += Belief(untouched=samples, false_young=min(seen, samples), looked_at=1)
     return belief
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
 from guestloop.ground.units import MIB, PAGE, PAGES_PER_HUGE_PAGE
+from guestloop.results.records import Work
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.aging.beliefs import Belief, Share
 from guestloop.workloads.measuring import Measuring
@@ -117,12 +118,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan of a round: of this L2, the so-maniest. Those that count begin with 1."""
+    """One scan of a round: of this L2, the so-maniest. Those that are ``counted`` begin with 1."""
 
     this: Measuring
     l2: L2
     scene: Scene
     number: int = 0
+    counted: bool = False
 
     @property
     def name(self) -> str:
@@ -147,7 +149,13 @@ class Scan:
     def touch(self) -> None:
         """Have the vCPUs go once over the share of this scan."""
         self.l2.command(f"start laps=1 {self.share.words}", until="running")
-        self.l2.finish_lap()
+        self.count(self.l2.finish_lap())
+
+    def count(self, stopped: Mapping[str, str]) -> None:
+        """Add what the load reported when it stopped to the work of the round, in a scan that is counted."""
+        if self.counted:
+            self.this.add_work(Work.VISITED, int(stopped["reads"]))
+            self.this.add_work(Work.DIRTIED, int(stopped["writes"]))
 
     def move_vcpus(self) -> None:
         """To other CPUs, where no TLB hides an access."""

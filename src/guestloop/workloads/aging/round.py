@@ -15,6 +15,7 @@ from guestloop.agent.settings import HUGE_PAGES
 from guestloop.ground.errors import Lacking
 from guestloop.ground.units import PAGES_PER_HUGE_PAGE
 from guestloop.results.findings import FindingKind
+from guestloop.results.records import Work
 from guestloop.workloads.aging.beliefs import Belief, parse_frames
 from guestloop.workloads.aging.cells import scene_of
 from guestloop.workloads.aging.driver import DirtyLog, Pages, Scan, Scene
@@ -43,7 +44,8 @@ def measure(this: Measuring, l1: L1) -> None:
 @contextmanager
 def prepared(l1: L1, scene: Scene) -> Iterator[None]:
     """L1 with the huge pages that the cell needs. Raises Lacking for what L1 lacks."""
-    needs = [Need.MEMCG, *scene.driver.needs, *([Need.THP] if scene.pages is Pages.HUGE else [])]
+    huge = [Need.THP] if scene.pages is Pages.HUGE else []
+    needs = [Need.MEMCG, Need.PAGE_MONITOR, *scene.driver.needs, *huge]
     reasons = [l1.agent.memory.lacks(needs), scene.driver.lacks(l1.agent)]
     if lacks := "; ".join(reason for reason in reasons if reason):
         raise Lacking(lacks)
@@ -53,7 +55,7 @@ def prepared(l1: L1, scene: Scene) -> Iterator[None]:
 
 def run(this: Measuring, l2: L2, scene: Scene) -> None:
     """Stamp, scan, check."""
-    this.event, this.judged, driver = EVENT, JUDGED, scene.driver
+    this.event, this.judged, this.work_unit, driver = EVENT, JUDGED, Work.SCANNED, scene.driver
     driver.settle(l2)
     load(this, l2, scene)
     if scene.dirty_log is DirtyLog.ON:
@@ -62,7 +64,7 @@ def run(this: Measuring, l2: L2, scene: Scene) -> None:
     with driver.running(first), this.counting(l2, "scans"):
         for number in range(1, scene.sizes.scans + 1):
             started = time.monotonic()
-            belief += driver.scan(replace(first, number=number))
+            belief += driver.scan(replace(first, number=number, counted=True))
             seconds.append(f"{time.monotonic() - started:.2f}")
     this.facts["scan_seconds"] = " ".join(seconds)
     if scene.dirty_log is DirtyLog.ON:
@@ -98,6 +100,7 @@ def prove(this: Measuring, scene: Scene) -> None:
 
 def judge(this: Measuring, scene: Scene, belief: Belief) -> None:
     """Record the rates, and judge them against what a good kernel stays below by far."""
+    this.add_work(Work.SCANNED, belief.looked_at)
     this.events |= {
         "touched": belief.touched,
         "false_idle": belief.false_idle,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from guestloop.ground.units import MIB
 from guestloop.results.findings import FindingKind
+from guestloop.results.records import Work
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import oracles, turns
 from guestloop.workloads.migration.explained import Area
-from guestloop.workloads.migration.ledger import Entry, idle_vcpus, lost_visits, parse_ledger
+from guestloop.workloads.migration.ledger import Entry, done_between, idle_vcpus, lost_visits, parse_ledger
 
 if TYPE_CHECKING:
     from guestloop.lab.client import L2
@@ -187,6 +188,9 @@ class Hop:
         for name, phase in turns.phases_of(marks, self.l1.request).items():
             self._this.phases[self._prefix + name] = phase
         self._count(marks)
+        done = done_between(self._ledger() + self._ledger(self.destination), first.at_s, last.at_s)
+        self._this.add_work(Work.VISITED, done.visits)
+        self._this.add_work(Work.DIRTIED, done.writes)
 
     def _count(self, marks: Sequence[turns.Mark]) -> None:
         self._rounds = turns.rounds_of(marks)

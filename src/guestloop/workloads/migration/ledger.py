@@ -12,11 +12,15 @@ from guestloop.ground.words import parse_words
 
 @dataclass(frozen=True)
 class Entry:
-    """A report of the payload: when it came (L1's clock, s), pages visited by each vCPU, wrong ones seen."""
+    """A report of the payload: when it came (L1's clock, s), pages visited by each vCPU, wrong ones seen.
+
+    ``writes``: pages that visits wrote, each once a visit.
+    """
 
     at_s: float
     visits: tuple[int, ...]
     bad: int
+    writes: int
 
 
 def parse_entry(at_s: float, line: str) -> Entry:
@@ -27,12 +31,34 @@ def parse_entry(at_s: float, line: str) -> Entry:
         visits.append(int(words[name]))
     if not visits:
         raise GuestError(f"the payload reported no vCPU's visits: {line!r}")
-    return Entry(at_s, tuple(visits), int(words["bad"]))
+    return Entry(at_s, tuple(visits), int(words["bad"]), int(words["writes"]))
 
 
 def parse_ledger(lines: Sequence[tuple[float, str]]) -> list[Entry]:
     """All reports of a guest, in order."""
     return [parse_entry(at_s, line) for at_s, line in lines]
+
+
+@dataclass(frozen=True)
+class Done:
+    """Pages that a load visited and wrote."""
+
+    visits: int
+    writes: int
+
+
+def done_between(ledger: Sequence[Entry], start_s: float, end_s: float) -> Done:
+    """What a load did between two moments, by its last report before each; reports in the order of time.
+
+    A guest goes on counting where it was migrated to. One that forgot what it had done did nothing.
+    """
+    early, late = (_done_until(ledger, moment) for moment in (start_s, end_s))
+    return Done(max(0, late.visits - early.visits), max(0, late.writes - early.writes))
+
+
+def _done_until(ledger: Sequence[Entry], moment_s: float) -> Done:
+    before = [entry for entry in ledger if entry.at_s <= moment_s]
+    return Done(sum(before[-1].visits), before[-1].writes) if before else Done(0, 0)
 
 
 def lost_visits(before: Entry, after: Entry) -> list[str]:

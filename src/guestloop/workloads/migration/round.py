@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from guestloop.ground.errors import GuestloopError, Lacking
 from guestloop.ground.units import HUGE_PAGE, MIB
 from guestloop.results.findings import FindingKind
+from guestloop.results.records import Work
 from guestloop.vm.argv import L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents
@@ -33,7 +34,9 @@ def measure(this: Measuring, l1: L1) -> None:
 
 def run(this: Measuring, l1: L1, trip: Trip) -> None:
     """Load, migrate as often as the way asks for, judge: fills in the round."""
-    this.event, this.judged = trip.event, JUDGED
+    if lacks := l1.agent.memory.lacks(trip.needs):
+        raise Lacking(lacks)
+    this.event, this.judged, this.work_unit = trip.event, JUDGED, Work.DIRTIED
     with ExitStack() as stack:
         if trip.pages is Pages.HUGE:
             stack.enter_context(huge_pages(l1, (trip.hops + 1) * trip.ram_mib * MIB // HUGE_PAGE))

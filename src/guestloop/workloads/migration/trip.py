@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from guestloop.agent.memory import Need
 from guestloop.vm.argv import Backing, Incoming, L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.hop import LOG_EVENT, PAGE_EVENT, RING_EVENT, Hop
@@ -44,11 +45,13 @@ class Pages(StrEnum):
 class Way(ABC):
     """How a guest is migrated. One object each, without a state of its own.
 
-    ``capabilities`` are QEMU's beside ``events``. ``hops``: how often the guest moves on. ``ring``: dirty
-    pages are reported by the dirty ring. ``incoming``: what a destination does when all has arrived.
+    ``needs`` are of L1's kernel, ``capabilities`` are QEMU's beside ``events``. ``hops``: how often the guest
+    moves on. ``ring``: dirty pages are reported by the dirty ring. ``incoming``: what a destination does when
+    all has arrived.
     """
 
     name: str
+    needs: Sequence[Need] = ()
     capabilities: Sequence[str] = ("pause-before-switchover",)
     hops: int = 1
     ring: bool = False
@@ -116,6 +119,11 @@ class Trip:
         if self.way.ring:
             return RING_EVENT
         return LOG_EVENT if self.round_s else PAGE_EVENT
+
+    @property
+    def needs(self) -> list[Need]:
+        """What it needs of L1's kernel beyond KVM."""
+        return [*self.way.needs, *([Need.HUGETLB] if self.pages is Pages.HUGE else [])]
 
     def guest(self, name: str, incoming: Incoming = Incoming.NO) -> L2Spec:
         """The L2 at one end of a hop."""

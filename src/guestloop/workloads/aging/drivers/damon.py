@@ -49,5 +49,5 @@ class Damon(Driver):
         scan.l2.command(f"start {scan.share.words}", until="running")
         # The aggregation in which the touching began is not judged.
         scan.agent.damon.watch(scan.name, aggregations=2, move_every_s=MOVE_S)
-        scan.l2.command("stop", until="stopped")
+        scan.count(scan.l2.answer("stop", until="stopped"))
         return judge_samples(scan.judged, scan.agent.damon.seen(), SAMPLES)

@@ -29,7 +29,7 @@ class Reclaim(Driver):
     """
 
     name = "reclaim"
-    needs = (Need.SWAP,)
+    needs = (Need.SWAP, Need.READ_AHEAD)
     most_false_idle = 0.15
     most_false_young = 0.3
     alternates = False

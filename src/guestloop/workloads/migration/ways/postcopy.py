@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guestloop.agent.memory import Need
 from guestloop.vm.argv import Incoming
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.hop import Hop
@@ -21,6 +22,7 @@ class Postcopy(Way):
     """
 
     name = "postcopy"
+    needs = (Need.USERFAULTFD,)
     capabilities = ("postcopy-ram",)
     incoming = Incoming.RUN
 
