@@ -11,6 +11,7 @@ from guestloop.compare.candidate import CandidateVerdict
 from guestloop.compare.cell_verdict import CellVerdict
 from guestloop.compare.kernel_state import KernelVerdict
 from guestloop.compare.statuses import Overall, Status
+from guestloop.ground.words import plural
 from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan
 from guestloop.results.records import Correctness
@@ -118,8 +119,3 @@ def _contents(cells: Sequence[CellVerdict]) -> list[str]:
     if not measured or not right:
         return []
     return ["contents correct " + ("everywhere" if len(measured) == len(cells) else "in every measured cell")]
-
-
-def plural(number: int, noun: str) -> str:
-    """``1 cell``, ``2 cells``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -31,8 +31,8 @@ class Realm(StrEnum):
         """For a report."""
         return {
             Realm.CONFIGURATION: "options of the configuration",
-            Realm.BOOT: "from the boot on",
-            Realm.SETTINGS: "settings",
+            Realm.BOOT: "what is fixed at boot",
+            Realm.SETTINGS: "settings of memory management",
             Realm.KVM: "parameters of KVM",
         }[self]
 

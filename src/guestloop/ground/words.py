@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Lines of ``key=value`` words, as the payload in L2 speaks them."""
+"""Words: lines of ``key=value`` as the payload in L2 speaks them, and nouns with a number."""
 
 from __future__ import annotations
 
@@ -7,3 +7,8 @@ from __future__ import annotations
 def parse_words(line: str) -> dict[str, str]:
     """``ready pages=4 gva=0x0`` as a dictionary; words without ``=`` are left out."""
     return dict(word.split("=", 1) for word in line.split() if "=" in word)
+
+
+def plural(number: int, noun: str, many: str = "") -> str:
+    """``1 cell``, ``2 cells``; ``many`` is for nouns that do not just take an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"

@@ -19,6 +19,7 @@ from guestloop.compare import (
     Status,
     Verdict,
 )
+from guestloop.ground.words import plural
 from guestloop.report.verdict_json import VERDICT_FILE
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import Correctness, Outcome, Work
@@ -76,13 +77,13 @@ def _marks(plan: Plan) -> dict[str, str]:
 
 def _header(plan: Plan, verdict: Verdict) -> list[str]:
     host = ", ".join(f"{name} {value}" for name, value in plan.host.items())
-    marks = _marks(plan)
+    marks, rounds = _marks(plan), plural(plan.rounds, "round")
     kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
         *(line for lines in kernels for line in lines),
         *_fit(_l2_kernel(plan), ""),
         *_differences(plan, verdict),
-        *_fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {plan.rounds} rounds per kernel", ""),
+        *_fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {rounds} per kernel", ""),
         *(_fit(f"host: {host}", "") if host else []),
     ]
 
@@ -99,8 +100,12 @@ def _differences(plan: Plan, verdict: Verdict) -> list[str]:
 
 
 def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict) -> list[str]:
-    series = f"{len(kernel.series)} patches" if len(kernel.series) != 1 else "1 patch"
-    facts = [kernel.release, kernel.base, series, f"sha256 {kernel.sha256[:12]}"]
+    facts = [
+        kernel.release,
+        kernel.base,
+        plural(len(kernel.series), "patch", "patches"),
+        f"sha256 {kernel.sha256[:12]}",
+    ]
     if seen.state is not KernelState.MEASURED:
         facts.append(seen.state.replace("-", " "))
     first = _fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", "")
