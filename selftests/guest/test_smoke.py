@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from guestloop.report.verdict_json import validate
 
 pytestmark = pytest.mark.guest
 
-CELL = "asyncpf/shadow/read-shared"
+PACKAGE = "deb:linux-image-cloud-amd64"
 
 
 class Run:
@@ -80,10 +81,13 @@ class Run:
         assert self.qemus() == []
         assert not self.half_written()
 
-    def cell(self) -> dict[str, object]:
-        verdict = json.loads((self.out / "verdict.json").read_text())
+    def verdict(self) -> dict[str, Any]:
+        verdict: dict[str, Any] = json.loads((self.out / "verdict.json").read_text())
         validate(verdict)
-        (cell,) = verdict["cells"]
+        return verdict
+
+    def cell(self) -> dict[str, Any]:
+        (cell,) = self.verdict()["cells"]
         return dict(cell)
 
 
@@ -111,7 +115,7 @@ def test_smoke_profile_tells_the_patch_apart(start: Start) -> None:
     assert run.finish() == 0, run.text
     cell = run.cell()
     assert (cell["status"], cell["correctness"]) == ("fewer", {"unpatched": "pass", "patched": "pass"})
-    rounds = {item["kernel"]: item for item in cell["rounds"]}  # type: ignore[attr-defined]
+    rounds = {item["kernel"]: item for item in cell["rounds"]}
     for item in rounds.values():
         assert item["events"]["page_ready"] >= 500
         assert item["events"]["pages_swapped_in"] >= 500
@@ -127,6 +131,21 @@ def test_smoke_profile_tells_the_patch_apart(start: Start) -> None:
     assert per_event("patched") <= 0.01
     assert rounds["unpatched"]["facts"]["kvm.build_id"] != rounds["patched"]["facts"]["kvm.build_id"]
     assert len({item["facts"]["l2.vmlinux.build_id"] for item in rounds.values()}) == 1
+    run.assert_nothing_left()
+
+
+def test_a_packaged_kernel_is_measured_as_it_comes(start: Start) -> None:
+    """By the name of a meta package: versions vanish from package sources."""
+    run = start("--kernels", f"{PACKAGE},{PACKAGE}")
+    assert run.finish() == 0, run.text
+    cell, kernels = run.cell(), run.verdict()["kernels"]
+    assert cell["status"] == "same" and set(cell["correctness"].values()) == {"pass"}
+    for kernel in kernels.values():
+        assert kernel["origin"]["kind"] == "package" and kernel["origin"]["verified"]
+        assert kernel["base"].startswith("linux-image-")
+    for item in cell["rounds"]:
+        assert item["events"]["page_ready"] >= 500
+        assert item["paths"]["async_page_ready"] or item["paths"]["mmu_notifier_unmap"]
     run.assert_nothing_left()
 
 
@@ -160,7 +179,7 @@ def test_a_dead_l1_is_told_and_the_run_goes_on(start: Start) -> None:
     cell = run.cell()
     assert cell["status"] == "invalid"
     assert "L1 unpatched: QEMU ended (killed by signal 9)" in str(cell["reason"])
-    boots = [item["boot"] for item in cell["rounds"] if item["kernel"] == "unpatched"]  # type: ignore[attr-defined]
+    boots = [item["boot"] for item in cell["rounds"] if item["kernel"] == "unpatched"]
     assert boots == [1, 2], "the second round must have had an L1 of its own"
     assert list((run.out / "evidence").rglob("unpatched.1.error.txt"))
     run.assert_nothing_left()
