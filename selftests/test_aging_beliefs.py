@@ -18,8 +18,8 @@ from guestloop.workloads.aging.beliefs import (
 
 
 def test_shares_take_turns_and_have_a_grain() -> None:
-    assert [page in Share(1) for page in range(4)] == [False, True, False, True]
-    assert [page in Share(0, grain=2) for page in range(6)] == [True, True, False, False, True, True]
+    assert Share(1).touches(range(4)) == [False, True, False, True]
+    assert Share(0, grain=2).touches(range(6)) == [True, True, False, False, True, True]
     assert Share(1, grain=512).words == "part=1 parts=2 grain=512"
 
 

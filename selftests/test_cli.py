@@ -329,36 +329,27 @@ def test_damaged_results_are_named(terminal: Terminal, out: Path, file: str, tex
 
 # --- what nobody foresaw ---------------------------------------------------------------------------
 
-FAULT = """
-import sys
-from guestloop import cli
-from guestloop.job import run as job
-job.run = lambda _: {fault}
-sys.exit(cli.main(["run"]))
-"""
 
-
-def fault(terminal: Terminal, expression: str) -> subprocess.CompletedProcess[str]:
-    program = f"def fail(error): raise error\n{FAULT.format(fault=expression)}"
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=terminal.cwd, capture_output=True, text=True, check=False
-    )
+def fault(terminal: Terminal, error: BaseException) -> subprocess.CompletedProcess[str]:
+    """A run in which this happens."""
+    with mock.patch("guestloop.job.run.run", side_effect=error):
+        return terminal.run("run")
 
 
 def test_a_bug_is_not_a_regression(terminal: Terminal) -> None:
     """Python's own status for an uncaught exception is 1, which would tell CI that the patch is bad."""
-    done = fault(terminal, "fail(KeyError('oops'))")
+    done = fault(terminal, KeyError("oops"))
     assert done.returncode == Exit.LAB
     assert "KeyError: 'oops'" in done.stderr and "Traceback" in done.stderr
 
 
 def test_a_full_disk_is_one_message(terminal: Terminal) -> None:
-    done = fault(terminal, f"fail(OSError({errno.ENOSPC}, 'No space left', 'plan.json'))")
+    done = fault(terminal, OSError(errno.ENOSPC, "No space left", "plan.json"))
     assert done.returncode == Exit.LAB
     assert "no space left" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_interrupted(terminal: Terminal) -> None:
-    done = fault(terminal, "fail(KeyboardInterrupt())")
+    done = fault(terminal, KeyboardInterrupt())
     assert done.returncode == Exit.INTERRUPTED
     assert done.stderr == "guestloop: interrupted; every guest was ended, the cache is whole\n"

@@ -51,13 +51,6 @@ def read_lines(descriptor: int) -> Iterator[str]:
                 yield line.decode()
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("payload") / "init"
-    compile_program(l2.RECIPE, output)
-    return output
-
-
 @pytest.fixture
 def payload(program: Path) -> Iterator[Payload]:
     near, far = os.openpty()

@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,15 +112,18 @@ def classes_in_tests() -> set[str]:
     return {f"{path}:{name}" for path, name in bases if name in known and not name.startswith("_")}
 
 
+found_tests = cache(find_tests)  # where none is changed: discovery takes a quarter of a second
+
+
 def test_avocado_discovers_every_test_class() -> None:
-    found = {runnable.uri.rpartition(".")[0] for runnable in find_tests().values()}
+    found = {runnable.uri.rpartition(".")[0] for runnable in found_tests().values()}
     assert found == classes_in_tests() and found
 
 
 def test_every_cell_has_a_test() -> None:
     """A class whose tags name no value of the first axis is for all of them."""
     values = {(cell.test, next(iter(cell.variant.values()))) for cell in all_cells()}
-    found = find_tests().keys()
+    found = found_tests().keys()
     assert not values - found, "no test class in tests/ is for these: tag one"
     assert not found - values
 
@@ -185,7 +190,7 @@ def test_a_test_with_wrong_tags_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_slot_says_is_what_its_test_is_given() -> None:
-    found = find_tests()
+    found = found_tests()
     runnable = _with_parameters(found, Slot(CELLS[2], "patched", 2), fresh_boots=True)
     seen = parameters(runnable.variant)
     assert seen == {
@@ -204,6 +209,11 @@ def test_what_a_slot_says_is_what_its_test_is_given() -> None:
 
 def runnables(*files: str) -> list[Runnable]:
     """The tests of the repository, as a job has them; with a YAML file, once for each of its variants."""
+    return deepcopy(_resolved(*files))
+
+
+@cache
+def _resolved(*files: str) -> list[Runnable]:
     config = {"resolver.references": [str(REPOSITORY / "tests")], "yaml_to_mux.files": list(files)}
     return list(suite.TestSuite.from_config(config, name="selftest").tests)
 

@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import cast
 import pytest
 from recorded import RECORDED
 from samples import CANDIDATE, REFERENCE, A, B, plan_of, rounds_of
+from test_cli import Terminal
 
 from guestloop.compare import Overall, Verdict, compare
 from guestloop.ground.errors import Exit, LabError
@@ -147,13 +145,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 def test_scripts_compare_reads_it(tmp_path: Path) -> None:
     out = Path(shutil.copytree(RECORDED, tmp_path / "out"))
     write_late(out / LAB_DIRECTORY, {B: [PANIC]})
-    done = subprocess.run(
-        [sys.executable, "-m", "guestloop.cli", "compare", str(out)],
-        env={**os.environ, "GUESTLOOP_CACHE": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = Terminal(tmp_path).run("compare", out)
     assert done.returncode == Exit.INCONCLUSIVE, done.stderr
     assert f"after its last round: {PANIC}" in done.stdout
     data = json.loads((out / "verdict.json").read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -77,28 +77,51 @@ def inner(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imports(path) if name.startswith("guestloop.")}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way(path: Path) -> None:
-    own = part(path)
-    if own == "__init__":
-        return
-    assert own in RANK, f"{own} has no layer: add it to LAYERS where it belongs"
-    wrong = {name for name in inner(path) if name != own and RANK[name] >= RANK[own]}
-    assert not wrong, f"{own} must not import {sorted(wrong)}"
+def wrong_in(check: Callable[[Path], object]) -> dict[str, object]:
+    """What a check finds wrong, by file."""
+    found = {str(path.relative_to(PACKAGE)): check(path) for path in FILES}
+    assert len(found) > 100, "or this looks in the wrong place"
+    return {name: wrong for name, wrong in found.items() if wrong}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_done_in_one_place_only(path: Path) -> None:
-    here = str(path.relative_to(PACKAGE))
-    for module, allowed in ONLY.items():
-        used = any(name == module or name.startswith(f"{module}.") for name in imports(path))
-        assert not used or here in allowed, f"{here} imports {module}; only {sorted(allowed)} may"
+def test_every_part_has_a_layer() -> None:
+    parts = {part(path) for path in FILES} - {"__init__"}
+    assert parts == RANK.keys(), "add it to LAYERS where it belongs"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_wait_sleeps(path: Path) -> None:
-    sleeps = [node.lineno for node in nodes(path) if isinstance(node, ast.Attribute) and node.attr == "sleep"]
-    assert not sleeps or path.name == "wait.py", f"{path.name} sleeps at lines {sleeps}"
+def test_imports_go_one_way() -> None:
+    def upwards(path: Path) -> list[str]:
+        own = part(path)
+        return sorted(
+            name for name in inner(path) if name != own and RANK[name] >= RANK.get(own, len(LAYERS))
+        )
+
+    assert wrong_in(upwards) == {}
+
+
+def test_done_in_one_place_only() -> None:
+    def elsewhere(path: Path) -> list[str]:
+        here = str(path.relative_to(PACKAGE))
+        return [
+            module
+            for module, allowed in ONLY.items()
+            if here not in allowed
+            and any(name == module or name.startswith(f"{module}.") for name in imports(path))
+        ]
+
+    assert wrong_in(elsewhere) == {}
+
+
+def test_only_wait_sleeps() -> None:
+    def sleeps(path: Path) -> list[int]:
+        calls = (node for node in nodes(path) if isinstance(node, ast.Attribute) and node.attr == "sleep")
+        return [] if path.name == "wait.py" else [node.lineno for node in calls]
+
+    assert wrong_in(sleeps) == {}
+
+
+def test_files_stay_readable() -> None:
+    assert wrong_in(lambda path: len(path.read_text().splitlines()) >= 400) == {}
 
 
 @pytest.mark.parametrize("package", CARRIED)
@@ -108,11 +131,6 @@ def test_what_runs_in_l1_stands_on_what_the_payload_carries(package: str) -> Non
     for path in (PACKAGE / package).rglob("*.py"):
         assert inner(path) <= set(CARRIED), path
         assert {name.split(".")[0] for name in imports(path)} <= there, path
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_stay_readable(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < 400
 
 
 # --- values ----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from guestloop.workloads.migration.stamps import (
     visit_order,
 )
 
-program, payload = test_images_payload.program, test_images_payload.payload
+payload = test_images_payload.payload
 
 LAYOUT = Layout(gva=0x7F8000000000, pages=16, vcpus=2, seed=5)
 WORDS = PAGE // 8

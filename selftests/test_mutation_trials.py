@@ -150,7 +150,8 @@ def test_tests_that_execute_the_line_come_first_and_quick_ones_before() -> None:
     ],
 )
 def test_who_notices(tree: Tree, monkeypatch: pytest.MonkeyPatch, old: str, new: str, killer: str) -> None:
-    monkeypatch.setattr("mutation.tree.TEST_S", 1.0)
+    if killer == "a time limit":
+        monkeypatch.setattr("mutation.tree.TEST_S", 0.3)
     result = run_trial(tree, mutant(old, new), EXECUTED)
     assert result.killers == (killer,) and not result.survived
 
@@ -164,8 +165,25 @@ def test_a_seeded_mutant_may_be_rejected_by_mypy(tree: Tree, monkeypatch: pytest
 
     monkeypatch.setattr(Tree, "run", run)
     assert run_trial(tree, mutant("3", "4", seeded=True), EXECUTED).killers == ("mypy",)
-    assert asked == ["mypy", "pytest", "pytest"], "the tests are asked as well"
+    assert asked == ["pytest", "pytest", "mypy"], "the tests are asked first"
     assert run_trial(tree, mutant("3", "4"), EXECUTED).survived, "types are no test of a drawn mutant"
+
+
+def test_a_survivor_that_was_accepted_is_not_tried_by_all(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def run(self: Tree, *arguments: str, **_: object) -> Ended:
+        asked.append(arguments)
+        return Ended(0, "")
+
+    monkeypatch.setattr(Tree, "run", run)
+    survivor = mutant("if not items", "if items")
+    assert run_trial(tree, survivor, EXECUTED, accepted=True).survived
+    assert len(asked) == 1
+    assert run_trial(tree, survivor, EXECUTED).survived
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from guestloop import counters
 from guestloop.agent.services import Agent
 
 lab = scripted.lab
-program, payload = test_images_payload.program, test_images_payload.payload
+payload = test_images_payload.payload
 
 # Methods that need nothing of a real machine: those of the real service run.
 REAL = {

@@ -156,6 +156,7 @@ def work(call: Call) -> None:
 """
 
 
+@pytest.mark.types
 def test_mypy_rejects_a_call_that_the_agent_would_refuse(tmp_path: Path) -> None:
     """Its cache is that of scripts/test, so that this takes a second."""
     (tmp_path / "calls.py").write_text(CALLS)

@@ -24,7 +24,7 @@ from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, read_ro
 from guestloop.vm.argv import L2Spec, l2_argv
 from guestloop.workloads.measuring import Measuring
 
-lab = scripted.lab
+lab = scripted.served_lab
 
 CELL = cell("asyncpf", Mmu.SHADOW, load="read-own")
 

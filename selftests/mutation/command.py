@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from guestloop.config import REPOSITORY
 from guestloop.ground import proc
 from guestloop.ground.errors import LabError
 from guestloop.ground.log import say, step
-from mutation.accepted import read_accepted
+from mutation.accepted import Accepted, read_accepted
 from mutation.drawn import draw
 from mutation.executed import Executed, measure
 from mutation.mutants import Mutant
@@ -46,8 +46,9 @@ def run_mutants(count: int = COUNT, seed: int = SEED) -> int:
         executed = measure(REPOSITORY, trees[0], Cache())
         with step(f"drawing {count} mutants of {', '.join(PACKAGES)} with seed {seed}", expect_s=DRAW_S):
             drawn = draw_mutants(trees[0].top, count, seed)
-        score = Score(try_all(trees, [*seeded, *drawn], executed))
-    say(score.render(read_accepted()))
+        accepted = read_accepted()
+        score = Score(try_all(trees, [*seeded, *drawn], executed, accepted))
+    say(score.render(accepted))
     return 0 if score.good else 1
 
 
@@ -79,16 +80,23 @@ def draw_mutants(top: Path, count: int, seed: int) -> list[Mutant]:
     return drawn
 
 
-def try_all(trees: Sequence[Tree], mutants: Sequence[Mutant], executed: Executed) -> list[Result]:
+def try_all(
+    trees: Sequence[Tree], mutants: Sequence[Mutant], executed: Executed, accepted: Sequence[Accepted] = ()
+) -> list[Result]:
     """The results in the order of the mutants; one at a time in each tree.
 
     Raises LabError when tests fail without a mutant, or pytest does not work.
     """
     for tree in trees:
         _check(tree, executed)
+    known = {mutant for mutant in mutants if any(entry.means(mutant) for entry in accepted)}
+
+    def run(tree: Tree, mutant: Mutant) -> Result:
+        return run_trial(tree, mutant, executed, accepted=mutant in known)
+
     results: dict[Mutant, Result] = {}
     with step(f"{len(mutants)} mutants on trial", expect_s=TRIAL_S * len(mutants) / len(trees)) as shown:
-        for result in _concurrently(trees, mutants, executed):
+        for result in _concurrently(trees, mutants, run):
             results[result.mutant] = result
             say(f"    {result.line}")
             survivors = sum(found.survived for found in results.values())
@@ -105,7 +113,9 @@ def _check(tree: Tree, executed: Executed) -> None:
         raise LabError(f"tests fail in a copy of the tree without any mutant:\n{ended.output}")
 
 
-def _concurrently(trees: Sequence[Tree], mutants: Sequence[Mutant], executed: Executed) -> Iterator[Result]:
+def _concurrently(
+    trees: Sequence[Tree], mutants: Sequence[Mutant], run: Callable[[Tree, Mutant], Result]
+) -> Iterator[Result]:
     """Results as they come. The threads are daemons, so that Ctrl-C need not wait for them."""
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     done: queue.SimpleQueue[Result | Exception] = queue.SimpleQueue()
@@ -115,7 +125,7 @@ def _concurrently(trees: Sequence[Tree], mutants: Sequence[Mutant], executed: Ex
     def work(tree: Tree) -> None:
         try:
             while True:
-                done.put(run_trial(tree, waiting.get_nowait(), executed))
+                done.put(run(tree, waiting.get_nowait()))
         except queue.Empty:
             return
         except Exception as error:  # noqa: BLE001 - raised again where the results are taken

@@ -16,7 +16,7 @@ from guestloop.ground.errors import LabError
 from guestloop.ground.log import step
 from mutation import durations
 from mutation.mutants import Mutant
-from mutation.tree import WITHOUT_OWN_TESTS, Tree, digest
+from mutation.tree import FAST_TESTS, Tree, digest
 
 MAP, DATA, SECONDS = "executed.json", "coverage", "durations.json"
 EXPECT_S, LONGEST_S = 90.0, 900.0
@@ -71,7 +71,7 @@ def measure(checkout: Path, tree: Tree, cache: Cache) -> Executed:
 def _run(tree: Tree, directory: Path) -> None:
     ended = tree.run(
         "pytest",
-        *("-m", "not guest", WITHOUT_OWN_TESTS, "-n", str(WORKERS), "--dist", "loadfile"),
+        *(*FAST_TESTS, "-n", str(WORKERS), "--dist", "worksteal"),
         *("-p", "no:cacheprovider", "-p", "mutation.durations"),
         *("--cov", "--cov-context=test", "--cov-report="),
         env={ENV_DATA: str(directory / DATA), durations.VARIABLE: str(directory / SECONDS)},

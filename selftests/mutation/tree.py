@@ -22,8 +22,9 @@ from mutation.mutants import Mutant
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "__pycache__", "*.egg-info", ".*_cache")
 TEST_S = 60.0
 RESULTS = {"results", "job-results"}  # at the top only: there are packages of that name
-# These look for the seeded mutants in the sources: no mutant counts as noticed by them.
-WITHOUT_OWN_TESTS = "--ignore-glob=selftests/test_mutation*.py"
+# Not those that look for the seeded mutants in the sources, which would notice each of them, nor those that
+# run mypy: a copy has none of its cache, and types are no test.
+FAST_TESTS = ("-m", "not guest and not types", "--ignore-glob=selftests/test_mutation*.py")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Tree:
         """pytest until the first test fails; all fast tests when none are named."""
         selection = self.top / ".selection"
         selection.write_text("\n".join(tests))
-        chosen = [f"@{selection}"] if tests else ["-m", "not guest", WITHOUT_OWN_TESTS]
+        chosen = [f"@{selection}"] if tests else FAST_TESTS
         # A mutant may run for ever, in one test.
         limit = ("-o", f"faulthandler_timeout={TEST_S:g}", "-o", "faulthandler_exit_on_timeout=true")
         # No tracebacks: pytest would parse the source of the mutant for them, and nobody reads them.

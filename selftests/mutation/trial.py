@@ -48,14 +48,20 @@ class Result:
         return f"{self.mutant.where}: {self.mutant.what}: {end}"
 
 
-def run_trial(tree: Tree, mutant: Mutant, executed: Executed) -> Result:
-    """The tests that execute what is mutated, then all others; before them mypy, for a seeded mutant."""
+def run_trial(tree: Tree, mutant: Mutant, executed: Executed, *, accepted: bool = False) -> Result:
+    """The tests that execute what is mutated, then all others; at last mypy, for a seeded mutant.
+
+    One that is ``accepted`` as a survivor is left with the first of these: trying all tests takes longer
+    than all that most mutants take.
+    """
+    killers, problem = [], ""
     with tree.holding(mutant):
-        killers, problem = [*_rejected(tree)] if mutant.seeded else [], ""
         try:
-            killers += _failing(tree, mutant, executed)
+            killers += _failing(tree, mutant, executed, accepted)
         except LabError as error:
             problem = error.first_line
+        if mutant.seeded and not killers:
+            killers += _rejected(tree)
     return Result(mutant, tuple(killers), problem)
 
 
@@ -65,10 +71,11 @@ def _rejected(tree: Tree) -> Iterator[str]:
         yield "mypy"
 
 
-def _failing(tree: Tree, mutant: Mutant, executed: Executed) -> list[str]:
+def _failing(tree: Tree, mutant: Mutant, executed: Executed, accepted: bool) -> list[str]:
     """The name of the first test that fails, in a list; an empty list when none does."""
     near = executed.tests_of(mutant)
-    for tests in [near, []] if near else [[]]:
+    all_tests: list[str] = []
+    for tests in [near, *([] if accepted else [all_tests])] if near else [all_tests]:
         ended = tree.run_tests(tests, time_limit(executed.time_of(tests)))
         if killer := killer_of(ended):
             return [killer]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A lab of scripted L1s, served as the real one is, and rounds measured in it by real tests."""
+"""A lab of scripted L1s, and rounds measured in it by real tests."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from avocado.core import exceptions as avocado
 from avocado.core.tree import TreeNode
 from samples import L2_KERNEL
 
+from guestloop import testing
 from guestloop.agent import guest, guests, migration
+from guestloop.ground.rpc import Methods
 from guestloop.lab import slot
 from guestloop.lab.client import L1
 from guestloop.lab.server import _Server
+from guestloop.lab.services import Lab, LabServices
 from guestloop.lab.slot import Slot
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec
 from guestloop.machines.host import Vendor
@@ -28,14 +31,17 @@ from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Round, read_rounds
 from guestloop.testing import GuestTest
+from guestloop.vm.link import Link
 from guestloop.vm.parts import Keys, L1Parts
 from guestloop.workloads import aging, asyncpf
 from guestloop.workloads import migration as migrating
 from guestloop.workloads.catalog import cell_of
 from guestloop.workloads.measuring import Measuring
+from scripted.direct import DirectConnection, DirectLink
 from scripted.guest import ScriptedGuest
 from scripted.machine import REQUEST, Befall, ScriptedL1
 from scripted.script import BUILD_ID, Script
+from scripted.served import SocketLink
 
 KERNEL = "patched"
 SOON_S = 0.002
@@ -75,9 +81,13 @@ class ScriptedTest(GuestTest):
 
 
 class ScriptedLab:
-    """The lab of a run with one kernel. ``script`` is what its L1s follow, ``calls`` what they were asked."""
+    """The lab of a run with one kernel. ``script`` is what its L1s follow, ``calls`` what they were asked.
 
-    def __init__(self, directory: Path) -> None:
+    ``make_link`` is what they are reached over.
+    """
+
+    def __init__(self, directory: Path, make_link: Callable[[str, Methods], Link]) -> None:
+        self.make_link = make_link
         self.script = Script()
         self.calls: list[Call] = []
         self.l1s: list[ScriptedL1] = []
@@ -173,19 +183,35 @@ def cell(test: str, mmu: Mmu = Mmu.TDP, /, **variant: str) -> Cell:
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedLab]:
-    """A lab that tests find by its name; what polls and waits does it fast."""
-    made = ScriptedLab(tmp_path)
-    monkeypatch.setattr(slot, "Machine", made.boot)
-    monkeypatch.setattr(guests, "Guest", made.start_guest)
-    monkeypatch.setattr(guest, "LOOK_S", SOON_S)
-    monkeypatch.setattr(migration, "POLL_S", SOON_S)
-    monkeypatch.setattr(migration, "read_vmstat", lambda: dict(made.l1.kernel.vmstat))
+    """A lab without connections: a call of a test is a call of its L1."""
+    made = ScriptedLab(tmp_path, DirectLink)
+    methods = Methods(LabServices(Lab({KERNEL: made.slot})))
+    monkeypatch.setattr(testing, "connect", lambda: DirectConnection(methods))
+    put_on_stage(made, monkeypatch)
+    yield made
+    made.slot.close()
+
+
+@pytest.fixture
+def served_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedLab]:
+    """A lab that is served as the real one is, and that tests find by its name."""
+    made = ScriptedLab(tmp_path, SocketLink)
+    put_on_stage(made, monkeypatch)
     spec = made.slot._spec
     monkeypatch.setenv(SOCKET_VARIABLE, spec.socket)
-    monkeypatch.setenv(OUT_VARIABLE, str(made.out))
     with ExitStack() as stack:
         server = stack.enter_context(_Server(spec.socket, {KERNEL: made.slot}))
         threading.Thread(target=partial(server.serve_forever, SOON_S), daemon=True).start()
         stack.callback(made.slot.close)
         stack.callback(server.shutdown)
         yield made
+
+
+def put_on_stage(made: ScriptedLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have slots boot scripted L1s and agents start scripted guests; what polls and waits does it fast."""
+    monkeypatch.setattr(slot, "Machine", made.boot)
+    monkeypatch.setattr(guests, "Guest", made.start_guest)
+    monkeypatch.setattr(guest, "LOOK_S", SOON_S)
+    monkeypatch.setattr(migration, "POLL_S", SOON_S)
+    monkeypatch.setattr(migration, "read_vmstat", lambda: dict(made.l1.kernel.vmstat))
+    monkeypatch.setenv(OUT_VARIABLE, str(made.out))

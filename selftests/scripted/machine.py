@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A scripted L1: the real ``Machine`` over a socket pair, with no QEMU below."""
+"""A scripted L1: the real ``Machine``, with no QEMU below."""
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from guestloop.agent.guests import Roster
-from guestloop.agent.services import Agent
 from guestloop.ground.qmp import Qmp
-from guestloop.ground.rpc import Caller, Methods, serve_lines
+from guestloop.ground.rpc import Methods
 from guestloop.vm.l1 import Machine
 from guestloop.vm.link import Link
 from guestloop.vm.parts import L1Parts
@@ -26,26 +22,6 @@ if TYPE_CHECKING:
     from scripted.lab import ScriptedLab
 
 REQUEST = 256
-
-
-class ScriptedLink(Link):
-    """The agent's protocol without SSH below it."""
-
-    def __init__(self, name: str, agent: Agent) -> None:
-        self.name = name
-        self._ends = socket.socketpair()
-        ours, theirs = self._ends
-        lines, sink = theirs.makefile("rb"), theirs.makefile("wb", buffering=0)
-        threading.Thread(
-            target=serve_lines, args=(Methods(agent), lines, sink), name="scripted-agent", daemon=True
-        ).start()
-        self._caller = Caller(f"L1 {name}", ours.sendall, ours.makefile("r"))
-
-    def close(self) -> None:
-        for end in self._ends:
-            with suppress(OSError):  # closed already
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
 
 
 class RecordingQmp(Qmp):
@@ -78,7 +54,7 @@ class ScriptedL1(Machine):
         self.print("[    0.1] scripted: booted")
 
     def _connect(self) -> Link:
-        link = ScriptedLink(self.parts.name, make_agent(self, self.directory))
+        link = self.lab.make_link(self.parts.name, Methods(make_agent(self, self.directory)))
         self._stack.callback(link.close)
         return link
 

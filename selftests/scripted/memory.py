@@ -82,4 +82,7 @@ def some(pages: list[int], share: float) -> set[int]:
 
 def letters(count: int, unit: int, yes: set[int]) -> str:
     """A letter for each unit of the region, as the agent answers: is its first page among these?"""
-    return "".join("1" if page in yes else "0" for page in range(0, count, unit))
+    row = bytearray(b"0" * count)
+    for page in yes:
+        row[page] = ord("1")
+    return row[::unit].decode("ascii")

@@ -13,6 +13,8 @@ from guestloop.ground.log import duration, say
 
 WORKERS = 2  # for the fast tests only: tests with guests need the machine for themselves
 GUEST, NOT_GUEST = "guest", "not guest"
+# Each worker begins with half of the files; who is done first takes over from the other.
+SPREAD = ("-n", str(WORKERS), "--dist", "worksteal")
 SLOWEST = "--durations=15"
 NO_TESTS = 5  # pytest's exit status when it selected none
 INTERRUPTED = 130
@@ -48,9 +50,7 @@ def fast_tests(expression: str = "", options: Sequence[str] = ()) -> list[Stage]
     """Tests without guests, on two CPUs; none when ``expression`` asks for guests alone."""
     if expression == GUEST:
         return []
-    # A file's tests stay together, so that what its fixtures compile is compiled once.
-    spread = ("-n", str(WORKERS), "--dist", "loadfile")
-    command = _module("pytest", "-m", _both(expression, NOT_GUEST), *spread, *options)
+    command = _module("pytest", "-m", _both(expression, NOT_GUEST), *SPREAD, *options)
     return [Stage("fast tests", command, tests=True)]
 
 

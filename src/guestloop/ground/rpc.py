@@ -241,9 +241,7 @@ class Caller:
                 self._pending.pop(identity, None)
         if answer is None:
             raise LinkLost(f"{self.name}: the connection was lost during {method}{self._why}")
-        if fault := answer.get("error"):
-            raise _revive(fault)
-        return answer["result"]
+        return result_of(answer)
 
     def _post(self, mailbox: Mailbox, method: str, params: Mapping[str, Any]) -> int:
         with self._lock:
@@ -270,6 +268,13 @@ class Caller:
                 if deadline.passed:
                     raise TimedOut(f"{self.name}: {method}: no answer in {timeout_s:g} s") from None
             look()
+
+
+def result_of(answer: Mapping[str, Any]) -> Any:
+    """The result that an answer has. Raises what the other side raised, where it has an error."""
+    if fault := answer.get("error"):
+        raise _revive(fault)
+    return answer["result"]
 
 
 def _revive(fault: Mapping[str, str]) -> GuestloopError:

@@ -50,6 +50,13 @@ class Connection:
     """
 
     def __init__(self, name: str) -> None:
+        self._caller = self._connect(name)
+        self.lab = client(LabServices, self._call).lab
+        self._asking = client(LabServices, self._ask).lab
+        self._pace_is_old = Deadline(0)
+        self._served = False  # the lab serves one connection at a time: is it this one's turn?
+
+    def _connect(self, name: str) -> Caller:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
         def attempt() -> bool | None:
@@ -60,12 +67,7 @@ class Connection:
             return True
 
         wait_for("the lab process to listen", attempt, 30.0)
-        self._reader = self._socket.makefile("rb")
-        self._caller = Caller("the lab process", self._socket.sendall, self._reader)
-        self.lab = client(LabServices, self._call).lab
-        self._asking = client(LabServices, self._ask).lab
-        self._pace_is_old = Deadline(0)
-        self._served = False  # the lab serves one connection at a time: is it this one's turn?
+        return Caller("the lab process", self._socket.sendall, self._socket.makefile("rb"))
 
     def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
         """What was asked, and how long it took, is logged."""

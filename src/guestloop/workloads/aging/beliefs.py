@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 
 from guestloop.agent.pages import NO, YES
 from guestloop.ground.errors import GuestError
@@ -58,8 +60,10 @@ class Share:
     parts: int = 2
     grain: int = 1
 
-    def __contains__(self, page: int) -> bool:
-        return page // self.grain % self.parts == self.part
+    def touches(self, pages: Iterable[int]) -> list[bool]:
+        """For each of these pages: is it touched?"""
+        part, parts, grain = self.part, self.parts, self.grain
+        return [page // grain % parts == part for page in pages]
 
     @property
     def words(self) -> str:
@@ -69,9 +73,9 @@ class Share:
 
 def judge_idle(share: Share, idle: str) -> Belief:
     """From a letter for each page: is it idle?"""
-    touched = [letter for page, letter in enumerate(idle) if page in share]
-    untouched = [letter for page, letter in enumerate(idle) if page not in share]
-    known = [sum(letter in (YES, NO) for letter in letters) for letters in (touched, untouched)]
+    touches = share.touches(range(len(idle)))
+    touched, untouched = [*compress(idle, touches)], [*compress(idle, map(not_, touches))]
+    known = [letters.count(YES) + letters.count(NO) for letters in (touched, untouched)]
     unknown = len(idle) - sum(known)
     return Belief(known[0], touched.count(YES), known[1], untouched.count(NO), unknown, sum(known))
 
@@ -84,10 +88,10 @@ def judge_taken(share: Share, before: str, after: str, asked: int) -> Belief:
     many as it was asked for, so what it did not find counts as false young.
     """
     here = [page for page, letter in enumerate(before) if letter == NO]
-    touched = [page for page in here if page in share]
+    touched = [*compress(here, share.touches(here))]
     untouched = len(here) - len(touched)
-    wrongly = sum(after[page] == YES for page in touched)
-    rightly = sum(after[page] == YES for page in here) - wrongly
+    wrongly = [after[page] for page in touched].count(YES)
+    rightly = [after[page] for page in here].count(YES) - wrongly
     wanted = min(asked, untouched)
     gone = len(before) - len(here)
     return Belief(len(touched), wrongly, wanted, max(0, wanted - rightly), gone, len(here))
@@ -98,13 +102,13 @@ def judge_evicted(share: Share, swapped: str) -> Belief:
     return judge_idle(share, swapped)
 
 
-def judge_samples(share: Share, accesses: Iterable[int], samples: int) -> Belief:
+def judge_samples(share: Share, accesses: Sequence[int], samples: int) -> Belief:
     """From DAMON's counts: in how many of ``samples`` it saw each page accessed (-1: not told)."""
     belief = Belief()
-    for page, seen in enumerate(accesses):
+    for seen, is_touched in zip(accesses, share.touches(range(len(accesses))), strict=True):
         if seen < 0:
             belief += Belief(unknown=samples)
-        elif page in share:
+        elif is_touched:
             belief += Belief(touched=samples, false_idle=samples - min(seen, samples), looked_at=1)
         else:
             belief += Belief(untouched=samples, false_young=min(seen, samples), looked_at=1)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures that several files share, and a collection of tests that is not slowed down by Python's own."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection() -> None:
+    """Thousands of tests and the syntax trees of their files: nothing of it is garbage before it is used."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end: it need not be looked at again."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The payload of L2 as a program of this machine, compiled once for all workers of pytest-xdist."""
+    from guestloop.cache import Cache  # not in every process that runs one test
+    from guestloop.images import l2
+    from guestloop.images.compiler import compile_program, describe_program
+
+    base = tmp_path_factory.getbasetemp()
+    cache = Cache((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")
+    inputs = dict(describe_program(l2.RECIPE))
+    return cache.obtain("payload", inputs, lambda into: compile_program(l2.RECIPE, into / "init")) / "init"
