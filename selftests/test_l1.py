@@ -30,12 +30,14 @@ from guestloop.ground.errors import (
     L1Rebooted,
     LabError,
     LinkLost,
+    MachineFault,
     NotBooted,
     Refused,
     TimedOut,
 )
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import Call, Caller, Methods, nothing_to_see
+from guestloop.machines.emulated_svm import EmulatedSvm
 from guestloop.vm import boot, l1
 from guestloop.vm.l1 import READY_MARKER, Machine
 from guestloop.vm.parts import Keys, L1Parts
@@ -398,6 +400,31 @@ def test_an_end_is_a_reset_or_comes_from_outside(
 ) -> None:
     end(machine, status)
     with pytest.raises(kind, match=message):
+        machine.check_alive()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "[ 9.1] Oops: int3: 0000 [#1] SMP NOPTI\n",  # since 6.8
+        "[ 9.1] int3: 0000 [#1] PREEMPT SMP\n[ 9.2] Kernel panic - not syncing: Fatal exception\n",
+    ],
+)
+def test_a_known_fault_of_the_machine_is_no_panic_of_the_kernel(machine: Machine, lines: str) -> None:
+    with machine.console.path.open("a") as console:
+        console.write(lines)
+    with pytest.raises(L1Panicked):
+        machine.check_alive()
+    machine.parts = replace(machine.parts, machine_faults=EmulatedSvm.faults)
+    with pytest.raises(MachineFault, match="a known fault of the machine that runs it: int3: 0000") as raised:
+        machine.check_alive()
+    assert "  console | [ 9.1]" in str(raised.value)
+
+
+def test_other_panics_on_such_a_machine_are_the_kernels(machine: Machine) -> None:
+    machine.parts = replace(machine.parts, machine_faults=EmulatedSvm.faults)
+    panic(machine)
+    with pytest.raises(L1Panicked):
         machine.check_alive()
 
 

@@ -261,6 +261,7 @@ NOTHING_PROVEN = {
     Kind.LINK_LOST: FindingKind.LINK_LOST,
     Kind.NOT_BOOTED: FindingKind.NOT_BOOTED,
     Kind.L1_ENDED: FindingKind.L1_ENDED,
+    Kind.MACHINE_FAULT: FindingKind.MACHINE_FAULT,
     Kind.REFUSED: FindingKind.REFUSED,
     Kind.GUEST_KILLED: FindingKind.GUEST_KILLED,
     Kind.GUEST_FAILED: FindingKind.GUEST_FAILED,

@@ -26,7 +26,13 @@ from guestloop.results.records import Correctness, Outcome, Round, write_round
 from guestloop.workloads.catalog import AXES, cell_of
 from guestloop.workloads.measuring import FINDINGS, Measuring
 
-ENDS = (FindingKind.L1_ENDED, FindingKind.L1_PANICKED, FindingKind.L1_REBOOTED, FindingKind.LINK_LOST)
+ENDS = (
+    FindingKind.L1_ENDED,
+    FindingKind.L1_PANICKED,
+    FindingKind.L1_REBOOTED,
+    FindingKind.MACHINE_FAULT,
+    FindingKind.LINK_LOST,
+)
 
 
 class GuestTest(Test):  # type: ignore[misc]

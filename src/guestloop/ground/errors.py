@@ -15,6 +15,7 @@
           +-- L1Ended               L1 is gone, and not because its kernel broke
           +-- L1Panicked            L1's kernel panicked: a finding about the kernel under test
           +-- L1Rebooted            L1 reset itself without being asked: a finding too
+          +-- MachineFault          L1 died of a known fault of what runs it: no finding about its kernel
           +-- InternalError         code of guestloop raised what it should not have
           +-- GuestError            an L2 guest, or what is asked of it, broke
                +-- Refused          QEMU or the payload refused a request
@@ -66,6 +67,7 @@ class Kind(StrEnum):
     L1_ENDED = "l1-ended"
     L1_PANICKED = "l1-panicked"
     L1_REBOOTED = "l1-rebooted"
+    MACHINE_FAULT = "machine-fault"
     INTERNAL = "internal"
     GUEST = "guest"
     REFUSED = "refused"
@@ -190,6 +192,12 @@ class L1Rebooted(LabError):
     """An L1 reset itself without being asked, which is how a triple fault ends."""
 
     kind = Kind.L1_REBOOTED
+
+
+class MachineFault(LabError):
+    """An L1 died of a known fault of the machine that runs it, see machines/kind.py."""
+
+    kind = Kind.MACHINE_FAULT
 
 
 class InternalError(LabError):

@@ -57,6 +57,7 @@ def prepare(subjects: Sequence[Subject], machine: Choice, out: Path, cache: Cach
                 program=qemu.program,
                 cpu_argv=machine.kind.cpu_argv,
                 kernel_words=words,
+                machine_faults=machine.kind.faults,
                 kernel=kernel.image,
                 initramfs=kernel.initramfs,
                 build_id=kernel.build_ids["vmlinux"],

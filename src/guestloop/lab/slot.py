@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from guestloop.ground import threads
-from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Rebooted, NotBooted
+from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Rebooted, MachineFault, NotBooted
 from guestloop.ground.usage import read_threads, total
 from guestloop.lab.pace import boot_speed
 from guestloop.lab.spec import Acquired, LabSpec
@@ -18,7 +18,7 @@ from guestloop.vm.l1 import Machine
 T = TypeVar("T")
 
 MAX_FAILED_BOOTS = 2
-ENDS = (L1Ended, L1Panicked, L1Rebooted)
+ENDS = (L1Ended, L1Panicked, L1Rebooted, MachineFault)
 
 
 class Slot:

@@ -52,6 +52,9 @@ class MachineKind(ABC):
     No CPU has 57-bit addresses: kernels with five levels of page tables could not be compared with others.
     """
 
+    faults: ClassVar[tuple[str, ...]] = ()
+    """What an L1's console shows when it dies of a known fault of this kind, and not of its kernel's."""
+
     def kernel_words(self) -> tuple[str, ...]:
         """What L1's kernel is told on its command line because it runs on this kind."""
         return ()

@@ -51,6 +51,7 @@ class FindingKind(StrEnum):
     GUEST_FAILED = "guest-failed", Bearing.INVALID, "the QEMU of the L2 guest ended with an error of its own"
     MIGRATION_FAILED = "migration-failed", Bearing.INVALID, "a migration ended otherwise than it was meant to"
     L1_ENDED = "l1-ended", Bearing.INVALID, "the QEMU of L1 was killed, or ended with an error of its own"
+    MACHINE_FAULT = "machine-fault", Bearing.INVALID, "L1 died of a known fault of the machine that runs it"
     TIMED_OUT = "timed-out", Bearing.INVALID, "a deadline passed, and the kernel is not known to be the cause"
     LINK_LOST = "link-lost", Bearing.INVALID, "the connection to L1 or to its agent broke"
     REFUSED = "refused", Bearing.INVALID, "QEMU refused a command"

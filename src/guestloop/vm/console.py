@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from guestloop.ground.console import PANIC, find_panic
@@ -36,6 +37,13 @@ class Console:
     def panic(self) -> str:
         """The first message of a panic or oops; empty when there is none."""
         return find_panic(self.text())
+
+    def line_with(self, words: Sequence[str]) -> str:
+        """The first line with one of these words, without the timestamp before it; or nothing."""
+        for line in self.text().splitlines():
+            if found := next((word for word in words if word in line), None):
+                return line[line.index(found) :].strip()
+        return ""
 
     def warnings(self) -> list[str]:
         """Lines in which the kernel complains, panics included."""

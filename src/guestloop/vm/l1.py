@@ -23,6 +23,7 @@ from guestloop.ground.errors import (
     L1Panicked,
     L1Rebooted,
     LabError,
+    MachineFault,
     NotBooted,
     describe_status,
 )
@@ -242,12 +243,15 @@ class Machine:
         client(Agent, call_briefly).system.set_pace(pace, slowdown)
 
     def check_alive(self) -> None:
-        """Raise L1Panicked, L1Rebooted or L1Ended when this L1 is not what it was.
+        """Raise L1Panicked, MachineFault, L1Rebooted or L1Ended when this L1 is not what it was.
 
         QEMU is told not to reboot, so that a triple fault ends it with status 0.
         """
         name, status = self.parts.name, self.process.poll()
         if panic := self.console.panic():
+            if fault := self.console.line_with(self.parts.machine_faults):
+                what = f"L1 {name} died of a known fault of the machine that runs it: {fault}"
+                raise MachineFault(f"{what}\n{self._why()}")
             raise L1Panicked(f"L1 {name} panicked: {panic}\n{self._why()}")
         if status == 0:
             what = f"L1 {name} reset itself without being asked (QEMU: exit status 0)"

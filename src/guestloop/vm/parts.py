@@ -20,7 +20,8 @@ class L1Parts:
     """What an L1 is made of; ``build_id`` is what the booted kernel must report.
 
     ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU, ``kernel_words`` what the kernel
-    is told of the machine: see machines/kind.py. ``initramfs`` is None when the kernel finds its root alone.
+    is told of the machine, ``machine_faults`` the signs of its known faults: see machines/kind.py.
+    ``initramfs`` is None when the kernel finds its root alone.
     """
 
     name: str
@@ -33,3 +34,4 @@ class L1Parts:
     payload: Path
     keys: Keys
     initramfs: Path | None = None
+    machine_faults: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ FINDINGS = {
     Kind.L1_ENDED: FindingKind.L1_ENDED,
     Kind.L1_PANICKED: FindingKind.L1_PANICKED,
     Kind.L1_REBOOTED: FindingKind.L1_REBOOTED,
+    Kind.MACHINE_FAULT: FindingKind.MACHINE_FAULT,
     Kind.REFUSED: FindingKind.REFUSED,
     Kind.GUEST_CRASHED: FindingKind.GUEST_CRASHED,
     Kind.GUEST_KILLED: FindingKind.GUEST_KILLED,
