@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from guestloop.agent import trace
-from guestloop.agent.trace import KVM_EVENTS, LOG_DEFINITION, LOG_PROBE, MSR_TRIGGER, PROBE, Trace, Tracing
+from guestloop.agent.trace import (
+    KVM_EVENTS,
+    LOG_DEFINITION,
+    LOG_PROBE,
+    MSR_TRIGGER,
+    PROBE,
+    WAIT_DEFINITION,
+    WAIT_PROBE,
+    Trace,
+    Tracing,
+)
 from guestloop.ground.errors import GuestError
 
 REQUEST = 256
@@ -43,6 +53,7 @@ def test_arm_and_disarm(tracefs: Path) -> None:
     assert written(tracefs, "kprobe_events") == [
         "p:guestloop/request kvm:kvm_make_all_cpus_request+4 req=%si:u32",
         LOG_DEFINITION,
+        WAIT_DEFINITION,
     ]
     assert written(tracefs, f"events/{PROBE}/trigger") == [STACK]
     assert Tracing(counting).read() == {
@@ -53,22 +64,23 @@ def test_arm_and_disarm(tracefs: Path) -> None:
     counting.disarm()
     assert written(tracefs, f"events/{PROBE}/trigger") == [STACK, f"!{STACK}"]
     assert written(tracefs, "events/kvm/kvm_age_hva/trigger")[1] == f"!{COUNT}"
-    assert written(tracefs, "kprobe_events")[2:] == [f"-:{PROBE}"]
+    assert written(tracefs, "kprobe_events")[3:] == [f"-:{PROBE}"]
     assert counting.read() == {}
 
 
 def test_a_kernel_that_has_everything(tracefs: Path) -> None:
-    for event in (LOG_PROBE, "kvm/kvm_msr", *(f"kvm/{event}" for event in KVM_EVENTS)):
+    for event in (LOG_PROBE, WAIT_PROBE, "kvm/kvm_msr", *(f"kvm/{event}" for event in KVM_EVENTS)):
         if not (tracefs / "events" / event).exists():
             add_event(tracefs, event)
     counting = Trace(tracefs)
     assert sorted(counting.arm(REQUEST, FUNCTIONS)) == sorted(KVM_EVENTS)
-    assert counting.read().keys() == {"request", "log_sync", "kvm_msr", *KVM_EVENTS}
+    assert counting.read().keys() == {"request", "log_sync", "swap_wait", "kvm_msr", *KVM_EVENTS}
     assert written(tracefs, "events/kvm/kvm_msr/trigger") == [MSR_TRIGGER]
     assert written(tracefs, f"events/{LOG_PROBE}/trigger") == [COUNT]
+    assert written(tracefs, f"events/{WAIT_PROBE}/trigger") == [f"{COUNT} if waits==1"]
     assert written(tracefs, "events/kvm/kvm_async_pf_ready/trigger") == [COUNT], "armed once"
     counting.disarm()
-    assert written(tracefs, "kprobe_events")[2:] == [f"-:{PROBE}", f"-:{LOG_PROBE}"]
+    assert written(tracefs, "kprobe_events")[3:] == [f"-:{probe}" for probe in (PROBE, LOG_PROBE, WAIT_PROBE)]
 
 
 def test_disarm_when_kvm_is_gone_already(tracefs: Path) -> None:
@@ -76,7 +88,7 @@ def test_disarm_when_kvm_is_gone_already(tracefs: Path) -> None:
     counting.arm(REQUEST, FUNCTIONS)
     (tracefs / "events/kvm/kvm_age_hva/trigger").unlink()
     counting.disarm()
-    assert written(tracefs, "kprobe_events")[2:] == [f"-:{PROBE}"]
+    assert written(tracefs, "kprobe_events")[3:] == [f"-:{PROBE}"]
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -142,7 +154,7 @@ def test_without_the_probe_nothing_is_counted(tracefs: Path, monkeypatch: pytest
 def test_a_kernel_without_the_function_of_the_dirty_log_counts_the_rest(
     tracefs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusing(monkeypatch, LOG_DEFINITION)
+    refusing(monkeypatch, LOG_DEFINITION, WAIT_DEFINITION)
     assert Trace(tracefs).arm(REQUEST, FUNCTIONS) == ["kvm_async_pf_ready", "kvm_age_hva"]
 
 

@@ -188,6 +188,24 @@ def test_what_each_way_must_prove(way: Way, further: set[str], tmp_path: Path) -
     assert not_proven(this.findings) == {"page_ready", "pages_swapped_in", "reads"} | further
 
 
+@pytest.mark.parametrize(
+    ("ready", "waited", "kinds"),
+    [
+        (8, 600, {FindingKind.LACKING}),
+        (500, 600, set()),  # shared pages: others wait for them
+        (8, 500, {FindingKind.NOT_PROVEN}),  # half of the pages came without a wait
+        (8, 0, {FindingKind.NOT_PROVEN}),
+    ],
+)
+def test_a_kernel_that_waits_for_its_swap_lacks_asynchronous_faults(
+    ready: int, waited: int, kinds: set[FindingKind], tmp_path: Path
+) -> None:
+    events = {"page_ready": ready, "pages_swapped_in": 1000, "swap_reads_waited_for": waited}
+    this = Measuring(cell("asyncpf"), "patched", 1, tmp_path, events=events)
+    asyncpf._prove(this, asyncpf.Storm(), asyncpf.Tally(reads=1000))
+    assert {item.kind for item in this.findings} == kinds
+
+
 @pytest.mark.parametrize(("uncounted", "kinds"), [(1, []), (3, [FindingKind.INCONSISTENT_COUNT])])
 def test_call_paths_must_account_for_the_counter(
     lab: ScriptedLab, uncounted: int, kinds: list[FindingKind]

@@ -46,6 +46,13 @@ MSR_TRIGGER = "hist:keys=common_pid,ecx,data if write==1 && ecx>=0x4b564d00 && e
 # Called for each memory slot whose dirty log user space gets or clears (arch/x86/kvm/x86.c).
 LOG_PROBE = "guestloop/log_sync"
 LOG_DEFINITION = f"p:{LOG_PROBE} kvm:kvm_arch_sync_dirty_log"
+# A page that is read from swap while the fault waits for it, so that KVM need not do without it meanwhile.
+# Kernels before 6.6 do that where they do not read ahead (mm/swap_state.c: read_swap_cache_async, do_poll);
+# newer ones have no such function, or never say true (mm/page_io.c).
+WAIT_PROBE = "guestloop/swap_wait"
+WAIT_DEFINITION = f"p:{WAIT_PROBE} swap_readpage waits=%si:u8"
+WAIT_TRIGGER = f"{COUNT_TRIGGER} if waits==1"
+FURTHER_PROBES = {LOG_PROBE: (LOG_DEFINITION, COUNT_TRIGGER), WAIT_PROBE: (WAIT_DEFINITION, WAIT_TRIGGER)}
 
 
 def write_control(path: Path, text: str) -> None:
@@ -123,10 +130,11 @@ class Trace:
         self._trigger("kvm/kvm_async_pf_ready", COUNT_TRIGGER)
         if (self._root / "events/kvm/kvm_msr").exists():
             self._trigger("kvm/kvm_msr", MSR_TRIGGER)
-        with suppress(GuestError):  # a kernel that has no such function has no such events
-            write_control(self._root / "kprobe_events", LOG_DEFINITION)
-        if (self._root / "events" / LOG_PROBE).exists():
-            self._trigger(LOG_PROBE, COUNT_TRIGGER)
+        for probe, (definition, trigger) in FURTHER_PROBES.items():
+            with suppress(GuestError):  # a kernel that has no such function has no such events
+                write_control(self._root / "kprobe_events", definition)
+            if (self._root / "events" / probe).exists():
+                self._trigger(probe, trigger)
         counted = ["kvm_async_pf_ready"]
         for event in KVM_EVENTS:
             if event not in counted and (self._root / "events/kvm" / event).exists():
@@ -158,7 +166,7 @@ class Trace:
             with suppress(FileNotFoundError):
                 write_control(self._root / "events" / event / "trigger", f"!{trigger}")
         self._armed.clear()
-        for probe in (PROBE, LOG_PROBE):
+        for probe in (PROBE, *FURTHER_PROBES):
             if (self._root / "events" / probe).exists():
                 write_control(self._root / "kprobe_events", f"-:{probe}")
 

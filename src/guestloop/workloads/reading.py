@@ -18,6 +18,7 @@ from guestloop.results.records import Phase
 if TYPE_CHECKING:
     from guestloop.lab.client import L2
 
+SWAP_WAITS = "swap_reads_waited_for"
 # What the tracepoints of KVM are called in a result (arch/x86/include/asm/trace/kvm.h, trace/events/kvm.h).
 EVENT_NAMES = {
     "kvm_async_pf_ready": "page_ready",
@@ -26,6 +27,8 @@ EVENT_NAMES = {
     "kvm_try_async_get_page": "async_get_page",
     "kvm_age_hva": "age_hva",
     "kvm_test_age_hva": "test_age_hva",
+    # not of KVM, see agent/trace.py
+    "swap_wait": SWAP_WAITS,
 }
 SWAPPED_IN = "pages_swapped_in"
 SWAPPED_OUT = "pages_swapped_out"
