@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from guestloop.ground.errors import GuestError
+from guestloop.results.cells import Cell, Mmu
+from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import (
     Belief,
     Share,
@@ -15,6 +19,11 @@ from guestloop.workloads.aging.beliefs import (
     judge_taken,
     parse_frames,
 )
+from guestloop.workloads.aging.driver import Driver
+from guestloop.workloads.aging.drivers.mglru import Mglru
+from guestloop.workloads.aging.drivers.page_idle import PageIdle
+from guestloop.workloads.aging.round import sum_of_acted
+from guestloop.workloads.measuring import Measuring
 
 
 def test_shares_take_turns_and_have_a_grain() -> None:
@@ -72,3 +81,31 @@ def test_frames_of_the_payload() -> None:
     assert parse_frames(lines) == lines[1:3]
     with pytest.raises(GuestError, match="no page frames"):
         parse_frames(["where pages=0"])
+
+
+# --- scans in which the driver did nothing -----------------------------------------------------------
+
+
+NOTHING_TAKEN = Belief(touched=8, untouched=8, false_young=8, looked_at=16)
+ALL_TAKEN = Belief(touched=8, untouched=8, looked_at=16)
+
+
+def summed(tmp_path: Path, driver: Driver, *beliefs: Belief) -> tuple[Belief, list[FindingKind]]:
+    this = Measuring(Cell("aging", Mmu.DIRECT, {}), "patched", 1, tmp_path)
+    total = sum_of_acted(this, driver, beliefs)
+    return total, [finding.kind for finding in this.findings]
+
+
+def test_a_scan_in_which_mglru_evicts_nothing_says_nothing_about_use(tmp_path: Path) -> None:
+    seen = summed(tmp_path, Mglru(), ALL_TAKEN, NOTHING_TAKEN, ALL_TAKEN)
+    assert seen == (ALL_TAKEN + ALL_TAKEN, [FindingKind.NOT_PROVEN])
+
+
+def test_to_a_kernel_that_takes_all_pages_for_young_every_scan_counts(tmp_path: Path) -> None:
+    total, kinds = summed(tmp_path, Mglru(), NOTHING_TAKEN, NOTHING_TAKEN)
+    assert total.young_rate == 1.0 and kinds == []
+
+
+def test_other_drivers_act_in_every_scan(tmp_path: Path) -> None:
+    total, kinds = summed(tmp_path, PageIdle(), ALL_TAKEN, NOTHING_TAKEN)
+    assert total.young_rate == 0.5 and kinds == []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from qemu.qmp import QMPClient
 
+from guestloop.ground import qmp_session
 from guestloop.ground.errors import Disconnected, Refused, TimedOut
 from guestloop.ground.qmp import Qmp
 
@@ -87,6 +89,25 @@ def test_a_refusal_names_machine_and_command(qmp: Qmp) -> None:
     with pytest.raises(Refused, match=r"^L1 patched: QMP no-such refused: not found$"):
         qmp.execute("no-such")
     assert qmp.execute("query-status")["asked"] == "query-status", "the session goes on"
+
+
+class JustDone:
+    """An answer that comes in the moment in which the wait for it is over."""
+
+    def result(self, timeout: float | None = None) -> str:
+        if timeout is not None:
+            raise TimeoutError
+        return "the answer"
+
+    def done(self) -> bool:
+        return True
+
+
+def test_an_answer_that_comes_as_a_wait_ends_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits last a second: a greeting that took just as long was reported as silence for 30 s."""
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", lambda _work, _loop: JustDone())
+    work: Any = None
+    assert qmp_session._shared_loop().run(work, 30.0) == "the answer"
 
 
 def test_silence_ends_at_the_deadline_and_the_session_goes_on(qmp: Qmp) -> None:

@@ -33,7 +33,9 @@ class _Loop:
             try:
                 return future.result(deadline.step)
             except concurrent.futures.TimeoutError:
-                if future.done() or deadline.passed:  # the work's own time-out, or ours
+                if future.done():  # by now: with a result, or with a time-out of its own
+                    return future.result()
+                if deadline.passed:
                     future.cancel()
                     raise
 

@@ -82,6 +82,10 @@ class Driver(ABC):
     def scan(self, scan: Scan) -> Belief:
         """Have pages touched and aged; returns what the driver then believes about them."""
 
+    def acted(self, belief: Belief) -> bool:  # noqa: ARG002
+        """Did a scan with this result act at all? One that did not says nothing about what was believed."""
+        return True
+
 
 @dataclass(frozen=True)
 class Scene:

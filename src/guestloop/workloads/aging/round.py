@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from guestloop.results.findings import FindingKind
 from guestloop.results.records import Work
 from guestloop.workloads.aging.beliefs import Belief, parse_frames
 from guestloop.workloads.aging.cells import scene_of
-from guestloop.workloads.aging.driver import DirtyLog, Pages, Scan, Scene
+from guestloop.workloads.aging.driver import DirtyLog, Driver, Pages, Scan, Scene
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, prove_dirty_log, start_dirty_log
 from guestloop.workloads.page_sizes import prove_small
@@ -60,18 +60,32 @@ def run(this: Measuring, l2: L2, scene: Scene) -> None:
     load(this, l2, scene)
     if scene.dirty_log is DirtyLog.ON:
         start_dirty_log(this, l2)
-    first, belief, seconds = Scan(this, l2, scene), Belief(), []
+    first, seconds = Scan(this, l2, scene), []
+    beliefs: list[Belief] = []
     with driver.running(first), this.counting(l2, "scans"):
         for number in range(1, scene.sizes.scans + 1):
             started = time.monotonic()
-            belief += driver.scan(replace(first, number=number, counted=True))
+            beliefs.append(driver.scan(replace(first, number=number, counted=True)))
             seconds.append(f"{time.monotonic() - started:.2f}")
     this.facts["scan_seconds"] = " ".join(seconds)
     if scene.dirty_log is DirtyLog.ON:
         prove_dirty_log(this, l2)
     prove(this, scene)
-    judge(this, scene, belief)
+    judge(this, scene, sum_of_acted(this, driver, beliefs))
     check_contents(this, l2)
+
+
+def sum_of_acted(this: Measuring, driver: Driver, beliefs: Sequence[Belief]) -> Belief:
+    """The sum over the scans in which the driver acted; the round is invalid when only some did.
+
+    If it acted in none, all count: a kernel to which every page is young keeps each driver from acting.
+    """
+    acted = [belief for belief in beliefs if driver.acted(belief)]
+    if acted and len(acted) < len(beliefs):
+        idle = len(beliefs) - len(acted)
+        text = f"{driver.name} took no page at all in {idle} of {len(beliefs)} scans, whatever their use"
+        this.find(FindingKind.NOT_PROVEN, text)
+    return sum(acted or beliefs, Belief())
 
 
 def load(this: Measuring, l2: L2, scene: Scene) -> None:
