@@ -12,6 +12,7 @@ import pytest
 
 from guestloop.agent.faults import Fault
 from guestloop.ground.errors import GuestloopError
+from guestloop.ground.wait import clock
 from guestloop.job.session import running_lab
 from guestloop.kernels import Kernel, describe_l2_kernel
 from guestloop.lab.client import L1, connect
@@ -126,7 +127,7 @@ def assert_reported(this: Measuring, kind: FindingKind, reason: str) -> None:
     assert kind in [finding.kind for finding in record.findings], record.findings
     assert record.outcome is Outcome.INVALID
     assert re.search(reason, record.reason), record.reason
-    assert record.seconds < SOON_S
+    assert record.seconds < SOON_S * clock.pace
     kept = {path.partition(f"/{record.kernel}.{record.round}.")[2]: path for path in record.evidence}
     root = this.evidence_directory.parent
     assert "console.log |" in (root / kept["error.txt"]).read_text()
