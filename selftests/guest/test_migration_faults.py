@@ -130,7 +130,10 @@ def assert_reported(this: Measuring, kind: FindingKind, reason: str) -> None:
     assert record.seconds < SOON_S * clock.pace
     kept = {path.partition(f"/{record.kernel}.{record.round}.")[2]: path for path in record.evidence}
     root = this.evidence_directory.parent
-    assert "console.log |" in (root / kept["error.txt"]).read_text()
+    error = (root / kept["error.txt"]).read_text()
+    # What each side printed; L2's kernel prints nothing by itself.
+    assert "source a:\n" in error and "destination b:\n" in error
+    assert ("console.log |" in error) == (kind is FindingKind.GUEST_CRASHED)
     assert "query-migrate" in (root / kept["qemu.json"]).read_text()
     # A guest that crashes is a finding about its memory; a lab that breaks is none.
     assert (record.correctness is Correctness.FAIL) == (kind is FindingKind.GUEST_CRASHED)
