@@ -43,11 +43,13 @@ class Run:
     def until_measuring(self) -> None:
         """Wait for the first round to be at work: the kernels may have to be built before.
 
-        KVM is loaded by the round, after its L1 was found alive, and says so on the console.
+        KVM is loaded once as its L1 boots, with nested paging. The round loads it without, for shadow paging.
         """
         console = self.out / "lab" / "unpatched.1" / "console.log"
         deadline = time.monotonic() + 1800
-        while not (console.exists() and "kvm_amd: Nested Paging" in console.read_text(errors="replace")):
+        while not (
+            console.exists() and "kvm_amd: Nested Paging disabled" in console.read_text(errors="replace")
+        ):
             assert self.process.poll() is None, self.text
             assert time.monotonic() < deadline, self.text
             time.sleep(0.1)
