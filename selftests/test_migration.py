@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import scripted
 from scripted import Ended, ScriptedL1, ScriptedLab, cell
-from scripted.payload import GVA
+from scripted.payload import GVA, VISITS
 from test_migration_stamps import content_of
 
 from guestloop.results.findings import FindingKind
@@ -264,7 +264,7 @@ def test_what_kvm_wrote_is_not_lost(lab: ScriptedLab) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_destination_that_forgot_what_was_done_is_a_finding(lab: ScriptedLab, way: str) -> None:
-    lab.script.forgotten_visits = 30  # of some 80
+    lab.script.forgotten_visits = VISITS * 3 // 2  # made up for by the second report, not by the first
     ended = measure(lab, way)
     assert ended.status == "FAIL" and set(ended.kinds) == {FindingKind.CONTENTS}
     assert ended.record.outcome is Outcome.MEASURED
