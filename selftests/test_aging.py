@@ -139,6 +139,9 @@ def test_reclaim_takes_few_pages_and_warms_up_first(lab: ScriptedLab) -> None:
         "guests.command"
     ), "what is not of the region goes out before it is loaded"
     assert lab.told("aging")[0].startswith("load ")
+    ram_mib = scene_of(ended.record.cell.variant).sizes.ram_mib
+    out = {"name": "aging", "ram_mib": ram_mib, "timeout_s": 20.0, "pressure": False}
+    assert lab.called("guests.page_out") == [out]
     assert ended.record.events["touched"] == 8 * 2048
     assert ended.record.paths["clear_flush_young"] == 8 * 2048
 
