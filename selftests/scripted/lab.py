@@ -44,7 +44,7 @@ from scripted.script import BUILD_ID, Script
 from scripted.served import SocketLink
 
 KERNEL = "patched"
-SOON_S = 0.002
+SOON_S = 0.0005
 MEASURE = {"asyncpf": asyncpf.measure, "aging": aging.measure, "migration": migrating.measure}
 Body = Callable[[Measuring, L1], object]
 
