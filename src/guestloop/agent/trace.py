@@ -110,8 +110,8 @@ class Tracing:
 class Trace:
     """Histograms that count from the loading of KVM to its unloading.
 
-    They are never switched while an L2 runs: that patches kernel text, which is slow for everyone and
-    can go wrong under emulation. What happened in an interval is the difference of two readings.
+    They are never switched while an L2 runs: that patches kernel text, which is slow for everyone. What
+    happened in an interval is the difference of two readings.
     """
 
     def __init__(self, root: Path = TRACEFS) -> None:
