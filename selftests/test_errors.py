@@ -97,7 +97,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     drawn: list[tuple[str, str]] = []
     above: list[tuple[int, str]] = [(-1, "")]
     for line in (errors.__doc__ or "").splitlines():
-        if found := re.match(r"( {4,})(?:\+-- )?([A-Z]\w+) {2,}\S", line):
+        if found := re.match(r"([ |]{4,})(?:\+-- )?([A-Z]\w+) {2,}\S", line):
             depth = len(found[1])
             while above[-1][0] >= depth:
                 above.pop()
@@ -108,8 +108,9 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 
 
 def test_exit_statuses() -> None:
-    assert ConfigError.exit_status is Exit.USAGE
-    lab = [kind for kind in TYPES if kind is not ConfigError]
+    usage = [kind for kind in TYPES if issubclass(kind, ConfigError)]
+    assert {kind.exit_status for kind in usage} == {Exit.USAGE}
+    lab = [kind for kind in TYPES if kind not in usage]
     assert {kind.exit_status for kind in lab} == {Exit.LAB}
     assert all(issubclass(kind, LabError) for kind in lab if kind is not GuestloopError)
 

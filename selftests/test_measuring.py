@@ -270,6 +270,8 @@ NOTHING_PROVEN = {
 OF_THE_LAB = (
     Kind.UNKNOWN,
     Kind.CONFIG,
+    Kind.NOT_APPLIED,
+    Kind.NOT_BUILT,
     Kind.LAB,
     Kind.PROCESS,
     Kind.CACHE,

@@ -5,12 +5,14 @@
 
     GuestloopError                  base: message, hint, kind, traceback of the far side, exit status
      +-- ConfigError                wrong usage or configuration                         exit 2
+     |    +-- NotApplied            a patch does not fit its base: the kernel cannot be made
      +-- LabError                   this machine, a build or a guest broke               exit 3
           +-- ProcessError          a command failed: argv, status, output
           +-- TimedOut              a deadline passed: what for, last thing seen
           +-- CacheError            the cache cannot be written (full disk, ...)
           +-- Lacking               this machine or kernel has no such feature: the cell is skipped
           +-- LinkLost              a connection between L0, the lab and an agent ended
+          +-- NotBuilt              a kernel under test does not compile
           +-- NotBooted             an L1 did not come up as far as its agent
           +-- L1Ended               L1 is gone, and not because its kernel broke
           +-- L1Panicked            L1's kernel panicked: a finding about the kernel under test
@@ -57,12 +59,14 @@ class Kind(StrEnum):
 
     UNKNOWN = "unknown"
     CONFIG = "configuration"
+    NOT_APPLIED = "not-applied"
     LAB = "lab"
     PROCESS = "process-failed"
     TIMED_OUT = "timed-out"
     CACHE = "cache"
     LACKING = "lacking"
     LINK_LOST = "link-lost"
+    NOT_BUILT = "not-built"
     NOT_BOOTED = "not-booted"
     L1_ENDED = "l1-ended"
     L1_PANICKED = "l1-panicked"
@@ -117,6 +121,12 @@ class ConfigError(GuestloopError):
     exit_status = Exit.USAGE
 
 
+class NotApplied(ConfigError):
+    """A patch does not fit the base of its kernel: names the patch, the hunk and what stands there."""
+
+    kind = Kind.NOT_APPLIED
+
+
 class LabError(GuestloopError):
     """The machine, a build or a guest broke; says nothing about the kernels under test."""
 
@@ -168,6 +178,12 @@ class LinkLost(LabError):
     """The connection to the lab, or to the agent in an L1, ended."""
 
     kind = Kind.LINK_LOST
+
+
+class NotBuilt(LabError):
+    """A kernel under test does not compile or link; has the compiler's first error with its lines."""
+
+    kind = Kind.NOT_BUILT
 
 
 class NotBooted(LabError):

@@ -39,6 +39,8 @@ FINDINGS = {
     # The rest says nothing about the kernel under test.
     Kind.UNKNOWN: FindingKind.LAB,
     Kind.CONFIG: FindingKind.LAB,
+    Kind.NOT_APPLIED: FindingKind.LAB,
+    Kind.NOT_BUILT: FindingKind.LAB,
     Kind.LAB: FindingKind.LAB,
     Kind.PROCESS: FindingKind.LAB,
     Kind.CACHE: FindingKind.LAB,
