@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from guestloop.cache import Cache
+from guestloop.ground import surroundings
 from guestloop.ground.errors import CacheError, ConfigError, GuestloopError, LabError, ProcessError
 from guestloop.kernels.series import read_patch
 from guestloop.machines.emulator import build_emulator, source
@@ -52,6 +53,7 @@ class Machine:
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bin, self.log, self.recipe = directory / "bin", directory / "log", directory / "recipe"
+        self.failure = ""
         self.bin.mkdir()
         self.recipe.mkdir()
         self.installed("installed qemu 1:7.2+dfsg-7")
@@ -61,12 +63,12 @@ class Machine:
         (self.recipe / "devices.mak").write_text("CONFIG_Q35=y\n")
         self.patch("changed")
         monkeypatch.setenv("PATH", f"{self.bin}:/usr/bin:/bin")
-        for name, value in {"LOG": self.log, "STANDINS": self.bin, "FAIL": ""}.items():
-            monkeypatch.setenv(name, str(value))
         self.cache = Cache(directory / "cache")
 
     def program(self, name: str, script: str) -> None:
-        (self.bin / name).write_text(script)
+        first, rest = script.split("\n", 1)
+        own = f"LOG='{self.log}' STANDINS='{self.bin}' FAIL='{self.failure}'"
+        (self.bin / name).write_text(f"{first}\n{own}\n{rest}")
         (self.bin / name).chmod(0o755)
 
     def installed(self, answer: str) -> None:
@@ -118,13 +120,14 @@ def test_another_input_is_another_emulator(machine: Machine, what: str) -> None:
     assert build_emulator(machine.cache, machine.recipe).program != before.program
 
 
-def broken(machine: Machine, monkeypatch: pytest.MonkeyPatch, how: str) -> type[GuestloopError]:
+def broken(machine: Machine, how: str) -> type[GuestloopError]:
     match how:
         case "not installed":
             machine.installed("deinstall qemu 1:7.2")
             return LabError
         case "no source":
-            monkeypatch.setenv("FAIL", "Unable to find a source package for qemu")
+            machine.failure = "Unable to find a source package for qemu"
+            machine.program("apt-get", APT)
             return ProcessError
         case "bad patch":
             machine.program("dpkg-source", DPKG_SOURCE.replace("as Debian", "as another"))
@@ -147,10 +150,8 @@ def broken(machine: Machine, monkeypatch: pytest.MonkeyPatch, how: str) -> type[
         ("full disk", "no space left in the cache"),
     ],
 )
-def test_what_fails_is_told_and_leaves_nothing(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, how: str, told: str
-) -> None:
-    expected = broken(machine, monkeypatch, how)
+def test_what_fails_is_told_and_leaves_nothing(machine: Machine, how: str, told: str) -> None:
+    expected = broken(machine, how)
     with pytest.raises(expected) as caught:
         build_emulator(machine.cache, machine.recipe)
     assert told in caught.value.render() and caught.value.hint
@@ -159,7 +160,7 @@ def test_what_fails_is_told_and_leaves_nothing(
 
 def test_a_machine_without_dpkg(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     (machine.bin / "dpkg-query").unlink()
-    monkeypatch.setenv("PATH", str(machine.bin))
+    monkeypatch.setattr(surroundings, "search_path", lambda: str(machine.bin))
     with pytest.raises(LabError, match="dpkg-query"):
         source.find_source()
 

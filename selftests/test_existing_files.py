@@ -164,7 +164,7 @@ def test_the_program_for_a_rare_format_is_named(
     tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, name: str, missing: str, package: str
 ) -> None:
     path = write(tmp_path / name, "content")
-    monkeypatch.setattr("guestloop.ground.proc.shutil.which", lambda _: None)
+    monkeypatch.setattr("guestloop.ground.proc.shutil.which", lambda _, path: None)
     with pytest.raises(LabError, match=f"program not found: {missing}") as caught:
         unpack(path, cache)
     assert caught.value.hint.startswith(f"apt-get install {package}")

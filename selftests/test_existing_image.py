@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from elves import BUILD_ID, GNU_NOTE, bzimage, elf_file, module, sized, vmlinux
 
+from guestloop.ground import surroundings
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.kernels.decompress import Undecodable, decompress
 from guestloop.kernels.existing.image import extract_vmlinux, make_boot_image
@@ -118,7 +119,7 @@ def test_damaged_data_of_a_tool(tmp_path: Path, name: str) -> None:
 
 def test_a_tool_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = PACKERS["zstd"](KERNEL)
-    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(surroundings, "search_path", lambda: "/nonexistent")
     with pytest.raises(LabError, match="program not found: zstd"):
         decompress(packed, tmp_path)
 

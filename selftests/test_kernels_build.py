@@ -34,7 +34,7 @@ def plain_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiler without ccache, which would keep its files for the tests' directories."""
     found = shutil.which
     monkeypatch.setattr(
-        "guestloop.kernels.toolchain.shutil.which", lambda name: None if name == "ccache" else found(name)
+        "guestloop.ground.proc._which", lambda name: None if name == "ccache" else found(name)
     )
 
 

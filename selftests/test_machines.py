@@ -10,6 +10,7 @@ import pytest
 
 from guestloop.cache import Cache
 from guestloop.config import REPOSITORY
+from guestloop.ground import surroundings
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.machines import emulator
 from guestloop.machines.choice import AUTO, KINDS, choose
@@ -132,7 +133,7 @@ def test_nested_kvm_uses_the_installed_qemu(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_nested_kvm_without_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(surroundings, "search_path", lambda: str(tmp_path))
     with pytest.raises(LabError, match=f"program not found: {PROGRAM}"):
         NestedKvm().find_qemu(Cache(tmp_path / "cache"))
 

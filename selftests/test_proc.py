@@ -71,10 +71,43 @@ def test_log_has_everything_and_on_line_each_line(tmp_path: Path) -> None:
 
 
 def test_environment_directory_and_empty_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEPT", "kept")
-    done = proc.run(["sh", "-c", "echo $KEPT $ADDED; pwd"], env={"ADDED": "added"}, cwd=tmp_path)
-    assert done.output == f"kept added\n{tmp_path}"
+    monkeypatch.setenv("USER", "listed")
+    monkeypatch.setenv("OTHER", "not listed")
+    script = "echo $USER,$OTHER,$ADDED,$HOME,$LC_ALL; umask; pwd"
+    done = proc.run(["sh", "-c", script], env={"ADDED": "added"}, cwd=tmp_path)
+    assert done.output == f"listed,,added,{os.environ['HOME']},C.UTF-8\n0022\n{tmp_path}"
+    bare = proc.run(["sh", "-c", script], env={"ADDED": "added"}, cwd=tmp_path, bare=True)
+    assert bare.output == f",,added,/nonexistent,C.UTF-8\n0022\n{tmp_path}"
     assert proc.run(["cat"]).output == ""
+
+
+def test_what_is_read_is_stdout_alone() -> None:
+    """A loader that cannot preload a library says so on stderr, of every program."""
+    seen = proc.read(
+        ["sh", "-c", "echo noise >&2; printf 'one\\ntwo\\377'; echo more >&2; exit 3"], check=False
+    )
+    assert (seen.status, seen.stdout, seen.stderr) == (3, b"one\ntwo\xff", "noise\nmore")
+    assert seen.lines == ["one", "two\ufffd"]
+    with pytest.raises(ProcessError, match="sh: exit status 4") as raised:
+        proc.read(["sh", "-c", "echo data; echo reason >&2; exit 4"], hint="look here")
+    assert (raised.value.output, raised.value.hint) == ("reason", "look here")
+
+
+def test_what_is_read_can_be_large_on_all_three_streams() -> None:
+    """More than a pipe holds, with a command that does not read its stdin before it has written."""
+    size = 1 << 18
+    script = f"head -c {size} /dev/zero >&2; head -c {size} /dev/zero; wc -c"
+    seen = proc.read(["sh", "-c", script], given=bytes(size))
+    assert seen.stdout == bytes(size) + f"{size}\n".encode() and len(seen.stderr) == size
+    assert proc.read(["true"], given=bytes(size)).stdout == b"", "nor need it read it at all"
+
+
+def test_read_passes_lines_on_and_times_out() -> None:
+    lines: list[str] = []
+    assert proc.read(["sh", "-c", "seq 3; echo noise >&2"], on_line=lines.append).stdout == b""
+    assert lines == ["1", "2", "3"]
+    with pytest.raises(TimedOut, match=r"still running after 0\.1 s; killed"):
+        proc.read(["sh", "-c", "sleep 60 & wait"], timeout_s=0.1)
 
 
 def test_timeout_kills_the_whole_group() -> None:
@@ -119,6 +152,7 @@ def test_missing_program_and_one_that_is_none(tmp_path: Path) -> None:
     assert "scripts/run installs" in raised.value.hint
     with pytest.raises(LabError, match="program not found: no-such-program"):
         proc.find_program("no-such-program")
+    assert proc.has_program("sh") and not proc.has_program("no-such-program")
     (tmp_path / "text").write_text("no program")
     with pytest.raises(LabError, match="text: Permission denied"):
         proc.run([tmp_path / "text"])

@@ -46,7 +46,7 @@ class PrivateApt:
 
     def run(self, *arguments: str, cwd: Path | None = None, hint: str = "") -> proc.Finished:
         """Run ``apt-get``. Raises ProcessError if it fails."""
-        env = {"LC_ALL": "C", "TMPDIR": os.fspath(self.directory), "APT_CONFIG": os.fspath(self._options)}
+        env = {"TMPDIR": os.fspath(self.directory), "APT_CONFIG": os.fspath(self._options)}
         return proc.run(["apt-get", *arguments], cwd=cwd, env=env, timeout_s=TIMEOUT_S, hint=hint)
 
     def _render(self) -> str:

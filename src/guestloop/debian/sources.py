@@ -9,6 +9,7 @@ that begins with ``debian``, and it names either no signing key or Debian's arch
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -103,7 +104,8 @@ def find_release(root: Path = ROOT) -> Release:
 
 def fetch_options() -> str:
     """Return how this machine's apt fetches packages (proxies, retries), as lines of apt.conf(5)."""
-    lines = proc.run(["apt-config", "dump", "Acquire"]).output.splitlines()
+    own = {name: os.environ[name] for name in ("APT_CONFIG",) if name in os.environ}
+    lines = proc.read(["apt-config", "dump", "Acquire"], env=own).lines
     return "".join(f"{line}\n" for line in lines if _ACQUIRE.match(line))
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The only place that starts processes.
 
-``run`` is for a command that ends by itself, ``spawn`` for one that runs as long as a ``with`` body.
-Both put the child in a process group of its own, so that a kill reaches everything that it started. They
-register the group with a guard (guard.py), which kills it if this process dies, even by ``kill -9``.
+``run`` is for a command that ends by itself, ``read`` for one whose output is data, ``spawn`` for one that
+runs as long as a ``with`` body. All put the child in a process group of its own, so that a kill reaches
+everything that it started. They register the group with a guard (guard.py), which kills it if this process
+dies, even by ``kill -9``. Of the environment a child sees what surroundings.py lists, and what the caller
+adds.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
+from guestloop.ground import surroundings
 from guestloop.ground.errors import LabError, ProcessError, TimedOut
 from guestloop.ground.wait import Deadline
 
@@ -30,8 +33,10 @@ logger = logging.getLogger("guestloop.proc")
 
 KEPT_LINES = 400
 TERM_GRACE_S = 5.0
+UMASK = 0o022  # of commands: whoever started us must not decide about the modes in what they make
 INSTALL_HINT = "scripts/run installs what is missing when it runs as root"
 
+T = TypeVar("T")
 Arg = str | os.PathLike[str]
 Popen = subprocess.Popen[bytes]
 STILL_RUNNING = subprocess.TimeoutExpired
@@ -50,7 +55,11 @@ class _Guard:
             if self._process is None or self._owner != os.getpid():
                 program = [sys.executable, "-I", "-S", os.fspath(Path(__file__).with_name("guard.py"))]
                 self._process = subprocess.Popen(
-                    program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+                    program,
+                    env=surroundings.inherited(),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
                 )
                 self._owner = os.getpid()
             assert self._process.stdin is not None
@@ -72,6 +81,25 @@ class Finished:
     output: str
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a command has answered: all of its stdout, and apart from it the last 400 lines of its stderr."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """``stdout`` as UTF-8; bytes that are not are replaced."""
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+
 def paste(argv: Sequence[Arg]) -> str:
     """Return the command in a form that can be pasted into a shell."""
     return shlex.join(os.fspath(arg) for arg in argv)
@@ -79,10 +107,19 @@ def paste(argv: Sequence[Arg]) -> str:
 
 def find_program(name: str, *, hint: str = "") -> Path:
     """Return the path of a program. Raises LabError with its name if it is not installed."""
-    found = shutil.which(name)
+    found = _which(name)
     if found is None:
         raise LabError(f"program not found: {name}", hint=hint or INSTALL_HINT)
     return Path(found)
+
+
+def has_program(name: str) -> bool:
+    """Is a program installed, for what can do without?"""
+    return _which(name) is not None
+
+
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=surroundings.search_path())
 
 
 def run(
@@ -90,6 +127,7 @@ def run(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    bare: bool = False,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
     timeout_s: float | None = None,
@@ -98,24 +136,71 @@ def run(
 ) -> Finished:
     """Run a command until it ends. ``output`` has the last 400 lines of stdout and stderr together.
 
-    Its stdin is empty. ``env`` is added to the environment. ``log`` receives the whole output,
-    ``on_line`` each line as it arrives. Raises ProcessError if the status is not 0 and
-    ``check`` is set, TimedOut after ``timeout_s``, and LabError if the program is missing. On any
-    exception, Ctrl-C included, the process group is killed.
+    That is for people and logs; ``read`` is for what is parsed. Its stdin is empty. ``env`` is added to
+    the environment, ``bare`` leaves out of that what a build must not depend on (surroundings.bare).
+    ``log`` receives the whole output, ``on_line`` each line as it arrives. Raises ProcessError if the status
+    is not 0 and ``check`` is set, TimedOut after ``timeout_s``, and LabError if the program is missing.
+    On any exception, Ctrl-C included, the process group is killed.
     """
-    args = tuple(os.fspath(arg) for arg in argv)
-    logger.debug("run: %s", paste(args))
+    args = _arguments(argv)
+    pipe = subprocess.PIPE
     with (
-        spawn(args, cwd=cwd, env=env, stdout=subprocess.PIPE, quick=True) as process,
+        spawn(args, cwd=cwd, env=env, bare=bare, stdout=pipe, quick=True, umask=UMASK) as process,
         _killed_after(process, timeout_s) as timed_out,
     ):
-        output = _drain(process, log, on_line)
+        output = _drain(process.stdout, log, on_line)
         status = process.wait()
     if timed_out.is_set():
-        raise TimedOut(f"{paste(args)}: still running after {timeout_s:g} s; killed", hint=hint)
+        raise _timed_out(args, timeout_s, hint)
     if status != 0 and check:
         raise ProcessError(args, status, output, hint=hint)
     return Finished(args, status, output)
+
+
+def read(
+    argv: Sequence[Arg],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    given: bytes = b"",
+    on_line: Callable[[str], None] | None = None,
+    timeout_s: float | None = None,
+    check: bool = True,
+    hint: str = "",
+) -> Answer:
+    """Run a command for what it prints on stdout, which is kept apart from stderr.
+
+    A warning, be it of the command or of the loader that starts it, is then no part of the data. ``given``
+    is its stdin. With ``on_line`` each line of stdout is passed on as it arrives, and none is kept. Otherwise
+    like ``run``; a ProcessError carries stderr.
+    """
+    args = _arguments(argv)
+    pipe, stdin = subprocess.PIPE, subprocess.PIPE if given else subprocess.DEVNULL
+    with (
+        spawn(
+            args, cwd=cwd, env=env, stdin=stdin, stdout=pipe, stderr=pipe, quick=True, umask=UMASK
+        ) as process,
+        _killed_after(process, timeout_s) as timed_out,
+        _beside(lambda: _feed(process.stdin, given)),
+        _beside(lambda: _drain(process.stderr, None, None)) as remarks,
+    ):
+        stdout = _take(process.stdout, on_line)
+        status = process.wait()
+    if timed_out.is_set():
+        raise _timed_out(args, timeout_s, hint)
+    if status != 0 and check:
+        raise ProcessError(args, status, remarks[0], hint=hint)
+    return Answer(args, status, stdout, remarks[0])
+
+
+def _arguments(argv: Sequence[Arg]) -> tuple[str, ...]:
+    args = tuple(os.fspath(arg) for arg in argv)
+    logger.debug("run: %s", paste(args))
+    return args
+
+
+def _timed_out(args: Sequence[str], timeout_s: float | None, hint: str) -> TimedOut:
+    return TimedOut(f"{paste(args)}: still running after {timeout_s:g} s; killed", hint=hint)
 
 
 @contextmanager
@@ -138,15 +223,15 @@ def _killed_after(process: Popen, timeout_s: float | None) -> Iterator[threading
         done.set()
 
 
-def _drain(process: Popen, log: Path | None, on_line: Callable[[str], None] | None) -> str:
-    assert process.stdout is not None
+def _drain(stream: IO[bytes] | None, log: Path | None, on_line: Callable[[str], None] | None) -> str:
+    assert stream is not None
     kept: deque[str] = deque(maxlen=KEPT_LINES)
     sink: IO[bytes] | None = log.open("ab") if log else None
     try:
-        for raw in process.stdout:
+        for raw in stream:
             if sink:
                 sink.write(raw)
-            line = raw.decode(errors="replace").rstrip("\n")
+            line = _line(raw)
             kept.append(line)
             if on_line:
                 on_line(line)
@@ -156,30 +241,65 @@ def _drain(process: Popen, log: Path | None, on_line: Callable[[str], None] | No
     return "\n".join(kept)
 
 
+def _line(raw: bytes) -> str:
+    return raw.decode(errors="replace").rstrip("\n")
+
+
+def _take(stream: IO[bytes] | None, on_line: Callable[[str], None] | None) -> bytes:
+    assert stream is not None
+    if on_line is None:
+        return stream.read()
+    for raw in stream:
+        on_line(_line(raw))
+    return b""
+
+
+def _feed(stream: IO[bytes] | None, given: bytes) -> None:
+    """A command need not read all that it is given."""
+    if stream is not None:
+        with suppress(BrokenPipeError), stream:
+            stream.write(given)
+
+
+@contextmanager
+def _beside(work: Callable[[], T]) -> Iterator[list[T]]:
+    """Do some work in a thread beside the body. Its result is in the list after the body."""
+    done: list[T] = []
+    thread = threading.Thread(target=lambda: done.append(work()), daemon=True)
+    thread.start()
+    yield done
+    thread.join()
+
+
 @contextmanager
 def spawn(
     argv: Sequence[Arg],
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    bare: bool = False,
     stdin: int = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = None,
+    stderr: int = subprocess.STDOUT,
     pass_fds: Sequence[int] = (),
     quick: bool = False,
+    umask: int = -1,
 ) -> Iterator[Popen]:
     """Run a helper process in a process group of its own, and end it (TERM, then KILL) after the body.
 
-    ``quick`` skips the TERM, for commands whose work is discarded on failure anyway.
+    ``quick`` skips the TERM, for commands whose work is discarded on failure anyway. ``env`` and ``bare`` are
+    those of ``run``, ``umask`` is that of this process unless another one is given.
     """
     args = [os.fspath(arg) for arg in argv]
     try:
         process = subprocess.Popen(
             args,
             cwd=cwd,
-            env={**os.environ, **env} if env else None,
+            env={**(surroundings.bare() if bare else surroundings.inherited()), **(env or {})},
             stdin=stdin,
             stdout=stdout,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
+            umask=umask,
             process_group=0,
             pass_fds=tuple(pass_fds),
         )
@@ -192,9 +312,10 @@ def spawn(
         yield process
     finally:
         end_group(process, 0.0 if quick else TERM_GRACE_S)
-        if process.stdout:
-            with suppress(OSError):
-                process.stdout.close()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                with suppress(OSError):
+                    stream.close()
 
 
 def kill_group(process: Popen, number: signal.Signals) -> None:

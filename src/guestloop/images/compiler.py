@@ -26,4 +26,4 @@ def describe_program(directory: Path) -> Mapping[str, object]:
 def compile_program(directory: Path, output: Path) -> None:
     """Compile every ``*.c`` of a directory into one program. Raises ProcessError with gcc's output."""
     sources = sorted(directory.glob("*.c"))
-    proc.run(["gcc", *FLAGS, "-o", output, *sources], hint=INSTALL_HINT)
+    proc.run(["gcc", *FLAGS, "-o", output, *sources], bare=True, hint=INSTALL_HINT)

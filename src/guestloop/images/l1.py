@@ -8,7 +8,6 @@ All L1s share the disk and attach it read-only. What differs between L1s is on t
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +129,7 @@ def _write_disk(root: Path, disk: Path) -> None:
     with disk.open("wb") as file:
         file.truncate(_blocks_needed(root) * BLOCK_BYTES)
     argv = ["mke2fs", "-q", "-t", "ext4", "-b", f"{BLOCK_BYTES}", "-m", "0", "-O", _FEATURES]
-    proc.run([*argv, "-d", root, disk], env={"PATH": f"/usr/sbin:/sbin:{os.environ.get('PATH', '')}"})
+    proc.run([*argv, "-d", root, disk])
 
 
 def _blocks_needed(root: Path) -> int:

@@ -204,6 +204,7 @@ class Make:
             proc.run(
                 [*argv, *targets],
                 env=env,
+                bare=True,
                 log=self.log,
                 on_line=on_line,
                 hint=f"the whole output is in {self.log}",

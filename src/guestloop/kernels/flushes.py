@@ -49,9 +49,8 @@ def read_flushes(kvm: Path) -> Flushes:
     Raises ConfigError if the number of KVM_REQ_TLB_FLUSH cannot be found.
     """
     disassembly = Disassembly()
-    plain = {"LC_ALL": "C"}
-    proc.run(["objdump", "-d", "-r", "--no-show-raw-insn", kvm], env=plain, on_line=disassembly.line)
-    proc.run(["objdump", "-r", kvm], env=plain, on_line=disassembly.record)
+    proc.read(["objdump", "-d", "-r", "--no-show-raw-insn", kvm], on_line=disassembly.line)
+    proc.read(["objdump", "-r", kvm], on_line=disassembly.record)
     return find_flushes(disassembly.references(), kvm.name)
 
 

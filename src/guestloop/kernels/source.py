@@ -63,8 +63,7 @@ def _find_debian(package: str, where: str) -> Source:
     """Find the tarball of a Debian source package. dpkg knows its version and checksum without reading it."""
     hint = f"on a machine without dpkg, use 'tarball' or 'git' in {where}"
     (version,) = query_installed(package, "Version", what=f"{where}: package", hint=hint)
-    sums = proc.run(["dpkg-query", "--control-show", package, "md5sums"]).output
-    for line in sums.splitlines():
+    for line in proc.read(["dpkg-query", "--control-show", package, "md5sums"]).lines:
         md5, _, name = line.partition("  ")
         if Path(name).parent == Path("usr/src") and Path(name).name.startswith(f"{package}.tar"):
             identity = {"package": package, "version": version, "md5": md5}
@@ -79,8 +78,8 @@ def query_installed(package: str, *fields: str, what: str = "package", hint: str
     """
     query = proc.find_program("dpkg-query", hint=hint)
     form = "\\n".join(f"${{{field}}}" for field in ("db:Status-Status", *fields))
-    found = proc.run([query, "-W", "-f", form, package], check=False)
-    state, *values = found.output.splitlines() or [""]
+    found = proc.read([query, "-W", "-f", form, package], check=False)
+    state, *values = found.lines or [""]
     if found.status != 0 or state != "installed":
         raise LabError(f"{what} {package} is not installed", hint=f"apt-get install {package}")
     return values

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +56,9 @@ class Toolchain:
 
 def find_toolchain() -> Toolchain:
     """Find the compiler and linker of this machine. Raises LabError with the name of a missing one."""
-    return Toolchain(_version("gcc"), _version("ld"), shutil.which("ccache") is not None)
+    return Toolchain(_version("gcc"), _version("ld"), proc.has_program("ccache"))
 
 
 def _version(program: str) -> str:
     path: Path = proc.find_program(program, hint=BUILD_HINT)
-    return proc.run([path, "--version"], env={"LC_ALL": "C"}).output.splitlines()[0]
+    return proc.read([path, "--version"]).lines[0]

@@ -43,7 +43,7 @@ class NestedKvm(MachineKind):
         from guestloop.ground import proc
 
         program = proc.find_program(PROGRAM)
-        return Qemu(program, proc.run([program, "--version"]).output.splitlines()[0])
+        return Qemu(program, proc.read([program, "--version"]).lines[0])
 
 
 def _obstacle(host: Host) -> str:

@@ -66,7 +66,7 @@ def _command(path: Path, into: Path) -> Sequence[proc.Arg]:
 
 def _run(argv: Sequence[proc.Arg], path: Path, argument: str) -> str:
     try:
-        return proc.run(argv, env={"LC_ALL": "C"}).output
+        return proc.read(argv).text
     except ProcessError as error:
         if NO_SPACE in error.output:
             raise

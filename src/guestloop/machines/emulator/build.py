@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from guestloop.cache import Cache, file_digest
@@ -97,9 +98,10 @@ def _compile(source: DebianSource, tree: Path, program: Path, cache: Cache) -> N
         progress.update("configuring")
         compiler = [f"--cc={'ccache gcc' if toolchain.ccache else 'gcc'}"]
         configure: Sequence[proc.Arg] = [tree / "configure", *_CONFIGURE, *compiler]
-        proc.run(configure, cwd=objects, env=env, log=log, hint=BUILD_HINT)
+        proc.run(configure, cwd=objects, env=env, bare=True, log=log, hint=BUILD_HINT)
         ninja: Sequence[proc.Arg] = ["ninja", "-C", objects, f"-j{jobs}", PROGRAM]
-        proc.run(ninja, env=env, log=log, on_line=lambda line: _show(line, progress), hint=BUILD_HINT)
+        show = partial(_show, progress)
+        proc.run(ninja, env=env, bare=True, log=log, on_line=show, hint=BUILD_HINT)
         proc.run(["strip", "--strip-all", "-o", program, objects / PROGRAM])
         progress.update("")
 
@@ -110,7 +112,7 @@ def _environment(toolchain: Toolchain, cache: Cache) -> Mapping[str, str]:
     return {**toolchain.environment(cache), **own}
 
 
-def _show(line: str, progress: Step) -> None:
+def _show(progress: Step, line: str) -> None:
     match = _PROGRESS.fullmatch(line)
     if match:
         done, total = int(match[1]), int(match[2])
