@@ -10,6 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from guestloop.ground import surroundings
+
+
+def pytest_configure() -> None:
+    """Started by a hook of git, by make or from a shell with settings: the tests see none of it."""
+    ours = ("PATH", "TMPDIR", "PYTHONPATH", "PYTHONUTF8", "PYTEST_", "COV")
+    known = surroundings.inherited()
+    for name in list(os.environ):
+        if name not in known and not name.startswith(ours):
+            del os.environ[name]
+
 
 def pytest_collection() -> None:
     """Thousands of tests and the syntax trees of their files: nothing of it is garbage before it is used."""

@@ -201,6 +201,21 @@ def test_results_are_not_overwritten(terminal: Terminal, tmp_path: Path) -> None
     assert not (out / "verdict.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("file", "file is not a directory"),
+        ("file/out", "file is not a directory"),
+        ("x" * 300, "name too long"),
+    ],
+)
+def test_results_that_cannot_be_written(terminal: Terminal, tmp_path: Path, name: str, message: str) -> None:
+    """Said before anything is fetched or built."""
+    (tmp_path / "file").write_text("")
+    told, _ = terminal.refused("run", "--accel", "tcg", "--out", tmp_path / name)
+    assert told.startswith(f"guestloop: --out {tmp_path}") and told.endswith(message)
+
+
 def test_a_cache_that_cannot_be_written(terminal: Terminal, tmp_path: Path) -> None:
     """Said before anything is downloaded or built."""
     (tmp_path / "file").write_text("")

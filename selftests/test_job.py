@@ -28,7 +28,7 @@ from guestloop.job.measure import Slot, _with_parameters, find_tests, order
 from guestloop.job.options import labels, load_kernels
 from guestloop.job.plugin import LabForJob, load_named, one_of_each_value, parameters, planned
 from guestloop.job.progress import _summary
-from guestloop.job.run import new_directory
+from guestloop.job.run import check_directory, new_directory
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Finding, FindingKind
@@ -348,8 +348,20 @@ def test_a_directory_that_cannot_be_made_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("results").write_text("a file is in the way")
-    with pytest.raises(ConfigError, match=r"results/.*: Not a directory"):
+    with pytest.raises(ConfigError, match=r"--out results.*: .*results is not a directory"):
         new_directory(Path("results/mine") if named else None)
+
+
+def test_a_directory_is_looked_at_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_directory(tmp_path / "a/b")
+    with pytest.raises(ConfigError, match="File name too long"):
+        check_directory(tmp_path / ("x" * 300))
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may do anything
+    with pytest.raises(ConfigError, match=f"{tmp_path} cannot be written") as raised:
+        check_directory(tmp_path / "a/b")
+    assert "--out" in raised.value.hint and list(tmp_path.iterdir()) == []
 
 
 # --- progress --------------------------------------------------------------------------------------

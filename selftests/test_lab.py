@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -447,7 +446,7 @@ def test_a_lab_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.Mo
     stuck.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 60\n")
     stuck.chmod(0o755)
     monkeypatch.setattr(session, "LAB_END_S", 0.1)
-    monkeypatch.setattr(session, "sys", SimpleNamespace(executable=str(stuck)))
+    monkeypatch.setattr(session, "python", lambda _module: [str(stuck)])
     with session.running_lab(make_spec(tmp_path / "lab"), tmp_path):
         wait_for("the process", lambda: True if (tmp_path / "pid").exists() else None, 5)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from guestloop.ground.isolated import FLAGS
 from guestloop.vm.payload import CARRIED
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "guestloop"
@@ -118,6 +119,20 @@ def test_only_wait_sleeps() -> None:
         return [] if path.name == "wait.py" else [node.lineno for node in calls]
 
     assert wrong_in(sleeps) == {}
+
+
+def test_python_is_started_isolated_and_for_utf8() -> None:
+    """By ground/isolated.py, so that no text needs to name its encoding; the guard reads numbers only."""
+
+    def starts(path: Path) -> list[int]:
+        named = (
+            node for node in nodes(path) if isinstance(node, ast.Attribute) and node.attr == "executable"
+        )
+        allowed = path.name in ("isolated.py", "proc.py")
+        return [node.lineno for node in named if node.attr == "executable" and not allowed]
+
+    assert wrong_in(starts) == {}
+    assert "utf8" in FLAGS
 
 
 def test_files_stay_readable() -> None:

@@ -18,7 +18,7 @@ echo "python $*" >>"$LOG"
 # Debian's Python, for which making an environment and asking pip for a broken project takes 5 s.
 STAND_IN = f"""case "$1" in
 --version) echo "Python 3.11.0" ;;
--m) mkdir -p "$3/bin"; printf '%s' '{PYTHON}exit "$PIP_STATUS"' >"$3/bin/python"; chmod +x "$3/bin/python" ;;
+-I) mkdir -p "$4/bin"; printf '%s' '{PYTHON}exit "$PIP_STATUS"' >"$4/bin/python"; chmod +x "$4/bin/python" ;;
 esac"""
 
 
@@ -34,19 +34,21 @@ class Sandbox:
         script = (REPOSITORY / "scripts/setup").read_text()
         (self.top / "scripts/setup").write_text(script.replace("/usr/bin/python3", "debian-python3"))
         self.program("debian-python3", STAND_IN)
-        for name in ("cat", "chmod", "tail", "rm", "mkdir", "mktemp", "flock"):
+        for name in ("cat", "chmod", "tail", "rm", "mkdir", "mktemp", "flock", "grep", "sed", "head"):
             (self.bin / name).symlink_to(shutil.which(name) or name)
         self.installed(everything=True)
         self.program("apt-get", 'echo "apt-get $*" >>"$LOG"; echo "E: from apt"')
+        self.program("sleep", 'echo "sleep $*" >>"$LOG"')
         self.user(0)
 
     def program(self, name: str, script: str) -> None:
         (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
         (self.bin / name).chmod(0o755)
 
-    def installed(self, *, everything: bool) -> None:
+    def installed(self, *, everything: bool, without: str = "") -> None:
         """What dpkg says: of two packages, one was never there and one was removed but for its settings."""
         cases = "" if everything else "ccache) status=1 ;; flex) printf 'flex=config-files ' ;;"
+        cases += without
         self.program(
             "dpkg-query",
             f"""[ "$1 $2 $3" = '-W -f ${{Package}}=${{db:Status-Status}} ' ] || exit 2
@@ -69,12 +71,20 @@ exit $status""",
         (self.top / ".venv/made-from").write_text(stamp)
 
     def run(
-        self, program: str = 'echo "ready: $python"', pip_status: int = 0
+        self,
+        program: str = 'echo "ready: $python"',
+        pip_status: int = 0,
+        streams: str = "",
+        temporary: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        script = f'top={self.top}; . "$top/scripts/setup"; {program}'
-        variables = {"LOG": str(self.log), "PIP_STATUS": str(pip_status), "TMPDIR": str(self.log.parent)}
+        script = f'top={self.top}; packages=; . "$top/scripts/setup"; {program}'
+        variables = {
+            "LOG": str(self.log),
+            "PIP_STATUS": str(pip_status),
+            "TMPDIR": str(temporary or self.log.parent),
+        }
         return subprocess.run(
-            ["/bin/sh", "-c", script],
+            ["/bin/sh", "-c", f"exec {streams}; {script}"],
             env={"PATH": str(self.bin), **variables},
             capture_output=True,
             text=True,
@@ -117,6 +127,85 @@ def test_missing_and_root(sandbox: Sandbox) -> None:
     assert install == "apt-get install -y --no-install-recommends ccache flex"
 
 
+APT_IS_BUSY = """echo "apt-get $*" >>"$LOG"
+[ "$1" != {command} ] || [ "$(grep -c sleep "$LOG")" -ge 3 ] || {{ echo "{message}"; exit 100; }}"""
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "holder"),
+    [
+        ("update", "E: Could not get lock /l. It is held by process 12 (apt-get)", "process 12 (apt-get)"),
+        (
+            "install",
+            "E: Could not get lock /l. It is held by process 7 (unattended-upgr)",
+            "process 7 (unattended-upgr)",
+        ),
+        (
+            "install",
+            "dpkg: error: dpkg frontend lock was locked by another process with pid 34",
+            "process 34",
+        ),
+        (
+            "update",
+            "E: Could not get lock /l - open (11: Resource temporarily unavailable)",
+            "another process",
+        ),
+    ],
+)
+def test_apt_that_is_locked_is_waited_for(sandbox: Sandbox, command: str, message: str, holder: str) -> None:
+    """As on a machine that has just booted, and updates itself."""
+    sandbox.installed(everything=False)
+    sandbox.environment_is_there()
+    sandbox.program("apt-get", APT_IS_BUSY.format(command=command, message=message))
+    done = sandbox.run()
+    assert done.returncode == 0 and "ready" in done.stdout
+    assert done.stderr.splitlines() == [
+        "==> installing Debian packages: ccache flex",
+        f"    waiting for apt's lock, which {holder} holds",
+    ]
+    assert sandbox.log.read_text().count("sleep 5") == 3
+
+
+def test_apt_that_stays_locked(sandbox: Sandbox) -> None:
+    sandbox.installed(everything=False)
+    message = "E: Could not get lock /l. It is held by process 12 (apt)"
+    sandbox.program("apt-get", f'echo "{message}"; exit 100')
+    done = sandbox.run()
+    assert done.returncode == 3 and message in done.stderr
+    assert sandbox.log.read_text().count("sleep 5") == 900 / 5
+
+
+def test_what_is_only_useful(sandbox: Sandbox) -> None:
+    """Root gets it where that can be had; nobody is stopped by it."""
+    sandbox.environment_is_there()
+    sandbox.installed(everything=True, without="bubblewrap) status=1 ;;")
+    sandbox.user(1000)
+    assert sandbox.run().stderr == "" and sandbox.log.read_text() == ""
+    sandbox.user(0)
+    assert sandbox.run().stderr == "==> installing Debian packages: bubblewrap\n"
+    sandbox.program("apt-get", 'echo "E: no network"; exit 100')
+    done = sandbox.run()
+    assert done.returncode == 0 and "ready" in done.stdout
+    assert done.stderr.endswith("guestloop goes on without bubblewrap\n")
+
+
+@pytest.mark.parametrize("stream", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(sandbox: Sandbox, stream: str) -> None:
+    """What is installed and said then goes nowhere, and into no file."""
+    sandbox.installed(everything=False)
+    sandbox.environment_is_there()
+    done = sandbox.run(program='echo "ready" >"$LOG.ready"', streams=stream)
+    assert done.returncode == 0
+    assert (sandbox.log.parent / "log.ready").read_text() == "ready\n"
+    assert sandbox.log.read_text().splitlines()[0] == "apt-get update"
+
+
+def test_no_place_for_temporary_files(sandbox: Sandbox) -> None:
+    sandbox.installed(everything=False)
+    sandbox.environment_is_there()
+    assert sandbox.run(temporary=sandbox.log.parent / "nowhere").returncode == 0
+
+
 def test_apt_fails(sandbox: Sandbox) -> None:
     sandbox.installed(everything=False)
     sandbox.program("apt-get", 'echo "E: no network"; exit 100')
@@ -137,7 +226,7 @@ def test_an_environment_that_cannot_be_made_is_no_regression(sandbox: Sandbox) -
 def test_an_environment_is_made_once(sandbox: Sandbox) -> None:
     done = sandbox.run()
     assert done.returncode == 0 and "ready" in done.stdout
-    assert sandbox.log.read_text() == f"python -m pip install -qq --editable {sandbox.top}[dev]\n"
+    assert sandbox.log.read_text() == f"python -I -m pip install -qq --editable {sandbox.top}[dev]\n"
     sandbox.log.write_text("")
     assert sandbox.run().stderr == "" and sandbox.log.read_text() == ""
     (sandbox.top / "pyproject.toml").write_text("[project]\nname = 'other'\n")

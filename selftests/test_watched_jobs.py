@@ -162,7 +162,9 @@ def test_a_runner_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
     with at_most(60):
         assert measure.measure(plan, tmp_path)
-    assert [item.reason for item in read_rounds(tmp_path)] == ["the test's process could not be started"] * 2
+    assert [item.reason for item in read_rounds(tmp_path)] == [
+        "the test's process could not be started: No such file or directory"
+    ] * 2
 
 
 class Ended:

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from pathlib import Path
 
 from guestloop.ground.errors import GuestloopError
+from guestloop.ground.isolated import settle
 from guestloop.ground.log import say
+from guestloop.ground.surroundings import inherited
 from mutation.command import COUNT, SEED, run_mutants
 from suite.covered import run_with_coverage
 from suite.stages import GUEST, INTERRUPTED, checks, fast_tests, guest_tests, run_stages
@@ -56,5 +60,15 @@ def main(arguments: list[str]) -> int:
     return run_stages([*checks(), *tests])
 
 
+def settle_environment() -> None:
+    """Stages see what commands of guestloop see, and where the packages of the tests are."""
+    packages = Path(__file__).resolve().parents[1]
+    environment = inherited() | {"PYTHONUTF8": "1", "PYTHONPATH": str(packages)}
+    os.environ.clear()
+    os.environ.update(environment)
+
+
 if __name__ == "__main__":
+    settle()
+    settle_environment()
     sys.exit(main(sys.argv[1:]))

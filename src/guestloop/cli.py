@@ -7,23 +7,44 @@ Each command imports what it needs when it runs, so that ``--list`` and ``--help
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from guestloop.ground.errors import Exit, GuestloopError
+from guestloop.ground.isolated import settle
 from guestloop.machines.choice import AUTO, KINDS
 from guestloop.results.cells import Mmu
+
+
+def entry() -> NoReturn:
+    """The process of a command, which may have been started by anything: a shell, cron, a hook, CI."""
+    settle()
+    status: int | str | None
+    try:
+        status = main()
+    except SystemExit as exit_:  # argparse's
+        status = exit_.code
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        print(f"guestloop: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        os._exit(int(status or Exit.LAB))  # there is nothing left to do but flush it again
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status. Errors are one clear message on stderr."""
     # SIGINT too: a shell starts background jobs with it ignored, and CI sends it to them all the same.
+    # SIGHUP is left to nohup, which has it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     parsed = _parser().parse_args(arguments)
     try:
         status: int = parsed.action(parsed)
@@ -45,7 +66,8 @@ def _print_unforeseen(error: Exception) -> None:
     from guestloop.cache import DISK_FULL
 
     if isinstance(error, OSError) and error.errno in DISK_FULL:
-        print(f"guestloop: no space left for {error.filename or 'the results'}", file=sys.stderr)
+        what = error.filename or "the results"
+        print(f"guestloop: no space left for {what}", file=sys.stderr)
         print("  hint: free some space, or name another --out; what was measured is there", file=sys.stderr)
         return
     traceback.print_exception(error)
@@ -133,4 +155,4 @@ def _compare(parsed: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

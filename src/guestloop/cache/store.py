@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from guestloop.ground.errors import CacheError, ProcessError
+from guestloop.ground.isolated import home
 from guestloop.ground.log import say
 from guestloop.ground.units import MIB
 
@@ -30,11 +31,22 @@ NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 def default_root() -> Path:
-    """``$GUESTLOOP_CACHE``, else ``$XDG_CACHE_HOME/guestloop``, else ``~/.cache/guestloop``."""
+    """``$GUESTLOOP_CACHE``, else ``$XDG_CACHE_HOME/guestloop``, else ``~/.cache/guestloop``.
+
+    Raises CacheError for a user without a home directory.
+    """
     if own := os.environ.get("GUESTLOOP_CACHE"):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "guestloop"
+    if base:
+        return Path(base) / "guestloop"
+    user = home()
+    if user is None:
+        raise CacheError(
+            f"no place for the cache: user {os.getuid()} has no home directory, and HOME is not set",
+            hint="set GUESTLOOP_CACHE to a writable directory",
+        )
+    return user / ".cache" / "guestloop"
 
 
 def file_digest(path: Path) -> str:

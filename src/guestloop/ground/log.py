@@ -7,11 +7,13 @@ Elsewhere (CI) a line is printed when the step starts, every ``HEARTBEAT_S`` sec
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 HEARTBEAT_S = 15.0
 REDRAW_S = 1.0
@@ -25,12 +27,25 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def can_draw(stream: TextIO) -> bool:
+    """Is this a terminal that knows the usual control sequences?"""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def duration(seconds: float) -> str:
     """Render seconds for people: ``4.2 s``, ``3 min 05 s``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def _columns() -> int:
+    """How many characters fit on a line of the terminal; what wraps around could not be drawn over."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns - 1
+    except (OSError, ValueError):
+        return 79
 
 
 class Step:
@@ -41,7 +56,7 @@ class Step:
         self.started = time.monotonic()
         self._status, self._fraction = "", 0.0
         self._done = threading.Event()
-        self._tty = sys.stderr.isatty()
+        self._tty = can_draw(sys.stderr)
 
     @property
     def elapsed(self) -> float:
@@ -65,7 +80,7 @@ class Step:
         while not self._done.wait(REDRAW_S if self._tty else HEARTBEAT_S):
             with _print_lock:
                 if self._tty:
-                    print(f"\r\033[K{self._line()}", end="", file=sys.stderr, flush=True)
+                    print(f"\r\033[K{self._line()[: _columns()]}", end="", file=sys.stderr, flush=True)
                 else:
                     print(self._line(), file=sys.stderr, flush=True)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from guestloop.compare import Verdict, compare
+from guestloop.ground.log import can_draw
 from guestloop.report import render_text, write_verdict
 from guestloop.results.late import read_late
 from guestloop.results.plan import read_plan
@@ -18,5 +19,5 @@ def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
     plan = read_plan(out)
     verdict = compare(plan, read_rounds(out), read_late(out))
     write_verdict(out, plan, verdict, replace=replace_old)
-    print(render_text(plan, verdict, colour=sys.stdout.isatty(), out=out), flush=True)
+    print(render_text(plan, verdict, colour=can_draw(sys.stdout), out=out), flush=True)
     return verdict

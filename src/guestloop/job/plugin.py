@@ -7,7 +7,9 @@ no lab is running yet (``scripts/run`` starts its own).
 
 from __future__ import annotations
 
+import locale
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
@@ -28,7 +30,7 @@ from guestloop.job.options import labels, load_kernels
 from guestloop.job.prepare import prepare
 from guestloop.job.run import host_facts
 from guestloop.job.session import running_lab
-from guestloop.job.spawner import watched
+from guestloop.job.spawner import check_semaphores, watched
 from guestloop.job.subjects import find_subjects
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.machines.choice import choose
@@ -55,6 +57,10 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         cells, kernels = planned(job)
         if not cells or SOCKET_VARIABLE in os.environ:
             return
+        if not sys.flags.utf8_mode and locale.getpreferredencoding() != "UTF-8":
+            raise JobError(
+                "guestloop's files are UTF-8, and this locale is not: start Avocado with PYTHONUTF8=1"
+            )
         self._stack.enter_context(watched(job.test_suites))
         for suite in job.test_suites:
             suite.config["run.max_parallel_tasks"] = 1  # the lab serves one test at a time
@@ -65,6 +71,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
             raise JobError(error.render()) from error
 
     def _start(self, out: Path, cells: list[Cell], kernels: list[str]) -> None:
+        check_semaphores()
         host = read_host()
         machine = choose(host)
         say(f"==> accelerator: {machine}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
 from guestloop.job.prepare import Prepared, prepare
 from guestloop.job.session import running_lab
+from guestloop.job.spawner import check_semaphores
 from guestloop.job.subjects import find_subjects
 from guestloop.machines.choice import Choice, choose
 from guestloop.machines.host import Host, read_host
@@ -31,6 +33,8 @@ def run(options: Options) -> Exit:
     profile = chosen_profile(options)
     selection = select(profile, options.tests, options.mmu)
     specs = load_kernels(options.kernels)
+    check_directory(options.out)
+    check_semaphores()
     host = read_host()
     machine = choose(host, options.accel)
     say(f"==> accelerator: {machine}")
@@ -77,11 +81,28 @@ def host_facts(host: Host, machine: Choice, qemu: str) -> dict[str, str]:
     }
 
 
+def check_directory(wanted: Path | None) -> None:
+    """Raise ConfigError for a place that no results can be written to, before anything is fetched or built.
+
+    Two runs are not mixed, so one that has results already is no such place. Nothing is made.
+    """
+    out = wanted or Path("results")
+    try:
+        if wanted and ((out / PLAN_FILE).exists() or (out / "rounds").exists()):
+            raise ConfigError(f"--out {out}: there are results in it already", hint="name another directory")
+        there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    except OSError as error:  # a name that is too long, a directory that may not be entered
+        raise ConfigError(f"--out {out}: {error.strerror}") from error
+    if not there.is_dir():
+        raise ConfigError(f"--out {out}: {there} is not a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {out}: {there} cannot be written", hint="name another directory by --out")
+
+
 def new_directory(wanted: Path | None) -> Path:
-    """A directory for results that holds none yet. Raises ConfigError rather than mix two runs."""
+    """A directory for results that holds none yet, see check_directory. Raises ConfigError like that."""
+    check_directory(wanted)
     out = wanted or Path("results") / time.strftime("%Y%m%d-%H%M%S")
-    if wanted and ((out / PLAN_FILE).exists() or (out / "rounds").exists()):
-        raise ConfigError(f"--out {out}: there are results in it already", hint="name another directory")
     try:
         if wanted:
             out.mkdir(parents=True, exist_ok=True)

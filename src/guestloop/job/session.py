@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from guestloop.ground import proc
+from guestloop.ground.isolated import python
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec
 
 LAB_END_S = 30.0
@@ -23,7 +23,7 @@ def running_lab(spec: LabSpec, out: Path) -> Iterator[None]:
     """
     spec.directory.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "guestloop.lab.server"]
+    command = python("guestloop.lab.server")
     variables = {SOCKET_VARIABLE: spec.socket, OUT_VARIABLE: str(out)}
     with (spec.directory / "lab.log").open("wb") as log:
         try:

@@ -9,7 +9,7 @@ runner.py does the same for the process of the test itself, which is a child of 
 from __future__ import annotations
 
 import asyncio
-import sys
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +22,9 @@ from avocado.core.suite import TestSuite
 from avocado.core.utils.messages import FinishedMessage, StartedMessage
 from avocado.plugins.spawners.process import ProcessSpawner, ProcessSpawnerHandle
 
+from guestloop.ground.errors import LabError
+from guestloop.ground.isolated import python
+from guestloop.ground.surroundings import inherited
 from guestloop.ground.wait import comes_true
 from guestloop.job import runner
 
@@ -39,10 +42,24 @@ DRAIN_TURNS = 10
 """Within these the job has read what a process sent before it ended: the kernel holds a few reads of it."""
 
 
+def check_semaphores() -> None:
+    """Raise LabError where no semaphores can be made: Avocado runs each test in a ThreadPool, which has one.
+
+    They are files in /dev/shm (shm_overview(7)), which some containers lack or have read-only.
+    """
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except OSError as error:
+        raise LabError(
+            f"no semaphore can be made in /dev/shm, which Avocado needs: {error.strerror}",
+            hint="mount -t tmpfs tmpfs /dev/shm, or start the container with a writable one",
+        ) from error
+
+
 @contextmanager
 def watched(suites: Sequence[TestSuite]) -> Iterator[None]:
     """While the body runs these suites, each instrumented test that dies ends with a result."""
-    RUNNERS_REGISTRY_STANDALONE_EXECUTABLE[runner.KIND] = [sys.executable, "-m", runner.__name__]
+    RUNNERS_REGISTRY_STANDALONE_EXECUTABLE[runner.KIND] = python(runner.__name__)
     with tempfile.TemporaryDirectory(prefix="guestloop-", dir=SHORT_DIRECTORY) as directory:
         socket = f"{directory}/status"
         for suite in suites:
@@ -71,10 +88,14 @@ class WatchedSpawner(ProcessSpawner):  # type: ignore[misc]
     async def spawn_task(self, runtime_task: Any) -> bool:
         """Start a task. False when that failed, and then it has been reported."""
         task = runtime_task.task
-        if not await super().spawn_task(runtime_task):
-            self._report(task, "the test's process could not be started")
+        self.create_task_output_dir(runtime_task)
+        argv = [*task.runnable.runner_command(), "task-run", *task.get_command_args()]
+        null = asyncio.subprocess.DEVNULL
+        try:
+            process = await asyncio.create_subprocess_exec(*argv, env=inherited(), stdout=null, stderr=null)
+        except OSError as error:
+            self._report(task, f"the test's process could not be started: {error.strerror}")
             return False
-        process = runtime_task.spawner_handle.process
         runtime_task.spawner_handle = _Handle(process, lambda: self._see_end(task, process))
         return True
 
