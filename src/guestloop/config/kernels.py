@@ -9,9 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from guestloop.config.existing import RUNNING, ExistingSpec, parse_existing
-from guestloop.config.reading import REPOSITORY, Section, load_yaml, parse_enum
+from guestloop.config.reading import REPOSITORY, Section, load_yaml, parse_enum, seen
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
+from guestloop.ground.isolated import home
 from guestloop.results.cells import Mmu
 from guestloop.results.plan import Reach
 
@@ -23,6 +24,8 @@ class BaseKind(StrEnum):
     TARBALL = "tarball"
     GIT = "git"
 
+
+YAML = (".yaml", ".yml")
 
 OTHERS = (
     "; or deb:PACKAGE, deb:VERSION, a file of a package, /boot/vmlinuz-V, the path of a build tree (./linux)"
@@ -55,37 +58,44 @@ KernelArgument = KernelSpec | ExistingSpec
 """An element of ``--kernels``: a kernel that guestloop builds, or one that exists already."""
 
 
+def own_directory() -> Path | None:
+    """Where the user's own kernels and profiles are: ``$XDG_CONFIG_HOME/guestloop``, else below ~/.config."""
+    if own := os.environ.get("XDG_CONFIG_HOME"):
+        return Path(own) / "guestloop"
+    user = home()
+    return user / ".config" / "guestloop" if user else None
+
+
 def kernel_directories() -> tuple[Path, ...]:
     """Where kernels are looked for: the user's own directory first, then the repository's."""
-    own = os.environ.get("XDG_CONFIG_HOME")
-    user = (Path(own) if own else Path.home() / ".config") / "guestloop" / "kernels"
     shipped = REPOSITORY / "kernels"
-    return (user, shipped, shipped / "mutants")
+    own = own_directory()
+    return (*([own / "kernels"] if own else []), shipped, shipped / "mutants")
 
 
 def find_kernel_files() -> dict[str, Path]:
     """Every kernel that can be named, by name; a user's own file hides a shipped one."""
     found: dict[str, Path] = {}
     for directory in kernel_directories():
-        for path in sorted(directory.glob("*.yaml")):
+        for path in sorted(path for ending in YAML for path in directory.glob(f"*{ending}")):
             found.setdefault(path.stem, path)
     return found
 
 
 def load_argument(argument: str) -> KernelArgument:
     """What an element of ``--kernels`` names. Raises ConfigError for what can be neither."""
-    if argument.endswith(".yaml"):
+    if argument.endswith(YAML):
         return load_kernel(argument)
     return parse_existing(argument) or load_kernel(argument)
 
 
 def load_kernel(name: str) -> KernelSpec:
-    """The kernel of this name, or of this path when it ends in ``.yaml``.
+    """The kernel of this name, or of this path when it ends in ``.yaml`` or ``.yml``.
 
     Raises ConfigError for an unknown name, an unknown key, or a file that is not there.
     """
-    if name.endswith(".yaml"):
-        return parse_kernel(Path(name))
+    if name.endswith(YAML):
+        return parse_kernel(user_path(name, "--kernels"))
     files = find_kernel_files()
     if name not in files:
         raise ConfigError(
@@ -105,7 +115,7 @@ def parse_kernel(path: Path) -> KernelSpec:
         base=_parse_base(where, path.parent, top.data.get("base")),
         config=_existing(where, path.parent, "config", top.texts("config")),
         series=_existing(where, path.parent, "series", top.texts("series")),
-        reach=_parse_reach(where, top.data.get("reach", {})),
+        reach=_parse_reach(where, top.data.get("reach") or {}),
     )
 
 
@@ -114,21 +124,29 @@ def _parse_base(where: str, directory: Path, data: object) -> BaseSpec:
     kinds = [kind for kind in BaseKind if kind in section.data]
     if len(kinds) != 1:
         allowed = ", ".join(BaseKind)
-        raise ConfigError(f"{where}: base: exactly one of {allowed} was wanted, seen: {dict(section.data)!r}")
+        raise ConfigError(f"{where}: base: exactly one of {allowed} was wanted, seen: {seen(section.data)}")
     kind, location = kinds[0], section.text(kinds[0])
     if (kind is BaseKind.GIT) != ("ref" in section.data):
         raise ConfigError(f"{where}: base: 'ref' goes with 'git', and 'git' needs it")
     if kind is not BaseKind.DEBIAN_SOURCE:
-        location = str((directory / Path(location).expanduser()).resolve())
+        location = str((directory / user_path(location, f"{where}: base")).resolve())
     return BaseSpec(kind, location, section.text("ref", ""))
 
 
 def _existing(where: str, directory: Path, key: str, names: tuple[str, ...]) -> tuple[Path, ...]:
-    paths = tuple((directory / name).resolve() for name in names)
+    paths = tuple((directory / user_path(name, f"{where}: {key}")).resolve() for name in names)
     for path in paths:
         if not path.is_file():
             raise ConfigError(f"{where}: {key}: no such file: {path}")
     return paths
+
+
+def user_path(name: str, where: str) -> Path:
+    """A path as people write it, with ``~`` for their home. Raises ConfigError if they have none."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{where}: {name}: {error}") from error
 
 
 def _parse_reach(where: str, data: object) -> Reach:

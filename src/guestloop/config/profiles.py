@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop.config.kernels import kernel_directories
-from guestloop.config.reading import Section, load_yaml
+from guestloop.config.kernels import own_directory
+from guestloop.config.reading import Section, load_yaml, seen
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.results.cells import Mmu
@@ -34,8 +34,9 @@ def load_profiles(axes: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str
 
     ``axes`` are the axes and values of each test. Raises ConfigError for what they do not have.
     """
-    own = kernel_directories()[0].parent / "profiles.yaml"
-    files = [Path(__file__).with_name("profiles.yaml"), *([own] if own.exists() else [])]
+    own = own_directory()
+    mine = [path for path in [own / "profiles.yaml"] if path.exists()] if own else []
+    files = [Path(__file__).with_name("profiles.yaml"), *mine]
     return {
         name: _parse_profile(f"{path}: {name}", name, data, axes)
         for path in files
@@ -49,12 +50,12 @@ def _parse_profile(
     section = Section(where, data, ("description", "rounds", "fresh-boots", "cells"))
     cells = section.data.get("cells")
     if not isinstance(cells, list) or not cells:
-        raise ConfigError(f"{where}: cells: a list of selections was wanted, seen: {cells!r}")
+        raise ConfigError(f"{where}: cells: a list of selections was wanted, seen: {seen(cells)}")
     return Profile(
         name=name,
         description=section.text("description"),
         rounds=section.number("rounds", 2),
-        fresh_boots=section.data.get("fresh-boots", False) is True,
+        fresh_boots=section.flag("fresh-boots"),
         selections=tuple(_parse_selection(f"{where}: cells", cell, axes) for cell in cells),
     )
 

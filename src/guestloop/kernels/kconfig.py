@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop.config.reading import read_text
 from guestloop.ground.errors import ConfigError
 
 _SET = re.compile(r"CONFIG_(\w+)=(.+)")
@@ -110,7 +111,7 @@ def merge(fragments: Sequence[Path]) -> dict[str, str]:
     """Merge the options of several fragment files. A line replaces earlier ones that name an option of it."""
     merged: dict[str, str] = {}
     for path in fragments:
-        for option, value in parse(path.read_text(), str(path)).items():
+        for option, value in parse(read_text(path), str(path)).items():
             named = wish_of(option, value).options
             merged = {key: old for key, old in merged.items() if named.isdisjoint(wish_of(key, old).options)}
             merged[option] = value
