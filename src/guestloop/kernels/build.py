@@ -25,6 +25,7 @@ from guestloop.ground.log import Step, step
 from guestloop.ground.units import MIB
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
+from guestloop.kernels.contained import find_containment
 from guestloop.kernels.role import L1, Role
 from guestloop.kernels.series import Patch, read_patch
 from guestloop.kernels.source import Source, find_source
@@ -123,6 +124,7 @@ def _describe(inputs: Inputs, took: Mapping[str, float]) -> Mapping[str, object]
         "toolchain": dict(inputs.toolchain.identity),
         "series": {patch.name: patch.sha256 for patch in inputs.series},
         "built": dict(took),
+        "contained": find_containment().description,
     }
     series = [patch.name for patch in inputs.series]
     return {
@@ -200,9 +202,14 @@ class Make:
             *variables,
         ]
         env = {**self.inputs.toolchain.environment(self.cache), **(environment or {})}
+        written = [self.objects]
+        if "CCACHE_DIR" in env:
+            written.append(Path(env["CCACHE_DIR"]))
+            written[-1].mkdir(parents=True, exist_ok=True)
+        contained = find_containment()
         try:
             proc.run(
-                [*argv, *targets],
+                contained.command([*argv, *targets], readable=[self.source], writable=written),
                 env=env,
                 bare=True,
                 log=self.log,
