@@ -57,7 +57,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         cells, kernels = planned(job)
         if not cells or SOCKET_VARIABLE in os.environ:
             return
-        if not sys.flags.utf8_mode and locale.getpreferredencoding() != "UTF-8":
+        if not sys.flags.utf8_mode and locale.getencoding() != "UTF-8":
             raise JobError(
                 "guestloop's files are UTF-8, and this locale is not: start Avocado with PYTHONUTF8=1"
             )
