@@ -191,6 +191,11 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_root() == Path("/xdg/guestloop")
     monkeypatch.setenv("GUESTLOOP_CACHE", "/own")
     assert default_root() == Path("/own")
+    monkeypatch.setenv("GUESTLOOP_CACHE", "~/own")
+    assert default_root() == Path("/home/me/own"), "no shell has read it"
+    monkeypatch.delenv("GUESTLOOP_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert default_root() == Path("/home/me/.cache/guestloop"), "which the specification wants ignored"
 
 
 def test_manifest_tells_what_went_in(cache: Cache) -> None:

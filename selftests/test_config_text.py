@@ -231,6 +231,19 @@ def test_a_kernel_by_either_ending_and_by_path(kernels: Path, monkeypatch: pytes
     assert find_kernel_files()["one"] == kernels / "one.yml"
 
 
+@pytest.mark.parametrize("name", ["loop", "x" * 300, '"a\\0b"', "~nobody-at-all/x", "base.config/x"])
+def test_paths_that_cannot_be(kernels: Path, name: str) -> None:
+    (kernels / "loop").symlink_to("loop")
+    text = GIT.replace("REF", "v6.12")
+    assert "k.yaml: series: " in str(refused(written(kernels, text + f"series: [{name}]\n")))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "~nobody-at-all/x", "/dev/null/x"])
+def test_kernels_by_paths_that_cannot_be(name: str) -> None:
+    with pytest.raises(ConfigError):
+        load_argument(f"{name}.yaml")
+
+
 def test_without_a_home_there_are_the_shipped_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a user of a container whom its passwd does not know."""
     for name in ("HOME", "XDG_CONFIG_HOME"):

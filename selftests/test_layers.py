@@ -125,11 +125,9 @@ def test_python_is_started_isolated_and_for_utf8() -> None:
     """By ground/isolated.py, so that no text needs to name its encoding; the guard reads numbers only."""
 
     def starts(path: Path) -> list[int]:
-        named = (
-            node for node in nodes(path) if isinstance(node, ast.Attribute) and node.attr == "executable"
-        )
-        allowed = path.name in ("isolated.py", "proc.py")
-        return [node.lineno for node in named if node.attr == "executable" and not allowed]
+        named = (node for node in nodes(path) if isinstance(node, ast.Attribute))
+        found = [node.lineno for node in named if node.attr == "executable"]
+        return [] if path.name in ("isolated.py", "proc.py") else found
 
     assert wrong_in(starts) == {}
     assert "utf8" in FLAGS

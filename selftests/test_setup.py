@@ -163,7 +163,7 @@ def test_apt_that_is_locked_is_waited_for(sandbox: Sandbox, command: str, messag
         "==> installing Debian packages: ccache flex",
         f"    waiting for apt's lock, which {holder} holds",
     ]
-    assert sandbox.log.read_text().count("sleep 5") == 3
+    assert sandbox.log.read_text().count("sleep 15") == 3
 
 
 def test_apt_that_stays_locked(sandbox: Sandbox) -> None:
@@ -172,7 +172,7 @@ def test_apt_that_stays_locked(sandbox: Sandbox) -> None:
     sandbox.program("apt-get", f'echo "{message}"; exit 100')
     done = sandbox.run()
     assert done.returncode == 3 and message in done.stderr
-    assert sandbox.log.read_text().count("sleep 5") == 900 / 5
+    assert sandbox.log.read_text().count("sleep 15") == 900 / 15
 
 
 def test_what_is_only_useful(sandbox: Sandbox) -> None:

@@ -237,3 +237,14 @@ def test_no_semaphores(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LabError, match="/dev/shm, which Avocado needs: Read-only file system") as raised:
         spawner.check_semaphores()
     assert "mount -t tmpfs" in raised.value.hint
+
+
+def test_no_place_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of some directories with short names the first is taken that can be written."""
+    monkeypatch.setattr(spawner, "SHORT_DIRECTORIES", (tmp_path / "none", tmp_path))
+    with spawner.watched([]):
+        assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["guestloop"]
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(spawner, "SHORT_DIRECTORIES", (tmp_path / "none",))
+    with pytest.raises(LabError, match=r"no place for a socket: none of .*/none can be written"):
+        spawner._short_directory()

@@ -35,12 +35,13 @@ def default_root() -> Path:
 
     Raises CacheError for a user without a home directory.
     """
-    if own := os.environ.get("GUESTLOOP_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    if base:
-        return Path(base) / "guestloop"
     user = home()
+    if own := os.environ.get("GUESTLOOP_CACHE"):
+        # A ~ is still there where no shell has read it, as in the settings of CI.
+        return user / own.removeprefix("~/") if user and own.startswith("~/") else Path(own)
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():  # others are to be ignored (XDG Base Directory Specification)
+        return base / "guestloop"
     if user is None:
         raise CacheError(
             f"no place for the cache: user {os.getuid()} has no home directory, and HOME is not set",

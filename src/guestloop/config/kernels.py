@@ -60,8 +60,9 @@ KernelArgument = KernelSpec | ExistingSpec
 
 def own_directory() -> Path | None:
     """Where the user's own kernels and profiles are: ``$XDG_CONFIG_HOME/guestloop``, else below ~/.config."""
-    if own := os.environ.get("XDG_CONFIG_HOME"):
-        return Path(own) / "guestloop"
+    own = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    if own.is_absolute():
+        return own / "guestloop"
     user = home()
     return user / ".config" / "guestloop" if user else None
 
@@ -95,7 +96,7 @@ def load_kernel(name: str) -> KernelSpec:
     Raises ConfigError for an unknown name, an unknown key, or a file that is not there.
     """
     if name.endswith(YAML):
-        return parse_kernel(user_path(name, "--kernels"))
+        return parse_kernel(_expanded(name, "--kernels"))
     files = find_kernel_files()
     if name not in files:
         raise ConfigError(
@@ -129,20 +130,30 @@ def _parse_base(where: str, directory: Path, data: object) -> BaseSpec:
     if (kind is BaseKind.GIT) != ("ref" in section.data):
         raise ConfigError(f"{where}: base: 'ref' goes with 'git', and 'git' needs it")
     if kind is not BaseKind.DEBIAN_SOURCE:
-        location = str((directory / user_path(location, f"{where}: base")).resolve())
+        location = str(user_path(location, f"{where}: base", directory))
     return BaseSpec(kind, location, section.text("ref", ""))
 
 
 def _existing(where: str, directory: Path, key: str, names: tuple[str, ...]) -> tuple[Path, ...]:
-    paths = tuple((directory / user_path(name, f"{where}: {key}")).resolve() for name in names)
+    paths = tuple(user_path(name, f"{where}: {key}", directory) for name in names)
     for path in paths:
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 - Path's raises for a name that is too long
             raise ConfigError(f"{where}: {key}: no such file: {path}")
     return paths
 
 
-def user_path(name: str, where: str) -> Path:
-    """A path as people write it, with ``~`` for their home. Raises ConfigError if they have none."""
+def user_path(name: str, where: str, directory: Path) -> Path:
+    """A path as people write it, ``~`` for their home, absolute or below a directory.
+
+    Raises ConfigError for one that cannot be: nobody's home, links in a circle.
+    """
+    try:
+        return (directory / _expanded(name, where)).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{where}: {name!r} is not a path on this machine: {error}") from error
+
+
+def _expanded(name: str, where: str) -> Path:
     try:
         return Path(name).expanduser()
     except RuntimeError as error:

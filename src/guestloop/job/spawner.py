@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,8 +32,8 @@ from guestloop.job import runner
 SPAWNER = "guestloop"
 """The name of the spawner's entry point in pyproject.toml."""
 
-SHORT_DIRECTORY = Path("/tmp")
-"""Where the status socket is made: $TMPDIR may be longer than the name of a socket can be (unix(7))."""
+SHORT_DIRECTORIES = tuple(map(Path, ("/tmp", "/var/tmp", "/run", "/dev/shm")))
+"""Where the status socket can be made: $TMPDIR may be longer than the name of a socket can be (unix(7))."""
 
 # Avocado kills a job's tests this long after asking them to end; its default of 1 s is too short
 # for a test to have its guests ended.
@@ -60,7 +61,7 @@ def check_semaphores() -> None:
 def watched(suites: Sequence[TestSuite]) -> Iterator[None]:
     """While the body runs these suites, each instrumented test that dies ends with a result."""
     RUNNERS_REGISTRY_STANDALONE_EXECUTABLE[runner.KIND] = python(runner.__name__)
-    with tempfile.TemporaryDirectory(prefix="guestloop-", dir=SHORT_DIRECTORY) as directory:
+    with tempfile.TemporaryDirectory(prefix="guestloop-", dir=_short_directory()) as directory:
         socket = f"{directory}/status"
         for suite in suites:
             suite.config |= {
@@ -73,6 +74,15 @@ def watched(suites: Sequence[TestSuite]) -> Iterator[None]:
             for runnable in suite.tests or []:
                 _watch(runnable)
         yield
+
+
+def _short_directory() -> Path:
+    """The first of those that can be written. Raises LabError if none can."""
+    for path in SHORT_DIRECTORIES:
+        if os.access(path, os.W_OK | os.X_OK):
+            return path
+    tried = ", ".join(map(str, SHORT_DIRECTORIES))
+    raise LabError(f"no place for a socket: none of {tried} can be written", hint="make /tmp writable")
 
 
 def _watch(runnable: Runnable) -> None:
