@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
+import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from test_kernels_build import KVM, spec  # noqa: F401 - a fixture
+from test_kernels_build import DATA, spec  # noqa: F401 - a fixture
+from test_surroundings import FOREIGN
 
 from guestloop.cache import Cache
-from guestloop.config import KernelSpec
+from guestloop.config import BaseKind, BaseSpec, KernelSpec
 from guestloop.ground import proc
 from guestloop.ground.errors import ProcessError
 from guestloop.kernels import build, build_kernel
@@ -206,3 +209,28 @@ def test_a_compiler_of_the_users_own_could_not_be_seen(
         f"no: {tmp_path}/gcc is not in a directory of the system",
         "no: bubblewrap is not installed (apt-get install bubblewrap)",
     )
+
+
+def test_nothing_of_the_environment_reaches_make(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spec: KernelSpec,  # noqa: F811
+) -> None:
+    """Another kernel would be built, under the same key."""
+    top = tmp_path / "linux"
+    shutil.copytree(DATA / "tiny", top)
+    with (top / "Makefile").open("a") as makefile:
+        makefile.write("\nvmlinux modules allnoconfig: telling\ntelling:\n\tenv -0 >$(O)/seen\n")
+    with tarfile.open(tmp_path / "telling.tar", "w") as archive:
+        archive.add(top, arcname="linux")
+    told = replace(spec, base=BaseSpec(BaseKind.TARBALL, str(tmp_path / "telling.tar")))
+    plain = build_kernel(told, Cache(tmp_path / "plain"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", {**FOREIGN, "PATH": os.environ["PATH"], "HOME": "/home/me"})
+        foreign = build_kernel(told, Cache(tmp_path / "foreign"))
+    assert (foreign.directory.name, foreign.build_ids) == (plain.directory.name, plain.build_ids)
+    (seen,) = (tmp_path / "foreign/work").rglob("seen")
+    variables = dict(word.split("=", 1) for word in seen.read_text().split("\0") if word)
+    assert not {name: value for name, value in variables.items() if "/foreign" in value.split(":")}
+    assert variables["HOME"] == "/nonexistent" and variables["MAKELEVEL"] == "1"
+    assert variables["MAKEFLAGS"].replace(f"-j{len(os.sched_getaffinity(0))}", "").split()[0] == "w"
