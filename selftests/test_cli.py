@@ -364,6 +364,14 @@ def test_a_full_disk_is_one_message(terminal: Terminal) -> None:
     assert "no space left" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EAGAIN])
+def test_a_limit_is_one_message(terminal: Terminal, number: int) -> None:
+    done = fault(terminal, OSError(number, os.strerror(number)))
+    assert done.returncode == Exit.LAB
+    message, hint = done.stderr.splitlines()
+    assert os.strerror(number) in message and "ulimit" in hint
+
+
 def test_interrupted(terminal: Terminal) -> None:
     done = fault(terminal, KeyboardInterrupt())
     assert done.returncode == Exit.INTERRUPTED

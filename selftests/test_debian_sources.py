@@ -108,3 +108,10 @@ def test_a_machine_without_security_updates_has_none_of_another_suite(tmp_path: 
     release = find_release(machine(tmp_path, {"etc/apt/sources.list": text}))
     with pytest.raises(ConfigError, match="no package source for suite trixie-security"):
         release.for_suite("trixie-security")
+
+
+def test_a_comment_in_another_encoding_is_a_comment(tmp_path: Path) -> None:
+    root = machine(tmp_path, {"etc/apt/sources.list": ""})
+    lines = f"# J\xfcrgens Spiegel\ndeb {MIRROR}/debian bookworm main\n"
+    (root / "etc/apt/sources.list").write_bytes(lines.encode("latin-1"))
+    assert find_release(root).suites == ("bookworm",)

@@ -156,6 +156,11 @@ def test_missing_program_and_one_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no program")
     with pytest.raises(LabError, match="text: Permission denied"):
         proc.run([tmp_path / "text"])
+    (tmp_path / "text").chmod(0o755)
+    with pytest.raises(LabError, match="text: Exec format error"):
+        proc.run([tmp_path / "text"])
+    with pytest.raises(LabError, match="sh: no directory to run it in: /nowhere"):
+        proc.run(["sh"], cwd=Path("/nowhere"))
 
 
 def test_paste_quotes() -> None:

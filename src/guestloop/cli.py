@@ -7,6 +7,7 @@ Each command imports what it needs when it runs, so that ``--list`` and ``--help
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ from guestloop.ground.errors import Exit, GuestloopError
 from guestloop.ground.isolated import settle
 from guestloop.machines.choice import AUTO, KINDS
 from guestloop.results.cells import Mmu
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 def entry() -> NoReturn:
@@ -69,6 +72,10 @@ def _print_unforeseen(error: Exception) -> None:
         what = error.filename or "the results"
         print(f"guestloop: no space left for {what}", file=sys.stderr)
         print("  hint: free some space, or name another --out; what was measured is there", file=sys.stderr)
+        return
+    if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        print(f"guestloop: a limit of this user or machine was reached: {error.strerror}", file=sys.stderr)
+        print("  hint: raise it (ulimit -a shows them), or end other programs", file=sys.stderr)
         return
     traceback.print_exception(error)
     print("guestloop: a fault of guestloop or of this machine, see above; no verdict", file=sys.stderr)

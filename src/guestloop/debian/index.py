@@ -50,7 +50,9 @@ def parse_packages(data: bytes, suite: str, prefix: str) -> Iterator[Package]:
     at = data.find(start)
     while at >= 0:
         end = data.find(b"\n\n", at + len(start))
-        yield parse_package(parse_fields(data[at : end if end >= 0 else None].decode()), suite)
+        yield parse_package(
+            parse_fields(data[at : end if end >= 0 else None].decode(errors="replace")), suite
+        )
         at = data.find(start, end) if end >= 0 else -1
 
 

@@ -112,7 +112,7 @@ def fetch_options() -> str:
 def _find_codename(root: Path) -> str:
     path = root / "etc/os-release"
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(errors="replace").splitlines()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; L1's root needs a Debian machine") from error
     values = {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in lines)}
@@ -129,9 +129,9 @@ def _read_sources(root: Path) -> Iterator[Source]:
     apt = root / "etc/apt"
     for path in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]:
         if path.is_file():
-            yield from _parse_lines(path.read_text())
+            yield from _parse_lines(path.read_text(errors="replace"))
     for path in sorted((apt / "sources.list.d").glob("*.sources")):
-        yield from _parse_paragraphs(path.read_text())
+        yield from _parse_paragraphs(path.read_text(errors="replace"))
 
 
 def _parse_lines(text: str) -> Iterator[Source]:

@@ -304,8 +304,10 @@ def spawn(
             pass_fds=tuple(pass_fds),
         )
     except FileNotFoundError as error:
+        if cwd and not cwd.is_dir():
+            raise LabError(f"{args[0]}: no directory to run it in: {cwd}") from error
         raise LabError(f"program not found: {args[0]}", hint=INSTALL_HINT) from error
-    except PermissionError as error:
+    except OSError as error:  # no permission, no program, no more processes
         raise LabError(f"{args[0]}: {error.strerror}") from error
     _guard.tell("+", process.pid)
     try:

@@ -180,7 +180,7 @@ class Make:
         def configure(options: Mapping[str, str]) -> Mapping[str, str]:
             wanted.write_text(kconfig.render(options))
             self._run("allnoconfig", environment={"KCONFIG_ALLCONFIG": os.fspath(wanted)})
-            return kconfig.parse(made.read_text(), str(made))
+            return kconfig.parse(made.read_text(errors="replace"), str(made))
 
         where = ", ".join(os.fspath(path) for path in spec.config)
         kconfig.settle(self.inputs.options, configure, self.source, where)

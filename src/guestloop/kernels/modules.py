@@ -206,7 +206,7 @@ def _canonical_of(file: str) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.is_file() else []
+    return path.read_text(errors="replace").splitlines() if path.is_file() else []
 
 
 def _words_after(wanted: str, text: str) -> Iterator[str]:

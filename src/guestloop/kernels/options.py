@@ -26,7 +26,7 @@ _SET = re.compile(r"^CONFIG_(\w+)=(.*)$", re.MULTILINE)
 
 def telling_options(config: Path) -> dict[str, str]:
     """The telling options that a configuration sets, by name without ``CONFIG_``; none without the file."""
-    return pick(config.read_text()) if config.is_file() else {}
+    return pick(config.read_text(errors="replace")) if config.is_file() else {}
 
 
 def pick(text: str) -> dict[str, str]:

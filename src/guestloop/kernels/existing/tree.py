@@ -80,7 +80,7 @@ def find_tree(spec: TreeSpec) -> Tree:
             f"--kernels {spec.argument}: {top} is no build tree of a kernel: no {', '.join(missing)}",
             hint=f"{HINT}; of a build with O= name the output directory",
         )
-    release = (top / RELEASE).read_text().strip()
+    release = (top / RELEASE).read_text(errors="replace").strip()
     return Tree(top, release, dict(_files(top, release, spec)))
 
 
