@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from guestloop.counters import FLUSH_REQUESTS
+from guestloop.ground.errors import Kind
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.origin import Origin, OriginKind
 from guestloop.results.plan import Kernels, L2Kernel, Plan, PlannedKernel, Reach
+from guestloop.results.provenance import Failure
 from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, Round
 
 SHADOW = Cell("asyncpf", Mmu.SHADOW, {"load": "read-shared"})
@@ -58,3 +60,14 @@ def rounds_of(ready: Mapping[str, tuple[int, ...]], cell: Cell = SHADOW) -> list
         for kernel, seen in zip(ready, one_each, strict=True)
         if seen is not None
     ]
+
+
+def failed(kind: Kind = Kind.NOT_BUILT, name: str = "broken") -> PlannedKernel:
+    """A candidate that could not be had."""
+    reason = {
+        Kind.NOT_APPLIED: "0001.patch: hunk 1 of mmu.c does not match",
+        Kind.NOT_BUILT: "does not build: arch/x86/kvm/mmu/mmu.c:6:3: error: 'x' undeclared",
+        Kind.CONFIG: "the series removes CONFIG_KVM_AMD",
+    }[kind]
+    failure = Failure(kind, reason, ("    6 |   x = 1;", "      |   ^"))
+    return replace(CANDIDATE, name=name, release="", sha256="", failure=failure)

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from guestloop.config import REPOSITORY, BaseKind, find_kernel_files, load_kernel, load_profiles, parse_kernel
+from guestloop.config.expect import parse_expect_options
 from guestloop.ground.errors import ConfigError
 from guestloop.results.cells import Mmu
+from guestloop.results.provenance import Expectation, Trend
 from guestloop.workloads.catalog import AXES, all_cells, cell_of
 from guestloop.workloads.selection import select
 
@@ -62,6 +64,10 @@ def test_base_of_each_kind(kernels: Path) -> None:
         (GOOD.replace("[base.config]", "base.config"), "a list of texts was wanted"),
         (GOOD + "reach: {mmu: [shadw], because: x}\n", "unknown value 'shadw'"),
         (GOOD + "reach: {mmu: [shadow]}\n", "'because' is wanted"),
+        (GOOD + "expect: {async_page_redy: fewer}\n", "expect: unknown call path 'async_page_redy'"),
+        (GOOD + "expect: {zap: less}\n", "expect: unknown value 'less'"),
+        (GOOD + "expect: {zap: 1}\n", "expect: zap: a text was wanted, seen: 1"),
+        (GOOD + "expect: [zap]\n", "expect: a mapping was wanted"),
         ("- a\n", "a mapping was wanted"),
         ("a: [\n", "line 2: not valid YAML"),
     ],
@@ -72,6 +78,31 @@ def test_wrong_kernel_files(kernels: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         parse_kernel(path)
     assert str(path) in str(raised.value)
+
+
+def test_what_a_series_is_for(kernels: Path) -> None:
+    (kernels / "k.yaml").write_text(GOOD + "expect: {async_page_ready: fewer, other:kvm_new: more}\n")
+    assert load_kernel("k").expect == (
+        Expectation("async_page_ready", Trend.FEWER),
+        Expectation("other:kvm_new", Trend.MORE),
+    )
+    assert parse_expect_options(["zap:more"]) == (Expectation("zap", Trend.MORE),)
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        (["zap"], "--expect zap: PATH:CHANGE was wanted", "for example zap:fewer"),
+        (["zpa:fewer"], "--expect zpa:fewer: unknown call path 'zpa'", "did you mean 'zap'?"),
+        (["zap:fewr"], "--expect zap:fewr: unknown value 'fewr'", "did you mean 'fewer'?"),
+        (["zap:fewer", "zap:more"], "--expect: a call path is named twice", ""),
+        (["other::fewer"], "unknown call path 'other:'", "or other:FUNCTION"),
+    ],
+)
+def test_wrong_expectations(options: list[str], message: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        parse_expect_options(options)
+    assert hint in raised.value.hint
 
 
 def test_unknown_kernel_suggests_the_nearest() -> None:

@@ -18,7 +18,7 @@ import pytest
 from guestloop.cache import Cache, content_key
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
 from guestloop.ground import proc
-from guestloop.ground.errors import CacheError, ConfigError, LabError, ProcessError
+from guestloop.ground.errors import CacheError, ConfigError, LabError, NotBuilt, ProcessError
 from guestloop.kernels import build, build_kernel, source
 from guestloop.kernels.series import read_patch
 from guestloop.kernels.tree import MAKING, WorkTree, drop_suspects, making
@@ -262,11 +262,51 @@ def test_a_series_that_does_not_apply_leaves_no_entry(spec: KernelSpec, cache: C
 
 def test_a_series_that_does_not_compile_shows_the_error(spec: KernelSpec, cache: Cache) -> None:
     base = build_kernel(spec, cache)
-    with pytest.raises(ProcessError, match=r"mmu\.c:6:.* error: .nonsense. undeclared") as caught:
+    with pytest.raises(NotBuilt) as caught:
         build_kernel(with_series(spec, BROKEN), cache)
-    assert "make.log" in caught.value.hint
+    first, *further = str(caught.value).splitlines()
+    assert first.startswith("patched: does not build: arch/x86/kvm/mmu.c:6:")
+    assert "error: 'nonsense' undeclared" in first
+    assert any(line.endswith("flush = nonsense;") for line in further)
+    log = Path(caught.value.hint.rpartition(" ")[2])
+    assert log.parent == cache.root / "failed-builds" and first.partition(": error")[2] in log.read_text()
     assert len(list((cache.root / "kernel").iterdir())) == 1
     assert build_kernel(with_series(spec, GOOD), cache).build_ids["kvm"] != base.build_ids["kvm"]
+
+
+def test_a_compiler_that_is_killed_says_nothing_about_the_series(
+    spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: build.Make, *_targets: str, **_options: object) -> None:
+        self.log.write_text(
+            "gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.\n"
+        )
+        raise self._explain(ProcessError(["make"], 2, "a tail"))
+
+    monkeypatch.setattr(build.Make, "_run", killed)
+    with pytest.raises(ProcessError, match="fatal error: Killed signal"):
+        build_kernel(with_series(spec, GOOD), cache)
+
+
+def test_an_option_that_the_series_removes_is_no_fault_of_the_compiler(
+    spec: KernelSpec, cache: Cache, tmp_path: Path
+) -> None:
+    """Nor of the kernel: the configuration asks for what is gone."""
+    patch = tmp_path / "remove.patch"
+    patch.write_text(
+        "diff --git a/Kconfig b/Kconfig\n--- a/Kconfig\n+++ b/Kconfig\n@@ -1 +1 @@\n"
+        "-config IMPOSSIBLE\n+# nothing\n"
+    )
+    spec.config[0].write_text(KVM + "CONFIG_IMPOSSIBLE=y\n")
+    tarball = tmp_path / "with-option.tar"
+    shutil.copytree(DATA / "tiny", tmp_path / "tiny")
+    (tmp_path / "tiny/Kconfig").write_text("config IMPOSSIBLE\n")
+    with tarfile.open(tarball, "w") as archive:
+        archive.add(tmp_path / "tiny", arcname="tiny")
+    spec = dataclasses.replace(spec, base=BaseSpec(BaseKind.TARBALL, str(tarball)))
+    with pytest.raises(ConfigError, match=r"^patched: the series removes CONFIG_IMPOSSIBLE, and") as caught:
+        build_kernel(with_series(spec, patch), cache)
+    assert "tiny.config" in str(caught.value) and "CONFIG_IMPOSSIBLE=... where it exists" in caught.value.hint
 
 
 def test_an_option_that_cannot_be_set_is_named(spec: KernelSpec, cache: Cache) -> None:

@@ -12,7 +12,7 @@ from guestloop.config import REPOSITORY
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.log import Step
 from guestloop.kernels import kconfig, series
-from guestloop.kernels.build import Progress, telling
+from guestloop.kernels.build import Progress
 
 DATA = Path(__file__).with_name("data") / "kernels"
 BASE_CONFIG = REPOSITORY / "kernels/config/base.config"
@@ -50,7 +50,7 @@ def settle(wanted: dict[str, str], *made: dict[str, str], source: Path = DATA) -
         asked.append(dict(options))
         return made[len(asked) - 1]
 
-    kconfig.settle(wanted, configure, source, "base.config")
+    kconfig.refuse(kconfig.settle(wanted, configure, source), "base.config")
     return asked
 
 
@@ -176,13 +176,8 @@ def test_progress_counts_files_in_recorded_make_output() -> None:
     assert progress.made == 14
 
 
-def test_the_error_is_found_in_the_output_of_parallel_jobs() -> None:
-    output = """\
-  CC      mm/a.o
-../mm/b.c: In function 'f':
-../mm/b.c:3:9: error: 'x' undeclared (first use in this function)
-make[3]: *** [../scripts/Makefile.build:229: mm/b.o] Error 1
-  CC      mm/c.o
-"""
-    assert telling(output).splitlines() == output.splitlines()[2:4]
-    assert telling("nothing known\n") == "nothing known\n"
+def test_an_entry_that_a_diff_moves_is_not_removed() -> None:
+    diff = "-config KVM_SMM\n-menuconfig VIRTUALIZATION\n-config KVM_XEN\n+config KVM_XEN\n config KVM\n"
+    options = ("KVM_SMM", "KVM_XEN", "KVM", "VIRTUALIZATION", "EPT")
+    unmet = kconfig.find_unmet(dict.fromkeys(options, "y"), {})
+    assert kconfig.removed_by(diff, unmet) == ("KVM_SMM", "VIRTUALIZATION")

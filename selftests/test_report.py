@@ -196,6 +196,7 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
         "state": "measured",
         "identity": "90c00e32",
         "reason": "",
+        "details": [],
         "console": [],
         "late": [],
         "absent_paths": ["change_pte"],
@@ -213,6 +214,8 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
             "release_date": "",
             "verified": False,
         },
+        "provenance": None,
+        "expectations": [],
     }
 
 

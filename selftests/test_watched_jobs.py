@@ -217,7 +217,7 @@ def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     def prepared(specs: tuple[str, ...], *_: object) -> Any:
         kernels = [replace(REFERENCE, name=name) for name in specs]
         both = Kernels(kernels[0], tuple(kernels[1:]))
-        return SimpleNamespace(lab=None, qemu="7.2", kernels=both, l2_kernel=L2_KERNEL)
+        return SimpleNamespace(lab="a lab", qemu="7.2", kernels=both, l2_kernel=L2_KERNEL)
 
     monkeypatch.delenv(SOCKET_VARIABLE, raising=False)
     monkeypatch.setattr(plugin, "REPOSITORY", tmp_path)

@@ -5,7 +5,7 @@
 ``proof`` says what rounds prove, ``figures`` which path decides, ``rates`` what else was counted.
 ``candidate`` joins these for one candidate in one cell, ``cell_verdict`` for all of a cell,
 ``verdict`` for the run, and ``answer`` puts that in one line. ``differences`` are between the kernels
-themselves.
+themselves; ``expectations`` are what their series are for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from guestloop.compare.candidate import CandidateVerdict
 from guestloop.compare.cell_verdict import CellVerdict
 from guestloop.compare.differences import Difference, Realm
+from guestloop.compare.expectations import ExpectationVerdict, Met
 from guestloop.compare.figures import PathFigure
 from guestloop.compare.judge import Change, Judgement, Sample, judge
 from guestloop.compare.kernel_state import KernelState, KernelVerdict
@@ -25,9 +26,11 @@ __all__ = [
     "CellVerdict",
     "Change",
     "Difference",
+    "ExpectationVerdict",
     "Judgement",
     "KernelState",
     "KernelVerdict",
+    "Met",
     "Overall",
     "PathFigure",
     "Rate",

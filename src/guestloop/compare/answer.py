@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from guestloop.compare.candidate import CandidateVerdict
 from guestloop.compare.cell_verdict import CellVerdict
+from guestloop.compare.expectations import Met
 from guestloop.compare.kernel_state import KernelVerdict
 from guestloop.compare.statuses import Overall, Status
 from guestloop.ground.words import plural
@@ -49,17 +50,23 @@ def render_answer(
 ) -> str:
     """The answer; of several candidates each has a part of its own, the worst candidate first."""
     word = "no difference" if _nothing_differs(plan, overall, cells) else overall.replace("-", " ")
-    size = f"{plan.accelerator}, {plural(len(cells), 'cell')} x {plural(plan.rounds, 'round')}"
     rows = {
-        kernel.name: [_Row(cell.cell, cell.candidates[kernel.name]) for cell in cells]
+        kernel.name: [_Row(cell.cell, cell.candidates[kernel.name]) for cell in cells if not kernel.failure]
         for kernel in plan.kernels.candidates
     }
     said = {name: ", ".join(_parts(own, kernels[name])) for name, own in rows.items()}
     further = [*_reference(kernels[plan.kernels.reference.name]), *_late(kernels), *_contents(cells)]
+    size = _size(plan, cells)
     if len(said) == 1:
         return f"{word}: {', '.join([*said.values(), *further])}; {size}"
     names = sorted(rows, key=lambda name: sorted(row.status.severity for row in rows[name]))
     return f"{word}: {'; '.join([*(f'{name}: {said[name]}' for name in names), *further, size])}"
+
+
+def _size(plan: Plan, cells: Sequence[CellVerdict]) -> str:
+    if not cells:
+        return "nothing was measured"
+    return f"{plan.accelerator}, {plural(len(cells), 'cell')} x {plural(plan.rounds, 'round')}"
 
 
 def _nothing_differs(plan: Plan, overall: Overall, cells: Sequence[CellVerdict]) -> bool:
@@ -70,7 +77,7 @@ def _nothing_differs(plan: Plan, overall: Overall, cells: Sequence[CellVerdict])
 
 
 def _parts(rows: Sequence[_Row], kernel: KernelVerdict) -> list[str]:
-    """How many cells have which status; for a kernel that did not boot that says it all."""
+    """How many cells have which status; for a kernel that was not built or did not boot that says it all."""
     if not kernel.booted:
         return [_shorten(kernel.reason)]
     quiet = [row for row in rows if row.status in QUIET]
@@ -80,6 +87,7 @@ def _parts(rows: Sequence[_Row], kernel: KernelVerdict) -> list[str]:
         f"{plural(len(quiet), 'cell')} {words}" if quiet else "",
         *(_part(rows, status, word) for status, word in AFTER_QUIET.items()),
     ]
+    parts += [str(one) for one in kernel.expectations if one.met is not Met.MET]
     return [part for part in parts if part] or ["no cells"]
 
 

@@ -16,7 +16,7 @@ from guestloop.results.records import Correctness, Round
 
 @dataclass(frozen=True)
 class CellVerdict:
-    """What the rounds of one cell say of each candidate, by name and in the order of the plan."""
+    """What the rounds of one cell say of each measured candidate, by name, in the order of the plan."""
 
     cell: Cell
     candidates: Mapping[str, CandidateVerdict]
@@ -47,7 +47,7 @@ def judge_cell(plan: Plan, cell: Cell, rounds: Sequence[Round]) -> CellVerdict:
     sorted_rounds = CellRounds.of(plan, cell, rounds)
     return CellVerdict(
         cell,
-        {kernel.name: judge_candidate(sorted_rounds, kernel) for kernel in plan.kernels.candidates},
+        {kernel.name: judge_candidate(sorted_rounds, kernel) for kernel in plan.kernels.measured[1:]},
         sorted_rounds.correctness,
         tuple(rounds),
     )

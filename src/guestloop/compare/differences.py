@@ -48,7 +48,7 @@ class Difference:
 
 def differences(plan: Plan, rounds: Sequence[Round]) -> tuple[Difference, ...]:
     """All of them, by realm and name. What rounds read back is compared in cells that all kernels have."""
-    options = {kernel.name: kernel.options for kernel in plan.kernels}
+    options = {kernel.name: kernel.options for kernel in plan.kernels.measured}
     # Nothing can be said of a kernel whose configuration is not known.
     found = list(_differing(Realm.CONFIGURATION, options)) if all(options.values()) else []
     for realm in (Realm.BOOT, Realm.SETTINGS, Realm.KVM):

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from guestloop.compare.expectations import ExpectationVerdict
+from guestloop.ground.errors import Kind
 from guestloop.results.findings import FindingKind
+from guestloop.results.provenance import Failure
 from guestloop.results.records import VMLINUX_BUILD_ID, Round
 
 
 class KernelState(StrEnum):
-    """How far a kernel got.
-
-    Today a run stops at a series that does not apply or build, so that a verdict has only ``measured``
-    and ``not-booted``.
-    """
+    """How far a kernel got."""
 
     MEASURED = "measured"
     NOT_APPLIED = "not-applied"
@@ -30,8 +29,9 @@ class KernelVerdict:
 
     ``identity`` is the build id of its vmlinux as it was read back in L1, empty when no L1 ran. ``late`` has
     the lines in which its L1 complained, or panicked, after its last round. ``reason`` says why a kernel did
-    not boot, and ``console`` how its console ended then. ``absent_paths`` are the call paths that it has no
-    functions for, as far as a round has looked.
+    not boot, and ``console`` how its console ended then; or why there was no kernel, with the hunk or the
+    compiler's lines in ``details``. ``absent_paths`` are the call paths that it has no functions for, as far
+    as a round has looked. ``expectations`` are what its series is for, and what came of it.
     """
 
     state: KernelState
@@ -40,10 +40,18 @@ class KernelVerdict:
     reason: str = ""
     console: tuple[str, ...] = ()
     absent_paths: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+    expectations: tuple[ExpectationVerdict, ...] = ()
 
     @property
     def booted(self) -> bool:
-        return self.state is not KernelState.NOT_BOOTED
+        return self.state is KernelState.MEASURED
+
+
+def describe_failure(failure: Failure) -> KernelVerdict:
+    """The state of a kernel that could not be built. One that cannot be configured is not built either."""
+    state = KernelState.NOT_APPLIED if failure.kind is Kind.NOT_APPLIED else KernelState.NOT_BUILT
+    return KernelVerdict(state, "", reason=failure.reason, details=failure.details)
 
 
 def describe_kernel(rounds: Sequence[Round], late: Sequence[str] = ()) -> KernelVerdict:

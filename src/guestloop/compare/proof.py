@@ -18,8 +18,8 @@ from guestloop.results.records import Correctness, Round
 class CellRounds:
     """The rounds of one cell by kernel, and what they say about the correctness of each kernel.
 
-    Both maps have every kernel of the run, in the order of the plan. ``planned`` is the number of rounds
-    that each kernel should have.
+    Both maps have every kernel that was measured, in the order of the plan. ``planned`` is the number of
+    rounds that each kernel should have.
     """
 
     cell: Cell
@@ -31,7 +31,8 @@ class CellRounds:
     @classmethod
     def of(cls, plan: Plan, cell: Cell, rounds: Sequence[Round]) -> CellRounds:
         """Sort the rounds of a cell by kernel."""
-        by_kernel = {name: [item for item in rounds if item.kernel == name] for name in plan.kernels.names}
+        names = [kernel.name for kernel in plan.kernels.measured]
+        by_kernel = {name: [item for item in rounds if item.kernel == name] for name in names}
         correctness = {name: _correctness(own, plan.rounds) for name, own in by_kernel.items()}
         return cls(cell, plan.kernels, plan.rounds, by_kernel, correctness)
 

@@ -94,7 +94,7 @@ class Overall(StrEnum):
     REGRESSION = (
         "regression",
         Exit.REGRESSION,
-        "a candidate is `broken` or `more` in a cell, or does not boot where the reference does",
+        "a candidate is `broken` or `more` in a cell, or only it does not compile or boot",
     )
     UNSTABLE = (
         "unstable",
@@ -109,7 +109,7 @@ class Overall(StrEnum):
     INCONCLUSIVE = (
         "inconclusive",
         Exit.INCONCLUSIVE,
-        "some candidate is `inconclusive` or `invalid` in some cell, or an L1 complained late",
+        "some candidate is `inconclusive`, `invalid` or not tried, or an L1 complained late",
     )
     NO_REGRESSION = "no-regression", Exit.OK, "something was measured, and nothing is open"
 
@@ -118,23 +118,24 @@ def judge_overall(
     statuses: Collection[Status],
     *,
     reference_boots: bool = True,
-    unbootable: bool = False,
+    failing: bool = False,
+    untried: bool = False,
     unstable: bool = False,
     late: bool = False,
 ) -> Overall:
     """The verdict on a run from the statuses of all its cells for all its candidates.
 
-    ``reference_boots``: it did in some round. ``unbootable``: some candidate did not, which is another build
-    than a reference that does.
-    ``unstable``: every candidate is the same build as the reference, and something went wrong. ``late``: an
-    L1 complained after its last round, so that no round can be held responsible.
+    ``reference_boots``: it did in some round. ``failing``: some candidate does not compile or boot, which is
+    another build than a reference that does. ``untried``: some candidate was not measured, because it could
+    not be made. ``unstable``: every candidate is the same build as the reference, and something went wrong.
+    ``late``: an L1 complained after its last round, so that no round can be held responsible.
     """
-    if unbootable or any(status.regression for status in statuses):
+    if failing or any(status.regression for status in statuses):
         return Overall.REGRESSION
     if unstable:
         return Overall.UNSTABLE
     if not reference_boots or not any(status.measured for status in statuses):
         return Overall.NOTHING_MEASURED
-    if late or any(status.undecided for status in statuses):
+    if late or untried or any(status.undecided for status in statuses):
         return Overall.INCONCLUSIVE
     return Overall.NO_REGRESSION

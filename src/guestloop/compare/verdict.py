@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guestloop.compare.answer import render_answer
 from guestloop.compare.cell_verdict import CellVerdict, judge_cell
 from guestloop.compare.differences import Difference, differences
-from guestloop.compare.kernel_state import KernelVerdict, describe_kernel
+from guestloop.compare.expectations import judge_expectations
+from guestloop.compare.kernel_state import KernelVerdict, describe_failure, describe_kernel
 from guestloop.compare.statuses import Overall, judge_overall
 from guestloop.ground.errors import Exit, LabError
 from guestloop.results.plan import Plan, PlannedKernel
@@ -49,22 +50,34 @@ def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str
     late = late or {}
     _refuse_strangers(plan, rounds, late)
     _refuse_two_l2_kernels(plan, rounds)
+    # Without a candidate that was built nothing was measured, of the reference neither.
+    judged = plan.cells if len(plan.kernels.measured) > 1 else ()
     cells = tuple(
-        judge_cell(plan, cell, [item for item in rounds if item.cell.id == cell.id]) for cell in plan.cells
+        judge_cell(plan, cell, [item for item in rounds if item.cell.id == cell.id]) for cell in judged
     )
     kernels = {
-        name: describe_kernel([item for item in rounds if item.kernel == name], late.get(name, ()))
-        for name in plan.kernels.names
+        kernel.name: _describe(
+            kernel, [item for item in rounds if item.kernel == kernel.name], late.get(kernel.name, ()), cells
+        )
+        for kernel in plan.kernels
     }
     overall = judge_overall(
         [candidate.status for cell in cells for candidate in cell.candidates.values()],
         reference_boots=kernels[plan.kernels.reference.name].booted,
-        unbootable=any(_only_it_fails_to_boot(plan, kernel, kernels) for kernel in plan.kernels.candidates),
+        failing=any(_only_it_fails(plan, kernel, kernels) for kernel in plan.kernels.candidates),
+        untried=any(kernel.failure for kernel in plan.kernels.candidates),
         unstable=plan.kernels.are_identical and _something_went_wrong(cells, kernels),
         late=any(kernel.late for kernel in kernels.values()),
     )
     answer = render_answer(plan, overall, cells, kernels)
     return Verdict(overall, answer, kernels, cells, differences(plan, rounds))
+
+
+def _describe(
+    kernel: PlannedKernel, rounds: Sequence[Round], late: Sequence[str], cells: Sequence[CellVerdict]
+) -> KernelVerdict:
+    state = describe_failure(kernel.failure) if kernel.failure else describe_kernel(rounds, late)
+    return replace(state, expectations=judge_expectations(kernel, cells))
 
 
 def _refuse_strangers(plan: Plan, rounds: Sequence[Round], late: Iterable[str]) -> None:
@@ -95,10 +108,10 @@ def _refuse_two_l2_kernels(plan: Plan, rounds: Sequence[Round]) -> None:
         )
 
 
-def _only_it_fails_to_boot(
-    plan: Plan, candidate: PlannedKernel, kernels: Mapping[str, KernelVerdict]
-) -> bool:
-    """A candidate does not boot, and the reference does, which is another build."""
+def _only_it_fails(plan: Plan, candidate: PlannedKernel, kernels: Mapping[str, KernelVerdict]) -> bool:
+    """A candidate does not compile or boot, and the reference does, which is another build."""
+    if candidate.failure:
+        return candidate.failure.is_regression
     reference = plan.kernels.reference
     boots = kernels[reference.name].booted and not kernels[candidate.name].booted
     return boots and not candidate.is_same_build(reference)

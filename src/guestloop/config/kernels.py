@@ -9,12 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from guestloop.config.existing import RUNNING, ExistingSpec, parse_existing
+from guestloop.config.expect import parse_expectations
 from guestloop.config.reading import REPOSITORY, Section, load_yaml, parse_enum, seen
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.ground.isolated import home
 from guestloop.results.cells import Mmu
 from guestloop.results.plan import Reach
+from guestloop.results.provenance import Expectation
 
 
 class BaseKind(StrEnum):
@@ -52,6 +54,7 @@ class KernelSpec:
     config: tuple[Path, ...]
     series: tuple[Path, ...]
     reach: Reach = field(default_factory=Reach)
+    expect: tuple[Expectation, ...] = ()
 
 
 KernelArgument = KernelSpec | ExistingSpec
@@ -108,7 +111,7 @@ def load_kernel(name: str) -> KernelSpec:
 def parse_kernel(path: Path) -> KernelSpec:
     """Read one kernel file; relative paths in it are relative to its own directory."""
     where = str(path)
-    top = Section(where, load_yaml(path), ("description", "base", "config", "series", "reach"))
+    top = Section(where, load_yaml(path), ("description", "base", "config", "series", "reach", "expect"))
     return KernelSpec(
         name=path.stem,
         path=path,
@@ -117,6 +120,7 @@ def parse_kernel(path: Path) -> KernelSpec:
         config=_existing(where, path.parent, "config", top.texts("config")),
         series=_existing(where, path.parent, "series", top.texts("series")),
         reach=_parse_reach(where, top.data.get("reach") or {}),
+        expect=parse_expectations(f"{where}: expect", top.data.get("expect") or {}),
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from guestloop.counters.histogram import Histogram, StackCount, parse_histogram, subtract
 from guestloop.counters.paths import (
     FUNCTIONS,
+    OTHER,
+    PATHS,
     absent_paths,
     attribute,
     inconsistency,
@@ -21,6 +23,8 @@ from guestloop.counters.snapshot import FLUSH_REQUESTS, diff
 __all__ = [
     "FLUSH_REQUESTS",
     "FUNCTIONS",
+    "OTHER",
+    "PATHS",
     "RULES",
     "Histogram",
     "PathRule",

@@ -9,6 +9,12 @@ from guestloop.counters.histogram import Histogram
 from guestloop.counters.rules import FLUSH_HELPERS, RULES, TRACERS
 from guestloop.ground.errors import LabError
 
+PATHS = tuple(rule.path for rule in RULES)
+"""Every call path that has a name."""
+
+OTHER = "other:"
+"""How a path that has no name begins; the function that requested the flush follows."""
+
 FUNCTIONS = tuple(sorted({function for rule in RULES for function in rule.functions}))
 """Every function by which a path is known, by name. Of these a kernel has some, see ``absent_paths``."""
 
@@ -35,7 +41,7 @@ def path_of(frames: tuple[str, ...]) -> str:
     for rule in RULES:
         if rule.matches(bare, caller):
             return rule.path
-    return f"other:{caller or 'unknown'}"
+    return f"{OTHER}{caller or 'unknown'}"
 
 
 def attribute(histogram: Histogram, request: int) -> dict[str, int]:

@@ -39,11 +39,11 @@ class Slot:
 
 def order(plan: Plan) -> Iterator[Slot]:
     """Rounds in the order they run: A B C, then C B A, so that a drift of the host does not favour one."""
-    names = plan.kernels.names
+    names = [kernel.name for kernel in plan.kernels.measured]
     for number in range(1, plan.rounds + 1):
         for index, cell in enumerate(plan.cells):
             turned = (number + index) % 2 == 0
-            for kernel in reversed(names) if turned else names:
+            for kernel in names[::-1] if turned else names:
                 yield Slot(cell, kernel, number)
 
 

@@ -22,17 +22,17 @@ from avocado.core.plugin_interfaces import JobPost, JobPre
 
 from guestloop.cache import Cache
 from guestloop.config import REPOSITORY, KernelArgument
-from guestloop.ground.errors import ConfigError, GuestloopError
+from guestloop.ground.errors import ConfigError, GuestloopError, LabError
 from guestloop.ground.log import say
 from guestloop.job.conclude import conclude
 from guestloop.job.measure import values_of
 from guestloop.job.options import labels, load_kernels
-from guestloop.job.prepare import prepare
+from guestloop.job.prepare import Prepared, prepare
 from guestloop.job.run import host_facts
 from guestloop.job.session import running_lab
 from guestloop.job.spawner import check_semaphores, watched
 from guestloop.job.subjects import find_subjects
-from guestloop.lab.spec import SOCKET_VARIABLE
+from guestloop.lab.spec import SOCKET_VARIABLE, LabSpec
 from guestloop.machines.choice import choose
 from guestloop.machines.host import read_host
 from guestloop.results.cells import Cell
@@ -79,6 +79,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         cache = Cache()
         subjects = find_subjects(load_named(kernels), machine.vendor.module, cache)
         prepared = prepare(subjects, machine, out, cache)
+        lab = complete_lab(prepared)
         plan = Plan(
             profile="avocado",
             accelerator=machine.kind.name,
@@ -90,7 +91,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
             l2_kernel=prepared.l2_kernel,
         )
         write_plan(out, plan)
-        self._stack.enter_context(running_lab(prepared.lab, out))
+        self._stack.enter_context(running_lab(lab, out))
         self._out = out
 
     def post(self, job: Any) -> None:
@@ -101,6 +102,15 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
                 conclude(self._out)
             except GuestloopError as error:
                 say(f"no verdict: {error.render()}")
+
+
+def complete_lab(prepared: Prepared) -> LabSpec:
+    """The lab, in which tests ask for each kernel by name. Raises LabError if one could not be built."""
+    failed = [(kernel.name, kernel.failure) for kernel in prepared.kernels if kernel.failure]
+    if failed or prepared.lab is None:
+        name, failure = failed[0]
+        raise LabError("\n".join([f"{name}: {failure.reason}", *failure.details]))
+    return prepared.lab
 
 
 def planned(job: Any) -> tuple[list[Cell], list[str]]:

@@ -20,6 +20,7 @@ from guestloop.job.prepare import Prepared, prepare
 from guestloop.job.session import running_lab
 from guestloop.job.spawner import check_semaphores
 from guestloop.job.subjects import find_subjects
+from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice, choose
 from guestloop.machines.host import Host, read_host
 from guestloop.results.plan import PLAN_FILE, Plan, write_plan
@@ -44,14 +45,18 @@ def run(options: Options) -> Exit:
     prepared = prepare(subjects, machine, out, cache)
     plan = make_plan(profile, selection, prepared, host, machine)
     write_plan(out, plan)
-    with running_lab(prepared.lab, out):
-        complete = measure(plan, out, fresh_boots=profile.fresh_boots)
-    if not complete:
+    if prepared.lab and not _measure(plan, prepared.lab, out, profile):
         say(f"interrupted: {len(read_rounds(out))} rounds are in {out}; scripts/compare {out} compares them")
         return Exit.INTERRUPTED
     verdict = conclude(out)
     say(f"==> {time.monotonic() - started:.0f} s in all")
     return verdict.exit_status
+
+
+def _measure(plan: Plan, lab: LabSpec, out: Path, profile: Profile) -> bool:
+    """Run every round in a lab of its own; False when it was interrupted."""
+    with running_lab(lab, out):
+        return measure(plan, out, fresh_boots=profile.fresh_boots)
 
 
 def make_plan(

@@ -12,7 +12,8 @@ from guestloop.job.options import labels
 from guestloop.kernels import Kernel, build_kernel
 from guestloop.kernels.existing import make_bootable, unpack_existing
 from guestloop.results.origin import Origin, OriginKind
-from guestloop.results.plan import Reach
+from guestloop.results.plan import PlannedKernel, Reach
+from guestloop.results.provenance import Expectation, Failure, Provenance
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class ToBuild:
 
     name: str
     spec: KernelSpec
+    provenance: Provenance | None = None
+
+    @property
+    def expect(self) -> tuple[Expectation, ...]:
+        return self.spec.expect
 
     @property
     def reach(self) -> Reach:
@@ -34,6 +40,23 @@ class ToBuild:
         """What the results say of where it comes from."""
         return Origin(OriginKind.BUILT, self.spec.name, kernel.base, kernel.release)
 
+    def plan_without(self, failure: Failure) -> PlannedKernel:
+        """What the plan says of it if it cannot be built."""
+        origin = Origin(OriginKind.BUILT, self.spec.name, self.spec.base.location, "")
+        series = tuple(path.name for path in self.spec.series)
+        return PlannedKernel(
+            name=self.name,
+            release="",
+            base=self.spec.base.location,
+            series=series,
+            sha256="",
+            reach=self.reach,
+            origin=origin,
+            provenance=self.provenance,
+            expect=self.expect,
+            failure=failure,
+        )
+
 
 @dataclass(frozen=True)
 class Existing:
@@ -43,6 +66,8 @@ class Existing:
     kernel: Kernel
     found: Origin
     reach: Reach = field(default_factory=Reach)
+    expect: tuple[Expectation, ...] = ()
+    provenance: None = None
 
     def obtain(self, _cache: Cache) -> Kernel:
         """The kernel, which is in the cache."""
@@ -51,6 +76,19 @@ class Existing:
     def origin(self, _kernel: Kernel) -> Origin:
         """What was named, and what was taken for it."""
         return self.found
+
+    def plan_without(self, failure: Failure) -> PlannedKernel:
+        """What the plan says of it if it cannot be L1 on this machine."""
+        return PlannedKernel(
+            name=self.name,
+            release="",
+            base=self.kernel.base,
+            series=(),
+            sha256="",
+            reach=self.reach,
+            origin=self.found,
+            failure=failure,
+        )
 
 
 Subject = ToBuild | Existing

@@ -13,19 +13,21 @@ import re
 import resource
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.cache import NO_SPACE, Cache, content_key
 from guestloop.config import KernelSpec
 from guestloop.ground import proc
-from guestloop.ground.errors import CacheError, ProcessError
+from guestloop.ground.errors import CacheError, ConfigError, LabError, NotBuilt, ProcessError
 from guestloop.ground.log import Step, step
 from guestloop.ground.units import MIB
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.contained import find_containment
+from guestloop.kernels.diagnosis import diagnose
 from guestloop.kernels.role import L1, Role
 from guestloop.kernels.series import Patch, read_patch
 from guestloop.kernels.source import Source, find_source
@@ -37,9 +39,9 @@ RECIPE = 3
 
 FURTHER_BUILD_EXPECT_S = 15.0
 NEEDED_BYTES = 3072 * MIB
+FAILED_BUILDS = "failed-builds"  # make's output, below the cache
 
 _MADE = re.compile(r"^  [A-Z][A-Z0-9_]* +(?:\[M\] +)?(\S+)")
-_TELLING = re.compile(rf"\berror\b|undefined reference|\*\*\*|{NO_SPACE}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,8 @@ def build_kernel(spec: KernelSpec, cache: Cache, role: Role = L1) -> Kernel:
     """Return the kernel for a specification, from the cache or built now.
 
     Raises ConfigError if its configuration is not one for ``role``, a patch does not apply or an option
-    cannot be set, ProcessError with the end of make's output if it does not compile, CacheError if the disk
-    is full.
+    cannot be set, NotBuilt with the first error if it does not compile, ProcessError if this machine is at
+    fault for that, CacheError if the disk is full.
     """
     inputs = find_inputs(spec, cache)
     role.check(inputs.options, str(spec.path))
@@ -112,7 +114,7 @@ def _make(spec: KernelSpec, role: Role, inputs: Inputs, cache: Cache, into: Path
         objects = tree.objects(inputs.objects_key)
         started, spent = time.monotonic(), _cpu_seconds()
         with tree.applied(inputs.series), making(objects):
-            Make(tree.source, objects, inputs, cache).build(spec, role)
+            Make(spec.name, tree.source, objects, inputs, cache).build(spec, role)
             took = {"seconds": round(time.monotonic() - started, 1)}
             took["cpu_seconds"] = round(_cpu_seconds() - spent, 1)
             artifacts.collect(objects, into, _describe(inputs, took))
@@ -157,13 +159,14 @@ def _cpu_seconds() -> float:
 class Make:
     """Run ``make`` in a source tree and its object tree."""
 
-    def __init__(self, source: Path, objects: Path, inputs: Inputs, cache: Cache) -> None:
+    def __init__(self, name: str, source: Path, objects: Path, inputs: Inputs, cache: Cache) -> None:
+        self.name = name
         self.source, self.objects, self.inputs, self.cache = source, objects, inputs, cache
         self.jobs = len(os.sched_getaffinity(0))
         self.log = objects / "make.log"
 
     def build(self, spec: KernelSpec, role: Role) -> None:
-        """Configure and build. Raises ConfigError if an option cannot be set, ProcessError if make fails."""
+        """Configure and build. Raises ConfigError if an option cannot be set, and what ``_run`` does."""
         first = not (self.objects / "vmlinux").is_file()
         self.log.unlink(missing_ok=True)
         self._configure(spec)
@@ -183,7 +186,22 @@ class Make:
             return kconfig.parse(made.read_text(errors="replace"), str(made))
 
         where = ", ".join(os.fspath(path) for path in spec.config)
-        kconfig.settle(self.inputs.options, configure, self.source, where)
+        missed = kconfig.settle(self.inputs.options, configure, self.source)
+        self._refuse_removed(missed, where)
+        kconfig.refuse(missed, where)
+
+    def _refuse_removed(self, missed: Sequence[kconfig.Unmet], where: str) -> None:
+        """Raise ConfigError if it is the series that took options away: the configuration has to follow."""
+        diff = "\n".join(patch.path.read_text(errors="replace") for patch in self.inputs.series)
+        removed = kconfig.removed_by(diff, missed)
+        if not removed:
+            return
+        names = ", ".join(f"CONFIG_{name}" for name in removed)
+        raise ConfigError(
+            f"{self.name}: the series removes {names}, and the configuration asks for it ({where})",
+            hint=f"write '{names.partition(',')[0]}=... where it exists' there, or name what replaces it"
+            " ('CONFIG_A=y | CONFIG_B=y'); a kernel's own file can add a fragment to another's (like:)",
+        )
 
     def _run(
         self,
@@ -191,6 +209,7 @@ class Make:
         environment: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
+        """Run make. Raises NotBuilt with the first error, ProcessError if it is not one of the source."""
         # An empty LOCALVERSION keeps a git tree's "+" out of the release, so that kernels of one base
         # differ only in what their patches change.
         variables = (f"O={self.objects}", "LOCALVERSION=", *self.inputs.toolchain.make_variables)
@@ -199,6 +218,7 @@ class Make:
             "-C",
             self.source,
             f"-j{self.jobs}",
+            "--output-sync=target",  # the lines of an error stay together
             *variables,
         ]
         env = {**self.inputs.toolchain.environment(self.cache), **(environment or {})}
@@ -214,16 +234,29 @@ class Make:
                 bare=True,
                 log=self.log,
                 on_line=on_line,
-                hint=f"the whole output is in {self.log}",
             )
         except ProcessError as error:
-            raise ProcessError(error.argv, error.status, telling(error.output), hint=error.hint) from None
+            raise self._explain(error) from None
 
+    def _explain(self, error: ProcessError) -> LabError:
+        """What a failed make says: the source does not build, or this machine is at fault."""
+        if NO_SPACE in error.output:
+            return error
+        output = self.log.read_text(errors="replace") if self.log.is_file() else error.output
+        found = diagnose(output.replace(f"{self.source}/", ""))
+        hint = f"the whole output is in {self._keep_log()}"
+        if found.is_machine or error.status < 0:
+            return ProcessError(error.argv, error.status, "\n".join(found.lines), hint=hint)
+        first, *further = found.lines
+        return NotBuilt("\n".join([f"{self.name}: does not build: {first}", *further]), hint=hint)
 
-def telling(output: str) -> str:
-    """Return the lines of make's output that have errors. Other jobs go on printing after them. (pure)"""
-    lines = [line for line in output.splitlines() if _TELLING.search(line)]
-    return "\n".join(lines) or output
+    def _keep_log(self) -> Path:
+        """Where make's output stays: the next kernel is built in the same object tree."""
+        kept = self.cache.root / FAILED_BUILDS / f"{self.name}-{content_key(self.inputs.described)[:12]}.log"
+        with suppress(OSError):
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.log, kept)
+        return kept if kept.is_file() else self.log
 
 
 class Progress:

@@ -141,13 +141,11 @@ def settle(
     wanted: Mapping[str, str],
     configure: Callable[[Mapping[str, str]], Mapping[str, str]],
     source: Path,
-    where: str,
-) -> None:
+) -> list[Unmet]:
     """Have a kernel configured with the wanted options, and of alternatives with the first that it can set.
 
     ``configure`` gives the kernel's tools plain options and returns the configuration that they make. It is
-    called again with the next choice as long as that is worth a try. Raises ConfigError with each option that
-    could not be set.
+    called again with the next choice as long as that is worth a try. Returns what could not be set.
     """
     wishes = [wish_of(option, value) for option, value in wanted.items()]
     turn = dict.fromkeys(wishes, 0)
@@ -159,7 +157,7 @@ def settle(
         if not further:
             break
         turn |= {wish: turn[wish] + 1 for wish in further}
-    refuse(_missed(find_unmet(wanted, seen), source), where)
+    return _missed(find_unmet(wanted, seen), source)
 
 
 def _missed(unmet: Sequence[Unmet], source: Path) -> list[Unmet]:
@@ -189,3 +187,13 @@ def refuse(unmet: Sequence[Unmet], where: str) -> None:
         " depends on set in the fragment (or, for one that should be off, selected by another)?"
         " kernels/config/base.config says how to name alternatives",
     )
+
+
+def removed_by(diff: str, unmet: Sequence[Unmet]) -> tuple[str, ...]:
+    """Return the options of unmet wishes whose Kconfig entry a diff removes, and does not put elsewhere."""
+    options = {option for item in unmet for option in item.wish.options}
+
+    def entries(sign: str) -> set[str]:
+        return set(re.findall(rf"^{sign}\s*(?:menu)?config (\w+)\s*$", diff, re.MULTILINE))
+
+    return tuple(sorted((entries("-") - entries(r"\+")) & options))

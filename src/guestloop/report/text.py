@@ -48,7 +48,8 @@ def render_text(plan: Plan, verdict: Verdict, colour: bool = False, out: Path | 
     event; the row of a cell, or of a candidate in it, counts all of them. One candidate shares the row
     of its cell; of several each has rows of its own below it, beside the reference again.
     """
-    lines = [*_fit(_answer(verdict, colour), ""), "", *_header(plan, verdict), "", _title(plan)]
+    lines = [*_fit(_answer(verdict, colour), ""), "", *_header(plan, verdict)]
+    lines += ["", _title(plan)] if verdict.cells else []
     for cell in verdict.cells:
         lines += _cell_lines(plan, cell, colour)
     if plan.left_out:
@@ -81,7 +82,7 @@ def _header(plan: Plan, verdict: Verdict) -> list[str]:
     kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
         *(line for lines in kernels for line in lines),
-        *_fit(_l2_kernel(plan), ""),
+        *(_fit(_l2_kernel(plan), "") if verdict.cells else []),
         *_differences(plan, verdict),
         *_fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {rounds} per kernel", ""),
         *(_fit(f"host: {host}", "") if host else []),
@@ -104,12 +105,12 @@ def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict
         kernel.release,
         kernel.base,
         plural(len(kernel.series), "patch", "patches"),
-        f"sha256 {kernel.sha256[:12]}",
+        kernel.sha256 and f"sha256 {kernel.sha256[:12]}",
+        "" if seen.state is KernelState.MEASURED else seen.state.replace("-", " "),
     ]
-    if seen.state is not KernelState.MEASURED:
-        facts.append(seen.state.replace("-", " "))
-    first = _fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(facts)}", "")
-    return [*first, *_not_booted(seen), *_absent(seen), *_late(seen)]
+    first = _fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(filter(None, facts))}", "")
+    expected = [line for one in seen.expectations for line in _fit(str(one), "     ")]
+    return [*first, *_why_unmeasured(seen), *expected, *_absent(seen), *_late(seen)]
 
 
 def _absent(seen: KernelVerdict) -> list[str]:
@@ -117,10 +118,11 @@ def _absent(seen: KernelVerdict) -> list[str]:
     return _fit(f"call paths that are not in this kernel: {paths}", "     ") if paths else []
 
 
-def _not_booted(seen: KernelVerdict) -> list[str]:
-    """Why, and the last lines of its console as they are."""
+def _why_unmeasured(seen: KernelVerdict) -> list[str]:
+    """Why, and as they are: the hunk, the compiler's lines, or the last ones of its console."""
     reason = _fit(seen.reason, "     ") if seen.reason else []
-    return reason + [f"     {line.strip()}" for line in seen.console[-CONSOLE_LINES:]]
+    console = [line.strip() for line in seen.console[-CONSOLE_LINES:]]
+    return reason + [f"     {line}" for line in (*seen.details, *console)]
 
 
 def _l2_kernel(plan: Plan) -> str:
@@ -142,7 +144,7 @@ def _cell_lines(plan: Plan, cell: CellVerdict, colour: bool) -> list[str]:
     if len(candidates) == 1:
         return _candidate_lines(cell, reference, candidates[0], cell.cell.id, "", colour)
     lines, marks = [_row(cell.cell.id, *[""] * 6, _render_status(cell.status, colour))], _marks(plan)
-    for name in candidates:
+    for name in cell.candidates:
         lines += _candidate_lines(cell, reference, name, f"  {marks[name]} {name}", "  ", colour)
     return lines
 

@@ -27,7 +27,7 @@ from guestloop.results.files import write_json
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import Round
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 VERDICT_FILE = "verdict.json"
 SCHEMA = REPOSITORY / "docs" / "verdict.schema.json"
 
@@ -55,6 +55,7 @@ def describe(plan: Plan, verdict: Verdict) -> dict[str, Any]:
         "accelerator": plan.accelerator,
         "profile": plan.profile,
         "host": dict(plan.host),
+        "reference": plan.kernels.reference.name,
         "kernels": {kernel.name: _kernel(kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels},
         "l2_kernel": asdict(plan.l2_kernel) if plan.l2_kernel else None,
         "differences": [asdict(difference) for difference in verdict.differences],
@@ -89,6 +90,7 @@ def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
         "state": seen.state,
         "identity": seen.identity,
         "reason": seen.reason,
+        "details": list(seen.details),
         "console": list(seen.console),
         "late": list(seen.late),
         "absent_paths": list(seen.absent_paths),
@@ -97,6 +99,11 @@ def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
         "series": list(kernel.series),
         "sha256": kernel.sha256,
         "origin": asdict(kernel.origin),
+        "provenance": asdict(kernel.provenance) if kernel.provenance else None,
+        "expectations": [
+            {**asdict(one.expected), "outcome": one.met, "evidence": one.evidence}
+            for one in seen.expectations
+        ],
     }
 
 

@@ -12,6 +12,7 @@ from guestloop.ground.codec import decode
 from guestloop.results.cells import Cell, Mmu, parse_cell
 from guestloop.results.files import read_json, write_json
 from guestloop.results.origin import Origin
+from guestloop.results.provenance import Expectation, Failure, Provenance
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class PlannedKernel:
     """A kernel of the run, as ``verdict.json`` describes it.
 
     ``name`` is its label in the results, ``sha256`` identifies the build, ``origin`` what was named and what
-    was taken for it. ``unnamed_callers`` are functions
-    of its KVM that request flushes, on a way that no rule of counters/paths.py names: their flushes are
-    counted as ``other:<function>``. ``options`` are those of its configuration that bear on what is
-    measured; empty when it is not known.
+    was taken for it. ``unnamed_callers`` are functions of its KVM that request flushes, on a way that no rule
+    of counters/paths.py names: their flushes are counted as ``other:<function>``. ``options`` are those of
+    its configuration that bear on what is measured; empty when it is not known. ``provenance`` is None for a
+    kernel that existed already. With a ``failure`` there is no kernel: ``release`` and ``sha256`` are empty.
     """
 
     name: str
@@ -48,18 +49,21 @@ class PlannedKernel:
     origin: Origin
     unnamed_callers: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    provenance: Provenance | None = None
+    expect: tuple[Expectation, ...] = ()
+    failure: Failure | None = None
 
     def is_same_build(self, other: PlannedKernel) -> bool:
         """The two are byte for byte the same: nothing that differs between them is due to a kernel."""
-        return self.sha256 == other.sha256
+        return self.sha256 == other.sha256 and not self.failure
 
 
 @dataclass(frozen=True)
 class Kernels:
     """The kernels of a run: one reference, and one or more candidates that are compared with it.
 
-    Iterating yields all of them, the reference first. Raises ValueError when there is no candidate
-    or when two have the same name, which is what tells their rounds apart.
+    Iterating yields all of them, the reference first. Raises ValueError when there is no candidate, when two
+    have the same name, which is what tells their rounds apart, or when there is no reference to compare with.
     """
 
     reference: PlannedKernel
@@ -70,6 +74,8 @@ class Kernels:
             raise ValueError(f"no kernel is compared with {self.reference.name}")
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"two kernels have the same name: {', '.join(self.names)}")
+        if self.reference.failure:
+            raise ValueError(f"nothing can be compared with {self.reference.name}, which is no kernel")
 
     def __iter__(self) -> Iterator[PlannedKernel]:
         yield self.reference
@@ -79,6 +85,11 @@ class Kernels:
     def names(self) -> tuple[str, ...]:
         """The name of every kernel, the reference first."""
         return tuple(kernel.name for kernel in self)
+
+    @property
+    def measured(self) -> tuple[PlannedKernel, ...]:
+        """The kernels that are booted and measured, the reference first: those that could be built."""
+        return tuple(kernel for kernel in self if not kernel.failure)
 
     @property
     def are_identical(self) -> bool:
@@ -172,6 +183,14 @@ def _parse_kernels(data: Mapping[str, Any]) -> Kernels:
 
 def _parse_kernel(data: Mapping[str, Any]) -> PlannedKernel:
     reach = Reach(tuple(Mmu(name) for name in data["reach"]["mmu"]), data["reach"]["because"])
-    unnamed = tuple(data.get("unnamed_callers", ()))
-    read = {"series": tuple(data["series"]), "reach": reach, "unnamed_callers": unnamed}
-    return PlannedKernel(**{**data, **read, "origin": decode(Origin, data["origin"])})
+    read = {
+        "series": tuple(data["series"]),
+        "reach": reach,
+        "origin": decode(Origin, data["origin"]),
+        "unnamed_callers": tuple(data.get("unnamed_callers", ())),
+        # Not recorded by a guestloop that stopped at a kernel it could not build.
+        "provenance": decode(Provenance, made) if (made := data.get("provenance")) else None,
+        "expect": tuple(decode(Expectation, one) for one in data.get("expect", ())),
+        "failure": decode(Failure, failed) if (failed := data.get("failure")) else None,
+    }
+    return PlannedKernel(**{**data, **read})

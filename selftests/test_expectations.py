@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a series is for: whether it was seen can be read in the file, the report and the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from samples import CANDIDATE, REFERENCE, SHADOW, TDP, A, B, failed, plan_of, rounds_of
+
+from guestloop.compare import Met, Verdict, compare
+from guestloop.report import describe, render_text
+from guestloop.report.verdict_json import validate
+from guestloop.results.plan import Plan, read_plan, write_plan
+from guestloop.results.provenance import Expectation, Trend
+
+READY = Expectation("async_page_ready", Trend.FEWER)
+
+
+def measured(expected: Expectation, before: int, after: int) -> tuple[Plan, Verdict]:
+    """A run of two cells, in one of which the path has these requests per 1000 events."""
+    plan = plan_of(REFERENCE, replace(CANDIDATE, expect=(expected,)), cells=(TDP, SHADOW))
+    quiet = rounds_of({A: (0, 0), B: (0, 0)}, TDP)
+    return plan, compare(plan, quiet + rounds_of({A: (before,) * 2, B: (after,) * 2}, SHADOW))
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "after", "met"),
+    [
+        (Trend.FEWER, 420, 0, Met.MET),
+        (Trend.FEWER, 420, 425, Met.NOT_MET),
+        (Trend.FEWER, 420, 900, Met.NOT_MET),
+        (Trend.FEWER, 0, 0, Met.NOT_MEASURED),
+        (Trend.MORE, 0, 420, Met.MET),
+        (Trend.MORE, 0, 0, Met.NOT_MET),
+    ],
+)
+def test_what_came_of_an_expectation(change: Trend, before: int, after: int, met: Met) -> None:
+    plan, verdict = measured(Expectation(READY.path, change), before, after)
+    (seen,) = verdict.kernels[B].expectations
+    assert seen.met is met
+    assert verdict.kernels[A].expectations == ()
+    complaint = f"expected {change} on async_page_ready: {met.said}"
+    assert (complaint in verdict.answer) == (met is not Met.MET)
+    assert complaint in render_text(plan, verdict).replace("\n     ", " ")
+    data = describe(plan, verdict)
+    validate(data)
+    (written,) = data["kernels"][B]["expectations"]
+    assert (written["path"], written["change"], written["outcome"]) == (READY.path, change, met)
+    rates = f"{SHADOW.id}: async_page_ready {before / 1000:.3f} -> {after / 1000:.3f} per event"
+    assert written["evidence"] == ("" if met is Met.NOT_MEASURED else rates) or before == after == 0
+
+
+def test_a_path_that_no_cell_has_seen_was_not_measured() -> None:
+    _, verdict = measured(Expectation("dirty_log", Trend.MORE), 420, 0)
+    (seen,) = verdict.kernels[B].expectations
+    assert (seen.met, seen.evidence) == (Met.NOT_MEASURED, "")
+    assert "expected more on dirty_log: not measured" in verdict.answer
+
+
+def test_a_kernel_that_could_not_be_built_met_nothing() -> None:
+    verdict = compare(plan_of(REFERENCE, replace(failed(), expect=(READY,))), [])
+    assert [one.met for one in verdict.kernels["broken"].expectations] == [Met.NOT_MEASURED]
+
+
+def test_an_expectation_decides_nothing() -> None:
+    _, met = measured(READY, 420, 425)
+    _, without = measured(replace(READY, path="zap"), 420, 425)
+    assert met.overall is without.overall
+
+
+def test_expectations_are_in_the_plan(tmp_path: Path) -> None:
+    plan, _ = measured(READY, 420, 0)
+    write_plan(tmp_path, plan)
+    assert read_plan(tmp_path) == plan
