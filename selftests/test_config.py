@@ -12,6 +12,7 @@ from guestloop.config import REPOSITORY, BaseKind, find_kernel_files, load_kerne
 from guestloop.config.expect import parse_expect_options
 from guestloop.ground.errors import ConfigError
 from guestloop.results.cells import Mmu
+from guestloop.results.plan import Reach
 from guestloop.results.provenance import Expectation, Trend
 from guestloop.workloads.catalog import AXES, all_cells, cell_of
 from guestloop.workloads.selection import select
@@ -180,3 +181,77 @@ def test_cell_of_tags() -> None:
         cell_of({"load": {"read-own"}}, "shadow")
     with pytest.raises(ConfigError, match="unknown load 'reed'"):
         cell_of({"asyncpf": None, "load": {"reed"}}, "shadow")
+
+
+# --- like ------------------------------------------------------------------------------------------
+
+
+def write(kernels: Path, name: str, text: str) -> Path:
+    path = kernels / f"{name}.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def family(kernels: Path) -> Path:
+    """A kernel with a series, and files that others may add."""
+    for name in ("a.patch", "b.patch", "more.config"):
+        (kernels / name).write_text("")
+    write(
+        kernels,
+        "parent",
+        f"{GOOD}series: [a.patch]\nreach: {{mmu: [tdp], because: x}}\nexpect: {{zap: more}}\n",
+    )
+    return kernels
+
+
+def test_like_another_with_more(family: Path) -> None:
+    write(family, "child", "like: parent\nconfig: [more.config]\nseries: [b.patch]\n")
+    child, parent = load_kernel("child"), load_kernel("parent")
+    assert (child.name, child.base) == ("child", parent.base)
+    assert [path.name for path in child.config] == ["base.config", "more.config"]
+    assert [path.name for path in child.series] == ["a.patch", "b.patch"]
+    assert (child.reach, child.expect) == (Reach(), ()), "these are about the whole series"
+    assert child.description == "like parent"
+
+
+def test_like_another_on_another_base_through_a_chain(family: Path) -> None:
+    write(family, "child", "like: ./parent.yaml\nbase: {tarball: x.tar}\ndescription: own\n")
+    write(family, "grandchild", "like: child\nseries: [b.patch]\nexpect: {zap: fewer}\n")
+    found = load_kernel("grandchild")
+    assert (found.base.kind, found.base.location) == (BaseKind.TARBALL, str(family / "x.tar"))
+    assert [path.name for path in found.series] == ["a.patch", "b.patch"]
+    assert found.expect == (Expectation("zap", Trend.FEWER),)
+    assert load_kernel("child").description == "own"
+
+
+def test_a_file_may_be_like_the_shipped_one_that_it_hides(family: Path) -> None:
+    write(family, "unpatched", "like: unpatched\nconfig: [more.config]\n")
+    shipped, *own = load_kernel("unpatched").config
+    assert shipped == REPOSITORY / "kernels/config/base.config" and own == [family / "more.config"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"k": "like: k\n"}, r"k\.yaml: like: a circle: .*k\.yaml -> .*k\.yaml$"),
+        ({"k": "like: k.yaml\n"}, r"like: a circle: .*k\.yaml -> .*k\.yaml$"),
+        (
+            {"k": "like: m\n", "m": "like: k\n"},
+            r"m\.yaml: like: a circle: .*k\.yaml -> .*m\.yaml -> .*k\.yaml$",
+        ),
+        (
+            {"k": "like: m\n", "m": "like: n\n", "n": "like: m\n"},
+            r"n\.yaml: like: a circle: .*/m\.yaml -> .*n\.y",
+        ),
+        ({"k": "like: parnet\n"}, r"k\.yaml: like: unknown kernel 'parnet'"),
+        ({"k": "like: [parent]\n"}, "like: a text was wanted"),
+        ({"k": "like: gone.yaml\n"}, r"gone\.yaml: no such file"),
+        ({"k": "like: deb:6.12\n"}, "like: unknown kernel 'deb:6.12'"),
+    ],
+)
+def test_like_what_cannot_be(family: Path, files: dict[str, str], message: str) -> None:
+    for name, text in files.items():
+        write(family, name, text)
+    with pytest.raises(ConfigError, match=message):
+        load_kernel("k")

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.ground.errors import ConfigError
+from guestloop.ground.words import file_name
 
 NEWEST = "newest"
 RUNNING = "running"
@@ -36,7 +37,6 @@ _VERSION = re.compile(
     rf"(?P<version>{NEWEST}|\d[\w.+~]*(?:-(?:rc)?\d[\w.+~]*)?)(?:-(?P<flavour>[a-z][a-z0-9-]*))?"
 )
 _IMAGE_NAME = re.compile(r"vmlinuz-(?P<release>\d.*)")
-_UNSAFE = re.compile(r"[^\w.+~-]+")
 
 
 @dataclass(frozen=True)
@@ -168,4 +168,4 @@ def _absolute(name: str) -> Path:
 
 
 def _safe(text: str) -> str:
-    return _UNSAFE.sub("-", text).strip("-.") or "kernel"
+    return file_name(text, "kernel")

@@ -28,7 +28,7 @@ class BaseKind(StrEnum):
 
 
 YAML = (".yaml", ".yml")
-
+KEYS = ("description", "like", "base", "config", "series", "reach", "expect")
 OTHERS = (
     "; or deb:PACKAGE, deb:VERSION, a file of a package, /boot/vmlinuz-V, the path of a build tree (./linux)"
 )
@@ -36,16 +36,26 @@ OTHERS = (
 
 @dataclass(frozen=True)
 class BaseSpec:
-    """Source of a kernel: a Debian source package, a tarball, or a local git tree and ref."""
+    """Source of a kernel: a Debian source package, a tarball, or a local git tree and ref.
+
+    ``dirty``: of a git tree, what stands in its work tree instead of a ref.
+    """
 
     kind: BaseKind
     location: str
     ref: str = ""
+    dirty: bool = False
 
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """One YAML file in kernels/: base, configuration fragments and a series of patches."""
+    """One YAML file in kernels/, or what the command line makes of one: base, configuration, series.
+
+    ``config`` are fragments, each over those before; ``whole_config`` is a whole ``.config`` below them. An
+    element of ``series`` is a file with patches or a folder with such files. ``threeway`` lets a hunk that
+    does not match be merged, where the blobs that its patch names are there (``git apply --3way``).
+    ``expect`` is what the series is for. ``written`` is how the user named it, if not by its name.
+    """
 
     name: str
     path: Path
@@ -54,7 +64,10 @@ class KernelSpec:
     config: tuple[Path, ...]
     series: tuple[Path, ...]
     reach: Reach = field(default_factory=Reach)
+    threeway: bool = False
     expect: tuple[Expectation, ...] = ()
+    whole_config: Path | None = None
+    written: str = ""
 
 
 KernelArgument = KernelSpec | ExistingSpec
@@ -77,12 +90,13 @@ def kernel_directories() -> tuple[Path, ...]:
     return (*([own / "kernels"] if own else []), shipped, shipped / "mutants")
 
 
-def find_kernel_files() -> dict[str, Path]:
+def find_kernel_files(without: Path | None = None) -> dict[str, Path]:
     """Every kernel that can be named, by name; a user's own file hides a shipped one."""
     found: dict[str, Path] = {}
     for directory in kernel_directories():
         for path in sorted(path for ending in YAML for path in directory.glob(f"*{ending}")):
-            found.setdefault(path.stem, path)
+            if path.resolve() != without:
+                found.setdefault(path.stem, path)
     return found
 
 
@@ -108,20 +122,46 @@ def load_kernel(name: str) -> KernelSpec:
     return parse_kernel(files[name])
 
 
-def parse_kernel(path: Path) -> KernelSpec:
-    """Read one kernel file; relative paths in it are relative to its own directory."""
+def parse_kernel(path: Path, above: tuple[Path, ...] = ()) -> KernelSpec:
+    """Read one kernel file; relative paths in it are relative to its own directory.
+
+    One that is ``like`` another has its base, configuration and series, with its own fragments and patches
+    after them, or another base. ``reach`` and ``expect`` are about the whole series, so they are its own.
+    ``above`` are the files that are like this one, for which a circle is a ConfigError.
+    """
     where = str(path)
-    top = Section(where, load_yaml(path), ("description", "base", "config", "series", "reach", "expect"))
+    top = Section(where, load_yaml(path), KEYS)
+    like = _parse_like(top, path, above) if top.data.get("like") is not None else None
+    base = top.data.get("base")
     return KernelSpec(
         name=path.stem,
         path=path,
-        description=top.text("description"),
-        base=_parse_base(where, path.parent, top.data.get("base")),
-        config=_existing(where, path.parent, "config", top.texts("config")),
-        series=_existing(where, path.parent, "series", top.texts("series")),
+        description=top.text("description", f"like {like.name}" if like else None),
+        base=like.base if like and base is None else _parse_base(where, path.parent, base),
+        config=(like.config if like else ()) + _existing(where, path.parent, "config", top.texts("config")),
+        series=(like.series if like else ()) + _existing(where, path.parent, "series", top.texts("series")),
         reach=_parse_reach(where, top.data.get("reach") or {}),
         expect=parse_expectations(f"{where}: expect", top.data.get("expect") or {}),
     )
+
+
+def _parse_like(top: Section, path: Path, above: tuple[Path, ...]) -> KernelSpec:
+    """The kernel that a file builds on: another file beside it, or a name that is not its own."""
+    name, chain = top.text("like"), (*above, path.resolve())
+    if name.endswith(YAML):
+        found = path.parent / Path(name).expanduser()
+    else:
+        # A user's file that hides a shipped one of its name can be like that one.
+        files = {path.stem: path, **find_kernel_files(without=path.resolve())}
+        if name not in files:
+            raise ConfigError(
+                f"{top.where}: like: unknown kernel {name!r}", hint=suggest(name, files, "kernels")
+            )
+        found = files[name]
+    if found.resolve() in chain:
+        names = " -> ".join(str(file) for file in (*chain[chain.index(found.resolve()) :], found.resolve()))
+        raise ConfigError(f"{top.where}: like: a circle: {names}")
+    return parse_kernel(found, chain)
 
 
 def _parse_base(where: str, directory: Path, data: object) -> BaseSpec:

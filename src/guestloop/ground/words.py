@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def parse_words(line: str) -> dict[str, str]:
     """``ready pages=4 gva=0x0`` as a dictionary; words without ``=`` are left out."""
@@ -12,3 +14,9 @@ def parse_words(line: str) -> dict[str, str]:
 def plural(number: int, noun: str, many: str = "") -> str:
     """``1 cell``, ``2 cells``; ``many`` is for nouns that do not just take an s."""
     return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"
+
+
+def file_name(text: str, otherwise: str) -> str:
+    """``text`` as part of a file name on any system: ASCII without blanks, at most 64 characters."""
+    kept = re.sub(r"[^A-Za-z0-9_.+~-]+", "-", text).strip("-.~")
+    return kept[:64].rstrip("-.~") or otherwise
