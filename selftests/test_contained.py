@@ -20,6 +20,7 @@ from guestloop.cache import Cache
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
 from guestloop.ground import proc
 from guestloop.ground.errors import ProcessError
+from guestloop.ground.wait import wait_for
 from guestloop.kernels import build, build_kernel
 from guestloop.kernels.contained import Containment, find_containment
 
@@ -133,6 +134,21 @@ def test_what_make_prints_and_how_it_ends_come_through(containment: Containment,
     with pytest.raises(ProcessError, match="exit status 3") as raised:
         proc.run(command)
     assert raised.value.output == "out"
+
+
+def test_a_build_that_is_interrupted_is_gone(containment: Containment, tmp_path: Path) -> None:
+    """It has a session of its own, so the signal to our process group reaches bwrap alone."""
+    mark = f"interrupted-{os.getpid()}"
+    script = f"exec -a {mark} sleep 60 & echo begun; wait"
+    command = containment.command(["bash", "-c", script], readable=[], writable=[tmp_path])
+
+    def interrupt(_line: str) -> None:
+        assert wait_for("the process", lambda: processes(mark) or None, 5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        proc.run(command, on_line=interrupt)
+    wait_for("its end", lambda: True if not processes(mark) else None, 5)
 
 
 def test_a_kernel_is_the_same_with_and_without(

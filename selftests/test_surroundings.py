@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,14 @@ def test_what_a_program_sees_is_listed(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert environment_of(bare=True) == both | {"HOME": "/nonexistent"}
 
 
-def test_an_empty_environment_has_what_programs_need() -> None:
+def test_an_empty_environment_has_what_programs_need(monkeypatch: pytest.MonkeyPatch) -> None:
     bare = {"PATH": ":".join(surroundings.SYSTEM_PATH), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
     assert surroundings.bare({}) == bare
-    assert surroundings.inherited({}) == bare
+    monkeypatch.delenv("HOME")
+    own = pwd.getpwuid(os.getuid()).pw_dir
+    assert surroundings.inherited({}) == bare | {"HOME": own}, "as cron starts it"
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert surroundings.inherited({}) == bare, "a user whom this machine does not know"
 
 
 @pytest.mark.parametrize("path", ["", ".", "relative/bin", ":/usr/bin", "/usr/bin:", ".:/usr/bin:bin"])

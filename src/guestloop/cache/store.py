@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from guestloop.ground.errors import CacheError, ProcessError
-from guestloop.ground.isolated import home
 from guestloop.ground.log import say
+from guestloop.ground.surroundings import home
 from guestloop.ground.units import MIB
 
 MANIFEST = "inputs.json"

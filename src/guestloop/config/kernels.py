@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ from guestloop.config.expect import parse_expectations
 from guestloop.config.reading import REPOSITORY, Section, load_yaml, parse_enum, seen
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
-from guestloop.ground.isolated import home
+from guestloop.ground.surroundings import home
 from guestloop.results.cells import Mmu
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import Expectation
@@ -104,7 +105,14 @@ def load_argument(argument: str) -> KernelArgument:
     """What an element of ``--kernels`` names. Raises ConfigError for what can be neither."""
     if argument.endswith(YAML):
         return load_kernel(argument)
+    if "/" in argument and (named := [name for name in _with_endings(argument) if Path(name).is_file()]):
+        return parse_kernel(Path(named[0]))
     return parse_existing(argument) or load_kernel(argument)
+
+
+def _with_endings(argument: str) -> Iterator[str]:
+    """What may be meant by ``kernels/patched``."""
+    return (os.path.expanduser(f"{argument}{ending}") for ending in YAML)  # noqa: PTH111 - it never raises
 
 
 def load_kernel(name: str) -> KernelSpec:

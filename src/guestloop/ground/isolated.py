@@ -100,11 +100,3 @@ def _reset_signals() -> None:
     """With SIGCHLD ignored, as daemons leave it, no status of a child could be read: all would look well."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def home() -> Path | None:
-    """The user's home directory; None for a user whom this machine does not know, when HOME is not set."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None

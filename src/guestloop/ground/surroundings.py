@@ -38,6 +38,8 @@ def inherited(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a program that may know the user and the network."""
     given = os.environ if given is None else given
     own = {name: value for name, value in given.items() if _is_passed_on(name)}
+    if "HOME" not in own and (user := home()):  # cron and others leave it to passwd(5)
+        own["HOME"] = os.fspath(user)
     return bare(given) | own
 
 
@@ -58,6 +60,14 @@ def search_path(given: Mapping[str, str] | None = None) -> str:
     given = os.environ if given is None else given
     own = [name for name in given.get("PATH", "").split(os.pathsep) if Path(name).is_absolute()]
     return os.pathsep.join(dict.fromkeys([*own, *SYSTEM_PATH]))
+
+
+def home() -> Path | None:
+    """The user's home directory; None for a user whom this machine does not know, when HOME is not set."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def _is_passed_on(name: str) -> bool:
