@@ -222,6 +222,8 @@ def test_a_kernel_by_either_ending_and_by_path(kernels: Path, monkeypatch: pytes
         "./one.yml",
         "~/.config/guestloop/kernels/one.yml",
         "../kernels/two.yaml",
+        "./one",
+        "~/.config/guestloop/kernels/two",
         "two",
     ]
     for way in ways:
