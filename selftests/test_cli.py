@@ -174,6 +174,13 @@ def test_rounds_are_counted_from_one(terminal: Terminal, rounds: str) -> None:
     assert f"argument --rounds: a number of 1 or more was wanted, seen: '{rounds}'" in done.stderr
 
 
+def test_an_empty_name_is_no_directory(terminal: Terminal) -> None:
+    """As a script has it whose variable is not set; the current directory is not meant."""
+    done = terminal.run("run", "--out", "")
+    assert done.returncode == 2 and "argument --out: a directory was wanted, seen: ''" in done.stderr
+    terminal.untouched()
+
+
 def test_kvm_where_it_cannot_be_had(terminal: Terminal) -> None:
     seen = NestedKvm().availability(read_host())
     if seen.usable:

@@ -68,7 +68,8 @@ def test_text_is_utf8_with_or_without_a_mark(kernels: Path, before: bytes, end: 
 def test_other_encodings_are_refused_with_the_line(
     kernels: Path, encoding: str, line: int, byte: str, remedy: str
 ) -> None:
-    error = refused(written(kernels, f"# first\n# {NAME}\n{GIT}".encode(encoding)))
+    mark = codecs.BOM_UTF8 if line > 1 else b""
+    error = refused(written(kernels, mark + f"# first\n# {NAME}\n{GIT}".encode(encoding)))
     assert str(error).endswith(f"k.yaml, line {line}: not UTF-8: byte {byte}") and remedy in error.hint
     fragment = kernels / "base.config"
     fragment.write_bytes(f"CONFIG_KVM=m\n# {NAME}\n".encode(encoding))

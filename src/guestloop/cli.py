@@ -116,13 +116,19 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rounds", type=_count, metavar="N", help="default: the profile's")
     parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), default=AUTO)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/<time>")
+    parser.add_argument("--out", type=_directory, metavar="DIR", help="default: results/<time>")
     parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
     parser.set_defaults(action=_run)
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
+
+
+def _directory(text: str) -> Path:
+    if not text:  # a variable that is not set, and not the current directory
+        raise argparse.ArgumentTypeError("a directory was wanted, seen: ''")
+    return Path(text)
 
 
 def _count(text: str) -> int:

@@ -6,6 +6,7 @@ What people write is taken for UTF-8, with or without a byte order mark, whateve
 
 from __future__ import annotations
 
+import codecs
 import reprlib
 import stat
 from collections.abc import Iterable, Mapping
@@ -47,13 +48,13 @@ def read_text(path: Path) -> str:
             raise ConfigError(f"{path}: a file was wanted, seen: {_kind_of(path)}")
         if path.stat().st_size > LARGEST:
             raise ConfigError(f"{path}: larger than {LARGEST // MIB} MiB; a text was wanted")
-        data = path.read_bytes()
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', error)}") from error
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        return data.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(
