@@ -271,6 +271,18 @@ def test_compare_recomputes_a_recorded_run(terminal: Terminal, out: Path) -> Non
     terminal.untouched()
 
 
+def test_results_that_are_read_only_are_compared(
+    terminal: Terminal, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("guestloop.report.verdict_json.write_json", refuse)  # root may write anywhere
+    done = terminal.run("compare", out)
+    assert done.returncode == Exit.OK and "1 cell with fewer flushes" in done.stdout
+    assert done.stderr == f"==> {out}/verdict.json is left as it is: Permission denied\n"
+
+
 def test_wrong_contents_are_a_regression(terminal: Terminal, out: Path) -> None:
     change(out, "patched", lambda data: data.update(correctness="fail", reason="2 of 9 pages are wrong"))
     assert terminal.run("compare", out).returncode == Exit.REGRESSION

@@ -36,7 +36,8 @@ def entry() -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError as error:
-        print(f"guestloop: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        if not status:
+            print(f"guestloop: standard output cannot be written: {error.strerror}", file=sys.stderr)
         os._exit(int(status or Exit.LAB))  # there is nothing left to do but flush it again
     sys.exit(status)
 

@@ -3,21 +3,33 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
 from guestloop.compare import Verdict, compare
-from guestloop.ground.log import can_draw
-from guestloop.report import render_text, write_verdict
+from guestloop.ground.log import can_draw, say
+from guestloop.report import VERDICT_FILE, render_text, write_verdict
 from guestloop.results.late import read_late
 from guestloop.results.plan import read_plan
 from guestloop.results.records import read_rounds
 
+READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
 
 def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
-    """Compare the rounds of a result directory, write its verdict, and print it."""
+    """Compare the rounds of a result directory, write its verdict, and print it.
+
+    With ``replace_old`` a directory that cannot be written, as that of another user, still has its verdict
+    printed.
+    """
     plan = read_plan(out)
     verdict = compare(plan, read_rounds(out), read_late(out))
-    write_verdict(out, plan, verdict, replace=replace_old)
+    try:
+        write_verdict(out, plan, verdict, replace=replace_old)
+    except OSError as error:
+        if not replace_old or error.errno not in READ_ONLY:
+            raise
+        say(f"==> {out / VERDICT_FILE} is left as it is: {error.strerror}")
     print(render_text(plan, verdict, colour=can_draw(sys.stdout), out=out), flush=True)
     return verdict
