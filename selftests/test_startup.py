@@ -225,6 +225,23 @@ def test_only_terminals_that_can_are_drawn_on(
 # --- machines --------------------------------------------------------------------------------------
 
 
+def test_avocados_settings_are_not_the_users(tmp_path: Path) -> None:
+    own = tmp_path / ".config/avocado/avocado.conf"
+    own.parent.mkdir(parents=True)
+    own.write_text("[run]\nmax_parallel_tasks = 9\n")
+    program = (
+        "import guestloop.job.measure; from avocado.core.settings import settings as s; print(s.config_paths)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env={"HOME": str(tmp_path), "PYTHONPATH": str(isolated.SOURCE), "VIRTUAL_ENV": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("[") and str(tmp_path) not in done.stdout
+
+
 def test_no_semaphores(monkeypatch: pytest.MonkeyPatch) -> None:
     """/dev/shm is missing or read-only in some containers; Avocado's error would be of each test."""
     spawner.check_semaphores()
