@@ -19,7 +19,7 @@ from test_surroundings import FOREIGN
 from guestloop.cache import Cache
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
 from guestloop.ground import proc
-from guestloop.ground.errors import ProcessError
+from guestloop.ground.errors import NotBuilt, ProcessError
 from guestloop.ground.wait import wait_for
 from guestloop.kernels import build, build_kernel
 from guestloop.kernels.contained import Containment, find_containment
@@ -227,19 +227,48 @@ def test_a_compiler_of_the_users_own_could_not_be_seen(
     )
 
 
+def with_makefile(spec: KernelSpec, directory: Path, text: str) -> KernelSpec:  # noqa: F811
+    """The kernel with some lines behind its Makefile."""
+    top = directory / "linux"
+    shutil.copytree(DATA / "tiny", top)
+    with (top / "Makefile").open("a") as makefile:
+        makefile.write(f"\n{text}")
+    with tarfile.open(directory / "other.tar", "w") as archive:
+        archive.add(top, arcname="linux")
+    return replace(spec, base=BaseSpec(BaseKind.TARBALL, str(directory / "other.tar")))
+
+
+def test_links_that_a_build_leaves_are_not_followed(spec: KernelSpec, tmp_path: Path) -> None:  # noqa: F811
+    """Neither written through nor read through, by what runs outside of the sandbox."""
+    victim = tmp_path / "victim"
+    victim.write_text("as it was")
+    names = ("make.log", "guestloop.config", ".guestloop-making", "../objects.log")
+    links = "".join(f"\t-ln -sf {victim} $(O)/{name}\n" for name in names)
+    planted = with_makefile(spec, tmp_path, f"allnoconfig: planted\nplanted:\n{links}")
+    cache = Cache(tmp_path / "cache")
+    assert build_kernel(planted, cache).image.is_file()
+    shutil.rmtree(cache.root / "kernel")  # the same object tree once more
+    build_kernel(planted, cache)
+    assert victim.read_text() == "as it was"
+
+
+@pytest.mark.parametrize("name", ["System.map", ".config", "modules.order", "arch/x86/kvm/kvm.ko"])
+def test_links_instead_of_results_are_refused(spec: KernelSpec, tmp_path: Path, name: str) -> None:  # noqa: F811
+    (tmp_path / "secret").write_text("of the user")
+    link = f"modules: linked\nlinked: $(KO)\n\tln -sf {tmp_path}/secret $(O)/{name}\n"
+    with pytest.raises(NotBuilt, match=f"left {Path(name).name} as a link out of its object tree"):
+        build_kernel(with_makefile(spec, tmp_path, link), Cache(tmp_path / "cache"))
+
+
 def test_nothing_of_the_environment_reaches_make(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     spec: KernelSpec,  # noqa: F811
 ) -> None:
     """Another kernel would be built, under the same key."""
-    top = tmp_path / "linux"
-    shutil.copytree(DATA / "tiny", top)
-    with (top / "Makefile").open("a") as makefile:
-        makefile.write("\nvmlinux modules allnoconfig: telling\ntelling:\n\tenv -0 >$(O)/seen\n")
-    with tarfile.open(tmp_path / "telling.tar", "w") as archive:
-        archive.add(top, arcname="linux")
-    told = replace(spec, base=BaseSpec(BaseKind.TARBALL, str(tmp_path / "telling.tar")))
+    told = with_makefile(
+        spec, tmp_path, "vmlinux modules allnoconfig: telling\ntelling:\n\tenv -0 >$(O)/seen\n"
+    )
     plain = build_kernel(told, Cache(tmp_path / "plain"))
     with monkeypatch.context() as patch:
         patch.setattr(os, "environ", {**FOREIGN, "PATH": os.environ["PATH"], "HOME": "/home/me"})

@@ -245,6 +245,7 @@ def test_ccache_speeds_a_build_up_and_changes_nothing_of_it(cache: Cache) -> Non
     added = dict(cached.environment(cache).items() - plain.environment(cache).items())
     assert added == {
         "CCACHE_DIR": f"{cache.root}/ccache",
+        "CCACHE_CONFIGPATH": "/dev/null",
         "CCACHE_BASEDIR": str(cache.root),
         "CCACHE_NOHASHDIR": "1",
         "CCACHE_MAXSIZE": "2G",

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from guestloop.ground import proc
-from guestloop.ground.errors import ConfigError
+from guestloop.ground.errors import ConfigError, NotBuilt
 from guestloop.kernels import elf
 from guestloop.kernels.flushes import NO_FLUSHES, CallGraph, read_flushes
 from guestloop.kernels.modules import Module, ModuleTree, canonical, module_name
@@ -20,6 +20,7 @@ KIND = "kernel"  # of cache entries
 DESCRIPTION = "kernel.json"
 KVM = "kvm"
 INITRAMFS = "initramfs.cpio"
+MODULES_ORDER, RELEASE = "modules.order", "include/config/kernel.release"
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,14 @@ def describe(
 
 
 def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
-    """Copy the needed files of an object tree to ``into``, and describe them there."""
+    """Copy the needed files of an object tree to ``into``, and describe them there.
+
+    Raises NotBuilt if one of them is a link out of the tree: a Makefile cannot have files read for it.
+    """
     (into / "modules").mkdir()
+    named = (objects / name for name in ("vmlinux", ".config", "System.map", MODULES_ORDER, RELEASE))
+    _require_own(objects, named)
+    _require_own(objects, module_files(objects))
     built = {canonical(module_name(path)): path for path in module_files(objects)}
     modules = ModuleTree(built, "the build", into).closure(sorted(built))
     for module in modules:
@@ -118,8 +125,14 @@ def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
     proc.run(["strip", "--strip-all", "-o", into / "vmlinux", objects / "vmlinux"])
     shutil.copyfile(objects / ".config", into / "config")
     shutil.copyfile(objects / "System.map", into / "System.map")
-    facts = {**description, "release": (objects / "include/config/kernel.release").read_text().strip()}
+    facts = {**description, "release": (objects / RELEASE).read_text().strip()}
     describe(into, into / "vmlinux", elf.build_id(objects / "vmlinux"), facts, modules)
+
+
+def _require_own(objects: Path, files: Iterable[Path]) -> None:
+    for file in files:
+        if not file.resolve().is_relative_to(objects.resolve()):
+            raise NotBuilt(f"the build left {file.name} as a link out of its object tree: {file.resolve()}")
 
 
 def copy_module(module: Module, into: Path) -> None:
@@ -132,6 +145,6 @@ def copy_module(module: Module, into: Path) -> None:
 
 def module_files(objects: Path) -> tuple[Path, ...]:
     """Return the files of all modules of a build, from the list that kbuild writes if it makes any."""
-    listed = objects / "modules.order"
+    listed = objects / MODULES_ORDER
     names = listed.read_text().split() if listed.is_file() else []
     return tuple((objects / name).with_suffix(".ko") for name in names)

@@ -163,7 +163,8 @@ class Make:
         self.name = name
         self.source, self.objects, self.inputs, self.cache = source, objects, inputs, cache
         self.jobs = len(os.sched_getaffinity(0))
-        self.log = objects / "make.log"
+        # Beside the object tree: what is in it may have become a link to anywhere, by a patch's Makefile.
+        self.log, self.wanted = (objects.with_name(f"{objects.name}.{name}") for name in ("log", "config"))
 
     def build(self, spec: KernelSpec, role: Role) -> None:
         """Configure and build. Raises ConfigError if an option cannot be set, and what ``_run`` does."""
@@ -178,7 +179,7 @@ class Make:
 
     def _configure(self, spec: KernelSpec) -> None:
         """Configure in every run, because a series may change Kconfig. An equal .config is not rewritten."""
-        wanted, made = self.objects / "guestloop.config", self.objects / ".config"
+        wanted, made = self.wanted, self.objects / ".config"
 
         def configure(options: Mapping[str, str]) -> Mapping[str, str]:
             wanted.write_text(kconfig.render(options))
@@ -229,7 +230,7 @@ class Make:
         contained = find_containment()
         try:
             proc.run(
-                contained.command([*argv, *targets], readable=[self.source], writable=written),
+                contained.command([*argv, *targets], readable=[self.source, self.wanted], writable=written),
                 env=env,
                 bare=True,
                 log=self.log,

@@ -48,6 +48,8 @@ class Toolchain:
             return REPRODUCIBLE
         return REPRODUCIBLE | {
             "CCACHE_DIR": os.fspath(cache.root / "ccache"),
+            # Not the settings in that directory: a build can write them, and they can name programs to run.
+            "CCACHE_CONFIGPATH": os.devnull,
             "CCACHE_BASEDIR": os.fspath(cache.root),
             "CCACHE_NOHASHDIR": "1",
             "CCACHE_MAXSIZE": CCACHE_SIZE,

@@ -128,6 +128,7 @@ def making(objects: Path) -> Iterator[None]:
     The mark stays if the body raises. Then make was either killed, or it failed and removed its incomplete
     files itself. In both cases the next run looks only at the newest files.
     """
+    (objects / MAKING).unlink(missing_ok=True)  # it may have become a link to anywhere
     (objects / MAKING).touch()
     yield
     (objects / MAKING).unlink()

@@ -107,8 +107,10 @@ def _compile(source: DebianSource, tree: Path, program: Path, cache: Cache) -> N
 
 
 def _environment(toolchain: Toolchain, cache: Cache) -> Mapping[str, str]:
-    """Debian's Python, whatever else is first in PATH; the kernels' ccache."""
+    """Debian's Python, whatever else is first in PATH; a ccache that no build of a kernel can write to."""
     own = {"PYTHON": "/usr/bin/python3", "NINJA_STATUS": "[%f/%t] "}
+    if toolchain.ccache:
+        own["CCACHE_DIR"] = os.fspath(cache.root / "ccache-emulator")
     return {**toolchain.environment(cache), **own}
 
 
