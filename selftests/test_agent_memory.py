@@ -201,8 +201,11 @@ def test_what_l1_lacks_is_named_with_its_reason(tmp_path: Path, monkeypatch: pyt
     for name in ("READ_AHEAD", "HUGE_POOL", "KPAGEFLAGS"):
         monkeypatch.setattr(memory, name, tmp_path / name)
     assert Memory().lacks([]) == Memory().lacks([Need.MEMCG]) == ""
-    wanted = "L1 has no swap space (CONFIG_SWAP); L1's kernel has no CONFIG_TRANSPARENT_HUGEPAGE"
+    monkeypatch.setattr(memory, "SWAPS", tmp_path / "swaps")
+    wanted = "L1's kernel has no CONFIG_SWAP; L1's kernel has no CONFIG_TRANSPARENT_HUGEPAGE"
     assert Memory().lacks([Need.SWAP, Need.MEMCG, Need.THP]) == wanted
+    (tmp_path / "swaps").touch()
+    assert Memory().lacks([Need.SWAP]) == f"L1 uses no swap space ({tmp_path / 'swaps'} is empty)"
     lacking = Memory().lacks(list(Need))
     for option in ("SYSCTL", "HUGETLBFS", "PROC_PAGE_MONITOR", "USERFAULTFD"):
         assert f"CONFIG_{option}" in lacking

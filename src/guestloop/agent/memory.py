@@ -98,7 +98,9 @@ class Need(StrEnum):
     def reason(self) -> str:
         """What to report when it is not there."""
         return {
-            Need.SWAP: "L1 has no swap space (CONFIG_SWAP)",
+            Need.SWAP: f"L1 uses no swap space ({SWAPS} is empty)"
+            if SWAPS.exists()
+            else "L1's kernel has no CONFIG_SWAP",
             Need.READ_AHEAD: f"L1 has no {READ_AHEAD} (CONFIG_SYSCTL): it reads ahead from swap",
             Need.MEMCG: "L1's kernel has no memory cgroups (CONFIG_MEMCG)",
             Need.THP: "L1's kernel has no CONFIG_TRANSPARENT_HUGEPAGE",
