@@ -17,6 +17,7 @@ from guestloop.machines.kind import PROGRAM
 
 CONFIGURE = """#!/bin/sh
 echo "configured with $PYTHON: $*"
+echo "ccache in $CCACHE_DIR"
 cp "$(dirname "$0")/cpu.c" cpu.c
 """
 NINJA = """#!/bin/sh
@@ -92,7 +93,9 @@ def test_it_is_fetched_patched_built_and_then_found(machine: Machine) -> None:
     assert emulator.program.is_file() and str(emulator).startswith("qemu 1:7.2+dfsg-7, patches 0001, build ")
     update, fetch = machine.log.read_text().splitlines()
     assert update.endswith("update") and fetch.endswith("source --download-only qemu=1:7.2+dfsg-7")
-    assert "configured with /usr/bin/python3" in (emulator.program.parent / "build.log").read_text()
+    log = (emulator.program.parent / "build.log").read_text()
+    assert "configured with /usr/bin/python3" in log
+    assert f"ccache in {machine.cache.root}/ccache\n" not in log, "builds of kernels can write to that"
     assert not (emulator.program.parent / "tmp").exists()
     assert build_emulator(machine.cache, machine.recipe) == emulator
     assert len(machine.log.read_text().splitlines()) == 2
