@@ -164,7 +164,7 @@ class Make:
         self.source, self.objects, self.inputs, self.cache = source, objects, inputs, cache
         self.jobs = len(os.sched_getaffinity(0))
         # Beside the object tree: what is in it may have become a link to anywhere, by a patch's Makefile.
-        self.log, self.wanted = (objects.with_name(f"{objects.name}.{name}") for name in ("log", "config"))
+        self.log, self.wanted = (objects.with_name(f"{name}-of-{objects.name}") for name in ("log", "config"))
 
     def build(self, spec: KernelSpec, role: Role) -> None:
         """Configure and build. Raises ConfigError if an option cannot be set, and what ``_run`` does."""
