@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from test_kernels_build import DATA, spec  # noqa: F401 - a fixture
+import test_kernels_build
 from test_surroundings import FOREIGN
 
 from guestloop.cache import Cache
@@ -23,6 +23,8 @@ from guestloop.ground.errors import NotBuilt, ProcessError
 from guestloop.ground.wait import wait_for
 from guestloop.kernels import build, build_kernel
 from guestloop.kernels.contained import Containment, find_containment
+
+DATA, spec = test_kernels_build.DATA, test_kernels_build.spec
 
 UNCONTAINED = Containment("no: for this test")
 
@@ -152,7 +154,7 @@ def test_a_build_that_is_interrupted_is_gone(containment: Containment, tmp_path:
 
 
 def test_a_kernel_is_the_same_with_and_without(
-    spec: KernelSpec,  # noqa: F811
+    spec: KernelSpec,
     tmp_path: Path,
     containment: Containment,
     monkeypatch: pytest.MonkeyPatch,
@@ -227,7 +229,7 @@ def test_a_compiler_of_the_users_own_could_not_be_seen(
     )
 
 
-def with_makefile(spec: KernelSpec, directory: Path, text: str) -> KernelSpec:  # noqa: F811
+def with_makefile(spec: KernelSpec, directory: Path, text: str) -> KernelSpec:
     """The kernel with some lines behind its Makefile."""
     top = directory / "linux"
     shutil.copytree(DATA / "tiny", top)
@@ -238,7 +240,7 @@ def with_makefile(spec: KernelSpec, directory: Path, text: str) -> KernelSpec:  
     return replace(spec, base=BaseSpec(BaseKind.TARBALL, str(directory / "other.tar")))
 
 
-def test_links_that_a_build_leaves_are_not_followed(spec: KernelSpec, tmp_path: Path) -> None:  # noqa: F811
+def test_links_that_a_build_leaves_are_not_followed(spec: KernelSpec, tmp_path: Path) -> None:
     """Neither written through nor read through, by what runs outside of the sandbox."""
     victim = tmp_path / "victim"
     victim.write_text("as it was")
@@ -253,7 +255,7 @@ def test_links_that_a_build_leaves_are_not_followed(spec: KernelSpec, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["System.map", ".config", "modules.order", "arch/x86/kvm/kvm.ko"])
-def test_links_instead_of_results_are_refused(spec: KernelSpec, tmp_path: Path, name: str) -> None:  # noqa: F811
+def test_links_instead_of_results_are_refused(spec: KernelSpec, tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("of the user")
     link = f"modules: linked\nlinked: $(KO)\n\tln -sf {tmp_path}/secret $(O)/{name}\n"
     with pytest.raises(NotBuilt, match=f"left {Path(name).name} as a link out of its object tree"):
@@ -263,7 +265,7 @@ def test_links_instead_of_results_are_refused(spec: KernelSpec, tmp_path: Path, 
 def test_nothing_of_the_environment_reaches_make(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    spec: KernelSpec,  # noqa: F811
+    spec: KernelSpec,
 ) -> None:
     """Another kernel would be built, under the same key."""
     told = with_makefile(

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -251,6 +252,16 @@ def test_ccache_speeds_a_build_up_and_changes_nothing_of_it(cache: Cache) -> Non
         "CCACHE_MAXSIZE": "2G",
     }
     assert plain.environment(cache)["KBUILD_BUILD_TIMESTAMP"].endswith("1970 00:00:00 +0000")
+
+
+def test_a_cache_from_which_nothing_can_be_run(
+    spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = SimpleNamespace(f_flag=os.ST_NOEXEC, f_frsize=4096, f_blocks=GIB, f_bfree=GIB, f_bavail=GIB)
+    monkeypatch.setattr(os, "statvfs", lambda _path: seen)
+    with pytest.raises(CacheError, match="is on a file system that is mounted noexec") as raised:
+        build_kernel(spec, cache)
+    assert "GUESTLOOP_CACHE" in raised.value.hint
 
 
 # --- a series --------------------------------------------------------------------------------------

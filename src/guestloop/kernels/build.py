@@ -168,6 +168,7 @@ class Make:
 
     def build(self, spec: KernelSpec, role: Role) -> None:
         """Configure and build. Raises ConfigError if an option cannot be set, and what ``_run`` does."""
+        self._require_execution()
         first = not (self.objects / "vmlinux").is_file()
         self.log.unlink(missing_ok=True)
         self._configure(spec)
@@ -176,6 +177,14 @@ class Make:
             progress = Progress(shown, role.files if first else 0)
             self._run(*self.inputs.targets, on_line=progress.line)
             shown.update(f"{progress.made} files made")
+
+    def _require_execution(self) -> None:
+        """Raise CacheError on a file system whose programs may not run: make runs some that it has made."""
+        if os.statvfs(self.objects).f_flag & os.ST_NOEXEC:
+            raise CacheError(
+                f"the cache {self.cache.root} is on a file system that is mounted noexec",
+                hint="set GUESTLOOP_CACHE to a directory from which programs can be run",
+            )
 
     def _configure(self, spec: KernelSpec) -> None:
         """Configure in every run, because a series may change Kconfig. An equal .config is not rewritten."""
