@@ -391,6 +391,23 @@ def test_a_limit_is_one_message(terminal: Terminal, number: int) -> None:
     assert os.strerror(number) in message and "ulimit" in hint
 
 
+def test_nohup_is_respected(terminal: Terminal) -> None:
+    """It has SIGHUP ignored; shells do so to SIGINT for what runs in the background, and CI sends it."""
+    seen: list[object] = []
+
+    def look(_options: object) -> Exit:
+        seen.extend(map(signal.getsignal, HANDLED))
+        return Exit.OK
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with mock.patch("guestloop.job.run.run", side_effect=look):
+            assert terminal.run("run").returncode == Exit.OK
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert seen == [cli._interrupt, cli._interrupt, signal.SIG_IGN]
+
+
 def test_interrupted(terminal: Terminal) -> None:
     done = fault(terminal, KeyboardInterrupt())
     assert done.returncode == Exit.INTERRUPTED
