@@ -226,7 +226,7 @@ def test_an_environment_that_cannot_be_made_is_no_regression(sandbox: Sandbox) -
 def test_an_environment_is_made_once(sandbox: Sandbox) -> None:
     done = sandbox.run()
     assert done.returncode == 0 and "ready" in done.stdout
-    assert sandbox.log.read_text() == f"python -I -m pip install -qq --editable {sandbox.top}[dev]\n"
+    assert sandbox.log.read_text() == "python -I -m pip install -qq --editable .[dev]\n"
     sandbox.log.write_text("")
     assert sandbox.run().stderr == "" and sandbox.log.read_text() == ""
     (sandbox.top / "pyproject.toml").write_text("[project]\nname = 'other'\n")
