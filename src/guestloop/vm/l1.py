@@ -34,6 +34,7 @@ from guestloop.ground.usage import read_threads, total
 from guestloop.ground.wait import clock, wait_for
 from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv, l1_command_line
 from guestloop.vm.boot import BootVigil, Progress
+from guestloop.vm.clock import ClockReading, clock_error, read_clock
 from guestloop.vm.console import Console
 from guestloop.vm.link import Link
 from guestloop.vm.parts import L1Parts
@@ -43,10 +44,7 @@ SWAP_MIB = 1024
 ENDING_S = 2.0
 QUIT_S = 5.0
 DRAIN_S = 60.0
-# What the way of an answer may take on a busy machine, and what a clock may be off by.
-CLOCK_SLACK_S = 10.0
-CLOCK_DRIFT = 0.2
-PACE_S = 5.0
+PACE_S = 5.0  # what the way of an answer may take on a busy machine
 READY_MARKER = "guestloop-init: agent and sshd started"
 
 
@@ -67,10 +65,10 @@ class Machine:
             self._link = self._connect()
             self.agent = client(Agent, self.call)
             self.hello = self.agent.system.hello()
+            self._first_clock = self._read_clock()
             self._check_kernel()
             self._check_command_line()
             self.agent.kvm.try_out()
-            self._hello_s = time.monotonic()
             self.agent.memory.swap_on(SWAP_SERIAL)
             self._vigil = None
         except BaseException:
@@ -171,17 +169,14 @@ class Machine:
             self.check_alive()
             raise
 
-    def _check_clock(self) -> None:
-        """Every time limit in L1, and KVM's own clock for L2, rest on L1's clock.
+    def _read_clock(self) -> ClockReading:
+        return read_clock(lambda: self.agent.system.hello().uptime_s)
 
-        Raises LabError when it is wrong.
-        """
-        real_s = time.monotonic() - self._hello_s
-        own_s = self.agent.system.hello().uptime_s - self.hello.uptime_s
-        if abs(own_s - real_s) > max(CLOCK_SLACK_S, CLOCK_DRIFT * real_s):
-            name = self.parts.name
+    def _check_clock(self) -> None:
+        """Raises LabError when L1's clock is wrong."""
+        if error := clock_error(self._first_clock, self._read_clock()):
             raise LabError(
-                f"the clock of L1 {name} is wrong: {own_s:.0f} s have passed by it, not {real_s:.0f}",
+                f"the clock of L1 {self.parts.name} is wrong: {error}",
                 hint="was the TSC of this L1 calibrated on a busy machine? See machines/tsc.py",
             )
 
