@@ -21,7 +21,7 @@ LAYERS = [
     {"ground"},
     {"results", "counters", "cache"},
     {"config", "compare", "agent", "debian"},
-    {"images", "report"},
+    {"images", "report", "sources"},
     {"kernels"},
     {"machines"},
     {"vm"},

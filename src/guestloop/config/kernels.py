@@ -147,7 +147,8 @@ def parse_kernel(path: Path, above: tuple[Path, ...] = ()) -> KernelSpec:
         description=top.text("description", f"like {like.name}" if like else None),
         base=like.base if like and base is None else _parse_base(where, path.parent, base),
         config=(like.config if like else ()) + _existing(where, path.parent, "config", top.texts("config")),
-        series=(like.series if like else ()) + _existing(where, path.parent, "series", top.texts("series")),
+        series=(like.series if like else ())
+        + _existing(where, path.parent, "series", top.texts("series"), folders=True),
         reach=_parse_reach(where, top.data.get("reach") or {}),
         expect=parse_expectations(f"{where}: expect", top.data.get("expect") or {}),
     )
@@ -186,10 +187,13 @@ def _parse_base(where: str, directory: Path, data: object) -> BaseSpec:
     return BaseSpec(kind, location, section.text("ref", ""))
 
 
-def _existing(where: str, directory: Path, key: str, names: tuple[str, ...]) -> tuple[Path, ...]:
+def _existing(
+    where: str, directory: Path, key: str, names: tuple[str, ...], *, folders: bool = False
+) -> tuple[Path, ...]:
     paths = tuple(user_path(name, f"{where}: {key}", directory) for name in names)
     for path in paths:
-        if not os.path.isfile(path):  # noqa: PTH113 - Path's raises for a name that is too long
+        # Path's methods raise for a name that is too long.
+        if not os.path.isfile(path) and not (folders and os.path.isdir(path)):  # noqa: PTH112, PTH113
             raise ConfigError(f"{where}: {key}: no such file: {path}")
     return paths
 

@@ -40,6 +40,7 @@ T = TypeVar("T")
 Arg = str | os.PathLike[str]
 Popen = subprocess.Popen[bytes]
 STILL_RUNNING = subprocess.TimeoutExpired
+PIPE, NULL = subprocess.PIPE, subprocess.DEVNULL
 
 
 class _Guard:
@@ -162,6 +163,7 @@ def read(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    bare: bool = False,
     given: bytes = b"",
     on_line: Callable[[str], None] | None = None,
     timeout_s: float | None = None,
@@ -178,7 +180,15 @@ def read(
     pipe, stdin = subprocess.PIPE, subprocess.PIPE if given else subprocess.DEVNULL
     with (
         spawn(
-            args, cwd=cwd, env=env, stdin=stdin, stdout=pipe, stderr=pipe, quick=True, umask=UMASK
+            args,
+            cwd=cwd,
+            env=env,
+            bare=bare,
+            stdin=stdin,
+            stdout=pipe,
+            stderr=pipe,
+            quick=True,
+            umask=UMASK,
         ) as process,
         _killed_after(process, timeout_s) as timed_out,
         _beside(lambda: _feed(process.stdin, given)),
@@ -278,9 +288,9 @@ def spawn(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     bare: bool = False,
-    stdin: int = subprocess.DEVNULL,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = None,
-    stderr: int = subprocess.STDOUT,
+    stderr: int | IO[bytes] = subprocess.STDOUT,
     pass_fds: Sequence[int] = (),
     quick: bool = False,
     umask: int = -1,
@@ -314,7 +324,7 @@ def spawn(
         yield process
     finally:
         end_group(process, 0.0 if quick else TERM_GRACE_S)
-        for stream in (process.stdout, process.stderr):
+        for stream in (process.stdin, process.stdout, process.stderr):
             if stream:
                 with suppress(OSError):
                     stream.close()

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The text of a file with patches: unpacked, without what editors add, or why it cannot be one (pure)."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import zlib
+from collections.abc import Callable
+
+from guestloop.ground.errors import ConfigError
+
+RAW_HINT = (
+    "save the raw mail instead, by its message-id: on lore.kernel.org the link 'raw', or"
+    " 'b4 am MESSAGE-ID' for a whole series"
+)
+DIFF_HINT = "a patch is a unified diff ('git diff', 'diff -u') or a mail with one ('git format-patch')"
+
+_UTF8_BOM, _UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+_PACKED: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
+    b"\x1f\x8b": ("gzip", gzip.decompress),
+    b"\xfd7zXZ\0": ("xz", lzma.decompress),
+    b"BZh": ("bzip2", bz2.decompress),
+}
+_NOT_UNPACKED = {b"\x28\xb5\x2f\xfd": "zstd -d", b"PK\x03\x04": "unzip", b"\x7fELF": ""}
+
+_TELLING = 400  # bytes of a diff that are not found in a file twice
+
+_HTML = re.compile(rb"\s*<(!doctype html|html|head|body|\?xml)\b", re.IGNORECASE)
+_HEADER = rb"(?:diff --git |diff -|--- |\+\+\+ |@@ -)"
+_COLOUR = re.compile(rb"^(?:\x1b\[[0-9;]*[mK])+" + _HEADER, re.MULTILINE)
+_QUOTED = re.compile(rb"^(?:> ?|\| )+" + _HEADER + rb".*\n(?:>|\|)", re.MULTILINE)
+_INDENTED = re.compile(rb"^[ \t]+(?:diff --git |@@ -\d+(?:,\d+)? \+\d)", re.MULTILINE)
+_CONTEXT = re.compile(rb"^\*\*\* .*\n--- .*\n\*{15}", re.MULTILINE)
+
+
+def clean(data: bytes, where: str) -> bytes:
+    """The text in the bytes of a file: unpacked and without a byte order mark.
+
+    Raises ConfigError for what is no text, naming what it is.
+    """
+    data = _unpack(data, where)
+    if not data.strip():
+        raise ConfigError(f"{where}: the file is empty", hint="was its disk full when it was written?")
+    if data.startswith(_UTF16_BOMS) or data[1:20:2] == b"\0" * 10 or data[0:20:2] == b"\0" * 10:
+        raise ConfigError(
+            f"{where}: the text is UTF-16",
+            hint="PowerShell's > writes it: 'git diff --output=FILE', or 'iconv -f UTF-16 -t UTF-8'",
+        )
+    data = data.removeprefix(_UTF8_BOM)
+    if _HTML.match(data):
+        raise ConfigError(f"{where}: line 1: a web page (HTML), not a patch", hint=RAW_HINT)
+    return data
+
+
+def _unpack(data: bytes, where: str) -> bytes:
+    for magic, program in _NOT_UNPACKED.items():
+        if data.startswith(magic):
+            raise ConfigError(
+                f"{where}: not a text: it begins with {magic!r}",
+                hint=f"unpack it first ({program})" if program else DIFF_HINT,
+            )
+    for magic, (name, unpack) in _PACKED.items():
+        if data.startswith(magic):
+            try:
+                return unpack(data)
+            except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+                raise ConfigError(f"{where}: damaged {name} file: {error}", hint="fetch it again") from error
+    return data
+
+
+def strip_carriage_returns(data: bytes) -> bytes:
+    """Take carriage returns off where the transport added them, and leave them where files have them.
+
+    Headers of a diff are git's own and end in a line feed alone. If each of them has a carriage return, all
+    lines got one on their way. If none has, those in hunks are of a file with such line ends.
+    """
+    headers = re.findall(rb"^" + _HEADER + rb".*$", data, re.MULTILINE)
+    added = headers and all(line.endswith(b"\r") for line in headers)
+    return data.replace(b"\r\n", b"\n") if added else data
+
+
+def line_of(part: bytes, data: bytes, start: int = 0) -> int:
+    """The line of ``data`` where ``part`` begins, 0 if it is not there: it was encoded."""
+    at = data.find(part[:_TELLING], start) if part else -1
+    return data.count(b"\n", 0, at) + 1 if at >= 0 else 0
+
+
+def why_no_diff(data: bytes) -> tuple[int, str, str] | None:
+    """Why git finds no diff in a text that looks as if it had one: line, what stands there, remedy."""
+    kinds = (
+        (_COLOUR, "colour codes of a terminal in the diff", "make it with 'git diff --no-color'"),
+        (_QUOTED, "the diff is quoted, as in a reply", RAW_HINT),
+        (_INDENTED, "the diff is indented, as in the output of a pager or a message", RAW_HINT),
+        (_CONTEXT, "a context diff", "make it with 'diff -u' or 'git diff'"),
+    )
+    for pattern, what, hint in kinds:
+        if match := pattern.search(data):
+            return data.count(b"\n", 0, match.start()) + 1, what, hint
+    return None
