@@ -10,10 +10,10 @@ import pytest
 from guestloop.cache import Cache
 from guestloop.ground import surroundings
 from guestloop.ground.errors import CacheError, ConfigError, GuestloopError, LabError, ProcessError
-from guestloop.kernels.series import read_patch
 from guestloop.machines.emulator import build_emulator, source
 from guestloop.machines.emulator.build import RECIPE
 from guestloop.machines.kind import PROGRAM
+from guestloop.sources import read_series
 
 CONFIGURE = """#!/bin/sh
 echo "configured with $PYTHON: $*"
@@ -169,9 +169,9 @@ def test_a_machine_without_dpkg(machine: Machine, monkeypatch: pytest.MonkeyPatc
 
 
 def test_each_patch_says_why() -> None:
-    series = [read_patch(path) for path in sorted(RECIPE.glob("*.patch"))]
-    assert [patch.name[:4] for patch in series] == ["0001", "0002", "0003", "0004", "0005", "0006"]
-    for patch in series:
-        title, empty, why = patch.path.read_text().splitlines()[:3]
+    paths = sorted(RECIPE.glob("*.patch"))
+    assert [name[:4] for name in read_series(paths).names] == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    for path in paths:
+        title, empty, why = path.read_text().splitlines()[:3]
         assert title.startswith(("i386", "tcg")) and not empty and why
     assert PROGRAM == "qemu-system-x86_64"

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.cache import Cache, content_key
+from guestloop.cache import Cache, content_key, digests
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
 from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError, NotBuilt, ProcessError
-from guestloop.kernels import build, build_kernel, source
-from guestloop.kernels.series import read_patch
+from guestloop.kernels import build, build_kernel
 from guestloop.kernels.tree import MAKING, WorkTree, drop_suspects, making
+from guestloop.sources import Tree
+from guestloop.sources.bases import find_tarball
 
 DATA = Path(__file__).with_name("data") / "kernels"
 KVM = "CONFIG_KVM=m\nCONFIG_KVM_AMD=m\nCONFIG_KVM_INTEL=m\n"
@@ -60,86 +61,7 @@ def with_series(spec: KernelSpec, *patches: Path) -> KernelSpec:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> WorkTree:
-    tree = WorkTree(tmp_path / "work")
-    shutil.copytree(DATA / "tiny", tree.source)
-    return tree
-
-
-def content(directory: Path) -> dict[str, str]:
-    files = (path for path in directory.rglob("*") if path.is_file())
-    return {str(path.relative_to(directory)): path.read_text() for path in files}
-
-
-def no_source() -> source.Source:
-    return source.Source("nothing", {}, Path("/nonexistent"))
-
-
-# --- the source tree -------------------------------------------------------------------------------
-
-
-def test_a_series_is_in_the_tree_for_the_time_of_the_body(tree: WorkTree) -> None:
-    before = content(tree.source)
-    with tree.applied([read_patch(GOOD)]):
-        assert content(tree.source)[MMU] != before[MMU]
-        assert (tree.source / "arch/x86/kvm/new.h").is_file()
-    assert content(tree.source) == before
-    assert [path.name for path in tree.root.iterdir()] == ["source"]
-
-
-def test_a_put_back_file_is_newer_than_its_objects(tree: WorkTree) -> None:
-    untouched = (tree.source / "main.c").stat().st_mtime_ns
-    with tree.applied([read_patch(GOOD)]):
-        made = time.time_ns() - 1_000_000_000
-        os.utime(tree.source / MMU, ns=(made, made))
-    assert (tree.source / MMU).stat().st_mtime_ns > made
-    assert (tree.source / "main.c").stat().st_mtime_ns == untouched
-
-
-def test_a_patch_that_does_not_apply_names_file_and_hunk_and_leaves_nothing(tree: WorkTree) -> None:
-    before = content(tree.source)
-    with (
-        pytest.raises(
-            ConfigError, match=rf"{BAD.name}: patch 1 of 1 does not apply: {MMU}: hunk 1 at line 3"
-        ),
-        tree.applied([read_patch(BAD)]),
-    ):
-        pass
-    assert content(tree.source) == before
-
-
-def test_the_second_patch_that_does_not_apply_takes_the_first_one_back(tree: WorkTree) -> None:
-    before = content(tree.source)
-    with (
-        pytest.raises(ConfigError, match=r"patch 2 of 2 .*already contains the change"),
-        tree.applied([read_patch(GOOD), read_patch(GOOD)]),
-    ):
-        pass
-    assert content(tree.source) == before
-
-
-@pytest.mark.parametrize("moment", ["saved", "half", "applied"])
-def test_a_killed_run_is_put_right_by_the_next(tree: WorkTree, moment: str) -> None:
-    before = content(tree.source)
-    tree._save([read_patch(GOOD)])
-    if moment != "saved":
-        (tree.source / MMU).write_text("half a fi")
-    if moment == "applied":
-        (tree.source / "arch/x86/kvm/new.h").write_text("#define NEW 1\n")
-    again = WorkTree(tree.root)
-    again.prepare(no_source())
-    assert content(tree.source) == before
-    assert [path.name for path in tree.root.iterdir()] == ["source"]
-
-
-def test_a_kill_while_files_are_saved_does_no_harm(tree: WorkTree) -> None:
-    before = content(tree.source)
-    stale = tree.root / "pristine" / MMU
-    stale.parent.mkdir(parents=True)
-    stale.write_text("half a co")
-    WorkTree(tree.root).prepare(no_source())
-    with tree.applied([read_patch(GOOD)]):
-        pass
-    assert content(tree.source) == before
+    return WorkTree(tmp_path / "work")
 
 
 # --- the object tree -------------------------------------------------------------------------------
@@ -179,9 +101,8 @@ def test_the_key_depends_on_content_and_not_on_names(spec: KernelSpec, cache: Ca
     assert key(moved) == key(spec)
     assert key(with_series(moved, copies[1])) == key(with_series(spec, GOOD)) != key(spec)
 
-    with copies[1].open("a") as file:
-        file.write("\n")
-    assert key(with_series(spec, copies[1])) != key(with_series(spec, GOOD))
+    copies[1].write_text(f"From: x\n\n{GOOD.read_text()}\n-- \n")
+    assert key(with_series(spec, copies[1])) == key(with_series(spec, GOOD)), "the same change"
     copies[0].write_text(KVM + "# only a comment\n")
     assert key(moved) == key(spec)
     copies[0].write_text(KVM + "CONFIG_KSM=y\n")
@@ -192,13 +113,13 @@ def test_the_key_depends_on_the_base_and_the_compiler(
     spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = build.find_inputs(spec, cache)
-    other_source = dataclasses.replace(inputs.source, identity={"sha256": "0"})
+    other_tree = dataclasses.replace(inputs.applied, tree=Tree("0" * 40, ()))
     other_compiler = dataclasses.replace(inputs.toolchain, compiler="gcc 99")
     keys = {
         content_key(changed.described)
         for changed in (
             inputs,
-            dataclasses.replace(inputs, source=other_source),
+            dataclasses.replace(inputs, applied=other_tree),
             dataclasses.replace(inputs, toolchain=other_compiler),
         )
     }
@@ -209,11 +130,12 @@ def test_the_key_depends_on_the_base_and_the_compiler(
 
 def test_a_tarball_is_read_once(spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build.find_inputs(spec, cache)
-    monkeypatch.setattr(source, "file_digest", lambda path: pytest.fail(f"read again: {path}"))
+    monkeypatch.setattr(digests, "file_digest", lambda path: pytest.fail(f"read again: {path}"))
     assert build.find_inputs(spec, cache) == first
     monkeypatch.undo()
-    Path(spec.base.location).write_bytes(b"changed")
-    assert build.find_inputs(spec, cache).source.identity != first.source.identity
+    tarball = Path(spec.base.location)
+    tarball.write_bytes(b"changed")
+    assert find_tarball(tarball, "x", cache).identity != first.source.identity
 
 
 # --- the whole way ---------------------------------------------------------------------------------
@@ -329,7 +251,26 @@ def test_two_at_once_share_one_build(
     assert capsys.readouterr().err.count("==> build kernel") == 1
 
 
-@pytest.mark.parametrize("moment", ["-x", "-p1", "vmlinux", "--strip-all"])
+@pytest.mark.parametrize("moment", ["fast-import", "read-tree", "apply", "write-tree", "clean"])
+def test_a_full_disk_in_git_is_said_once(
+    spec: KernelSpec, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    git = tmp_path / "bin/git"
+    git.parent.mkdir()
+    full = f"echo 'fatal: cannot write: {os.strerror(errno.ENOSPC)}' >&2; exit 128"
+    git.write_text(
+        f'#!/bin/sh\ncase " $* " in *" {moment} "*) {full} ;; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(git.parent), prepend=os.pathsep)
+    with pytest.raises(CacheError, match="no space left in the cache"):
+        build_kernel(with_series(spec, GOOD), cache)
+    assert not list((cache.root / "kernel").glob("*"))
+    git.unlink()
+    assert build_kernel(with_series(spec, GOOD), cache).series == (GOOD.name,)
+
+
+@pytest.mark.parametrize("moment", ["vmlinux", "--strip-all"])
 def test_a_full_disk_at_any_moment_is_said_once(
     spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:

@@ -17,14 +17,14 @@ import test_kernels_build
 
 from guestloop.cache import Cache
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
-from guestloop.ground import proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError
 from guestloop.ground.log import Step, duration
-from guestloop.kernels import build, build_kernel, elf, series
+from guestloop.kernels import build, build_kernel, elf
 from guestloop.kernels.artifacts import DESCRIPTION
-from guestloop.kernels.source import find_source
 from guestloop.kernels.toolchain import Toolchain
-from guestloop.kernels.tree import WorkTree, drop_suspects
+from guestloop.kernels.tree import drop_suspects
+from guestloop.sources import find_source
+from guestloop.sources.bases import find_debian
 
 cache, spec = test_kernels_build.cache, test_kernels_build.spec
 plain_compiler = test_kernels_build.plain_compiler
@@ -94,43 +94,6 @@ def test_a_file_as_old_as_a_command_may_take_is_still_suspect(tmp_path: Path) ->
     assert {path.name for path in tmp_path.iterdir()} == {"older.o", "link.o"}
 
 
-def test_a_record_of_a_tree_that_was_removed_is_forgotten(
-    tmp_path: Path, spec: KernelSpec, cache: Cache
-) -> None:
-    """Its files would be put into the new tree, over those of another version."""
-    tree = WorkTree(tmp_path / "work")
-    (tree.root / "pristine").mkdir(parents=True)
-    (tree.root / "pristine/main.c").write_text("of the tree before")
-    (tree.root / "applied.json").write_text('{"series": [], "touched": ["main.c"]}')
-    for _ in range(2):
-        tree.prepare(find_source(spec, cache))
-        assert (tree.source / "main.c").read_text() == (DATA / "tiny/main.c").read_text()
-
-
-def test_a_directory_that_a_series_removed_comes_back(tmp_path: Path) -> None:
-    tree, patch = WorkTree(tmp_path / "work"), tmp_path / "remove.patch"
-    file = tree.source / "drivers/odd/deep.c"
-    file.parent.mkdir(parents=True)
-    file.write_text("int x;\n")
-    header = "--- a/drivers/odd/deep.c\n+++ /dev/null\n"
-    patch.write_text(
-        f"diff --git a/drivers/odd/deep.c b/drivers/odd/deep.c\n{header}@@ -1 +0,0 @@\n-int x;\n"
-    )
-    with tree.applied([series.read_patch(patch)]):
-        assert not (tree.source / "drivers").exists(), "patch removes directories that it empties"
-    assert file.read_text() == "int x;\n"
-
-
-def test_a_put_back_file_keeps_its_mode(tmp_path: Path) -> None:
-    tree = WorkTree(tmp_path / "work")
-    shutil.copytree(DATA / "tiny", tree.source)
-    file = tree.source / "arch/x86/kvm/mmu.c"
-    file.chmod(0o755)
-    with tree.applied([series.read_patch(DATA / "tiny-good.patch")]):
-        pass
-    assert file.stat().st_mode & 0o777 == 0o755
-
-
 # --- Debian's source packages ----------------------------------------------------------------------
 
 SUMS = """\
@@ -162,38 +125,32 @@ esac
     return KernelSpec("debian", directory / "debian.yaml", "", base, (), ())
 
 
-def test_the_tarball_of_a_debian_package(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Cache
-) -> None:
-    found = find_source(debian(monkeypatch, tmp_path, SUMS), cache)
-    assert found.location == Path("/usr/src/linux-source-9.9.tar.xz")
+def test_the_tarball_of_a_debian_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = find_debian(debian(monkeypatch, tmp_path, SUMS).base.location, "x")
+    assert found.path == Path("/usr/src/linux-source-9.9.tar.xz")
     assert found.description == "linux-source-9.9 9.9.7-1"
     assert found.identity == {"package": "linux-source-9.9", "version": "9.9.7-1", "md5": "4" * 32}
 
 
-def test_a_debian_package_without_a_tarball(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Cache
-) -> None:
+def test_a_debian_package_without_a_tarball(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rest = "".join(line for line in SUMS.splitlines(keepends=True) if not line.startswith("4"))
     with pytest.raises(LabError, match=r"linux-source-9\.9 9\.9\.7-1 has no usr/src/linux-source-9\.9\.tar"):
-        find_source(debian(monkeypatch, tmp_path, rest), cache)
+        find_debian(debian(monkeypatch, tmp_path, rest).base.location, "x")
 
 
-def test_a_debian_package_that_was_removed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Cache
-) -> None:
+def test_a_debian_package_that_was_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """dpkg goes on knowing packages whose configuration files are left."""
     with pytest.raises(LabError, match="is not installed") as caught:
-        find_source(debian(monkeypatch, tmp_path, SUMS, state="config-files"), cache)
+        find_debian(debian(monkeypatch, tmp_path, SUMS, state="config-files").base.location, "x")
     assert caught.value.hint == "apt-get install linux-source-9.9"
 
 
 def test_an_installed_package_whose_tarball_is_gone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Cache
 ) -> None:
-    found = find_source(debian(monkeypatch, tmp_path, SUMS), cache)
+    base = debian(monkeypatch, tmp_path, SUMS).base
     with pytest.raises(LabError, match=r"no such kernel source: /usr/src/linux-source-9\.9\.tar\.xz"):
-        found.unpack(tmp_path)
+        find_source(base, "x", cache)
 
 
 # --- what a build leaves ---------------------------------------------------------------------------
@@ -262,45 +219,3 @@ def test_a_cache_from_which_nothing_can_be_run(
     with pytest.raises(CacheError, match="is on a file system that is mounted noexec") as raised:
         build_kernel(spec, cache)
     assert "GUESTLOOP_CACHE" in raised.value.hint
-
-
-# --- a series --------------------------------------------------------------------------------------
-
-
-def test_patch_would_delete_what_is_not_there() -> None:
-    output = "The next patch would delete the file mm/gone.c,\nwhich does not exist!  Assume -R? [n]\n"
-    assert series.failures(output) == ("mm/gone.c: the patch would delete it, but it is not there",)
-
-
-def test_all_failures_of_a_patch_are_named() -> None:
-    output = """\
-patching file mm/a.c
-Hunk #1 succeeded at 3.
-Hunk #2 FAILED at 20.
-patching file 'mm/b c.c' (renamed from mm/b.c)
-Hunk #1 FAILED at 7.
-"""
-    assert series.failures(output) == (
-        "mm/a.c: hunk 2 at line 20 does not match the source",
-        "mm/b c.c: hunk 1 at line 7 does not match the source",
-    )
-
-
-@pytest.mark.parametrize(
-    ("output", "reason"),
-    [
-        ("patch: something\npatch: of its own\n", "patch: of its own"),
-        ("", "no reason given"),
-        (
-            "patching file mm/a.c\nHunk #2 FAILED at 20.\n",
-            "mm/a.c: hunk 2 at line 20 does not match the source",
-        ),
-    ],
-)
-def test_why_a_patch_does_not_apply(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, output: str, reason: str
-) -> None:
-    monkeypatch.setattr(proc, "run", lambda argv, **_: proc.Finished(tuple(map(str, argv)), 1, output))
-    with pytest.raises(ConfigError) as caught:
-        series.apply(tmp_path, [series.read_patch(DATA / "tiny-good.patch")])
-    assert str(caught.value).endswith(f"tiny-good.patch: patch 1 of 1 does not apply: {reason}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kernel configuration, patch output and progress lines: parsing alone, on recorded output."""
+"""Kernel configuration and progress lines: parsing alone, on recorded output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from guestloop.config import REPOSITORY
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.log import Step
-from guestloop.kernels import kconfig, series
+from guestloop.kernels import kconfig
 from guestloop.kernels.build import Progress
 
 DATA = Path(__file__).with_name("data") / "kernels"
@@ -112,61 +112,6 @@ def test_a_later_line_replaces_all_that_name_one_of_its_options(tmp_path: Path) 
 def test_the_recorded_configuration_meets_the_shipped_fragment(fragment: Path, recorded: str) -> None:
     made = kconfig.parse((DATA / recorded).read_text())
     assert kconfig.find_unmet(kconfig.merge([fragment]), made) == ()
-
-
-@pytest.mark.parametrize(
-    ("recorded", "expected"),
-    [
-        ("patch-hunk-failed.txt", ("mm/a.c: hunk 2 at line 22 does not match the source",)),
-        (
-            "patch-already-applied.txt",
-            (
-                "mm/a.c: already contains the change",
-                "mm/b.c: already contains the change",
-                "mm/new.c: the patch would create it, but it is already there",
-            ),
-        ),
-        ("patch-no-file.txt", ("mm/b.c: no such file in the source",)),
-        ("patch-damaged.txt", ("damaged patch: malformed patch at line 12: @@ -22,7 +22,7 @@ line 21",)),
-    ],
-)
-def test_patch_output_gives_file_and_hunk(recorded: str, expected: tuple[str, ...]) -> None:
-    assert series.failures((DATA / recorded).read_text()) == expected
-
-
-def test_touched_files_of_changes_new_files_removals_and_renames() -> None:
-    text = """\
-diff --git a/mm/a.c b/mm/a.c
---- a/mm/a.c
-+++ b/mm/a.c
-diff --git a/mm/new.c b/mm/new.c
-new file mode 100644
---- /dev/null
-+++ b/mm/new.c
-diff --git a/mm/gone.c b/mm/gone.c
---- a/mm/gone.c
-+++ /dev/null
-diff --git a/mm/old.c b/mm/other.c
-rename from mm/old.c
-rename to mm/other.c
-"""
-    assert series.touched_files(text) == ("mm/a.c", "mm/gone.c", "mm/new.c", "mm/old.c", "mm/other.c")
-    assert series.touched_files("--- a/x.c\t2024-01-01\n+++ b/x.c\t2024-01-02\n") == ("x.c",)
-
-
-def test_a_patch_that_leaves_the_tree_is_refused(tmp_path: Path) -> None:
-    patch = tmp_path / "evil.patch"
-    patch.write_text("--- a/../../etc/passwd\n+++ b/../../etc/passwd\n@@ -1 +1 @@\n-a\n+b\n")
-    with pytest.raises(ConfigError, match="outside of the source tree"):
-        series.read_patch(patch)
-    patch.write_text("nothing here\n")
-    with pytest.raises(ConfigError, match="no change to any file"):
-        series.read_patch(patch)
-
-
-def test_the_shipped_patch_touches_one_file() -> None:
-    (patch,) = (REPOSITORY / "kernels/patches").glob("0001-*.patch")
-    assert series.read_patch(patch).touches == ("arch/x86/kvm/mmu/mmu.c",)
 
 
 def test_progress_counts_files_in_recorded_make_output() -> None:

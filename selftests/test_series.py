@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from guestloop.ground.errors import ConfigError
-from guestloop.sources import Series, read_series
+from guestloop.sources import Series, patch_id, read_series
 
 DIFF = b"""\
 diff --git a/mm/a.c b/mm/a.c
@@ -129,3 +129,228 @@ def test_an_empty_file(tmp_path: Path) -> None:
 def test_a_file_without_a_diff(tmp_path: Path) -> None:
     assert "no change to any file" in str(refused(tmp_path, b"nothing here\n"))
     assert "no change to any file" in str(refused(tmp_path, mail(body=b"nothing here\n")))
+
+
+def test_colours_quotes_indents_and_context_diffs_are_named(tmp_path: Path) -> None:
+    coloured = b"".join(b"\x1b[1m%s\x1b[m\n" % line for line in DIFF.splitlines())
+    quoted = b"".join(b"> " + line for line in DIFF.splitlines(keepends=True))
+    indented = b"".join(b"    " + line for line in DIFF.splitlines(keepends=True))
+    context = b"*** a/x.c\tnow\n--- b/x.c\tthen\n***************\n*** 1,2 ****\n"
+    for data, seen in (
+        (coloured, "line 1: colour codes"),
+        (b"On Monday A wrote:\n" + quoted, "line 2: the diff is quoted"),
+        (b"commit 1\n\n" + indented, "line 3: the diff is indented"),
+        (context, "line 1: a context diff"),
+    ):
+        assert seen in str(refused(tmp_path, data))
+
+
+def test_a_web_page_and_utf16_are_named(tmp_path: Path) -> None:
+    assert "line 1: a web page" in str(refused(tmp_path, b"\n<!DOCTYPE html>\n<html><pre>" + DIFF))
+    for encoding in ("utf-16", "utf-16-le"):
+        assert "UTF-16" in str(refused(tmp_path, DIFF.decode().encode(encoding)))
+    assert read(tmp_path, b"\xef\xbb\xbf" + DIFF).patches[0].diff == DIFF, "a mark of UTF-8 is skipped"
+
+
+def test_damaged_packed_files_are_named(tmp_path: Path) -> None:
+    assert "damaged gzip file" in str(refused(tmp_path, gzip.compress(DIFF)[:-9]))
+    assert "unpack it first" in refused(tmp_path, b"\x28\xb5\x2f\xfd....").render()
+
+
+def test_white_space_that_was_lost_is_named_with_its_line(tmp_path: Path) -> None:
+    damaged = DIFF.replace(b"\n int a;", b"\nint a;")
+    error = refused(tmp_path, mail(body=b"Why.\n---\n" + damaged))
+    assert "line 13: inside of a hunk, a line without blank, + or - at its start: int a;" in str(error)
+    assert "message-id is patchmmone@localhost" in error.hint
+    assert "raw" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("damage", "seen"),
+    [
+        (DIFF[:-8], "line 7: the diff ends inside of the hunk that begins at line 4"),
+        (DIFF.replace(b"-1,3 +1,3", b"-1,3 +1,2"), "line 4: the header of a hunk does not count its lines"),
+        (DIFF.replace(b" int c;\n", b" int c;\n+int d;\n"), "line 9: the hunk above is longer"),
+        (DIFF.split(b"+++ b/mm/a.c\n")[1], "line 1: a hunk without the names of its file"),
+        (DIFF[: DIFF.index(b"@@")], "line 4: no hunk follows the names of a file, but the end"),
+        (b"diff --git a/x b/x\nBinary files a/x and b/x differ\n", "line 2: no content"),
+        (
+            b"diff --cc mm/a.c\n--- a/mm/a.c\n+++ b/mm/a.c\n@@@ -1,1 -1,1 +1,1 @@@\n",
+            "line 1: the diff of a merge",
+        ),
+    ],
+)
+def test_a_damaged_diff_is_named_with_its_line(tmp_path: Path, damage: bytes, seen: str) -> None:
+    assert seen in str(refused(tmp_path, damage))
+
+
+def test_line_ends_of_the_transport_are_taken_off(tmp_path: Path) -> None:
+    """All lines have one, headers too. Those of a file with such lines are only in its hunks."""
+    (plain,) = read(tmp_path, DIFF).patches
+    for data in (DIFF, mail(), box(mail())):
+        (patch,) = read(tmp_path, data.replace(b"\n", b"\r\n")).patches
+        assert patch.diff == DIFF == plain.diff
+    crlf = b"".join(
+        line if number < 4 else line[:-1] + b"\r\n" for number, line in enumerate(DIFF.splitlines(True))
+    )
+    for data in (crlf, mail(body=crlf), mail(body=base64.encodebytes(crlf), encoding="base64")):
+        (patch,) = read(tmp_path, data).patches
+        assert patch.diff == crlf
+
+
+def test_a_format_flowed_mail_is_under_suspicion(tmp_path: Path) -> None:
+    """What begins with a blank got one more, which git takes off. Some programs only say that they did so."""
+    flowed = mail(charset="utf-8; format=flowed")
+    (patch,) = read(tmp_path, flowed.replace(b"\n ", b"\n  ")).patches
+    assert patch.diff == DIFF
+    assert "format=flowed" in patch.suspicion
+    assert "format=flowed" in refused(tmp_path, flowed).hint
+    assert read(tmp_path, mail()).patches[0].suspicion == ""
+
+
+@pytest.mark.parametrize("kind", ["text/x-patch", "application/octet-stream"])
+def test_a_patch_that_is_attached(tmp_path: Path, kind: str) -> None:
+    body = (
+        f"--x\nContent-Type: text/plain\n\nSee the patch.\n\n--x\nContent-Type: {kind}\n"
+        f"Content-Disposition: attachment; filename=a.patch\nContent-Transfer-Encoding: base64\n\n"
+        f"{base64.encodebytes(DIFF).decode()}\n--x--\n"
+    )
+    head = b"From: A <a@x>\nSubject: fix\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n"
+    assert read(tmp_path, head + body.encode()).patches[0].diff == DIFF
+
+
+# --- mailboxes -------------------------------------------------------------------------------------
+
+ONE, TWO = mail("[PATCH 1/2] mm: one"), mail("[PATCH 2/2] mm: two", OTHER)
+
+
+def test_mails_are_sorted_by_their_numbers(tmp_path: Path) -> None:
+    series = read(tmp_path, box(TWO, ONE))
+    assert series.names == ("0001-mm-one.patch", "0002-mm-two.patch")
+    assert "sorted" in series.notes[0]
+
+
+def test_replies_are_skipped_with_a_word(tmp_path: Path) -> None:
+    series = read(tmp_path, box(ONE, mail("Re: [PATCH 1/2] mm: one", b"> x\n\nfine\n"), TWO))
+    assert len(series.patches) == 2
+    assert series.notes == ("reply skipped: Re: [PATCH 1/2] mm: one",)
+
+
+def test_a_mail_that_came_twice_is_taken_once(tmp_path: Path) -> None:
+    series = read(tmp_path, box(ONE, ONE, TWO))
+    assert len(series.patches) == 2
+    assert series.notes == ("the same mail twice: [PATCH 1/2] mm: one",)
+
+
+def test_mails_without_numbers_stay_in_their_order(tmp_path: Path) -> None:
+    series = read(tmp_path, box(mail("[PATCH] b"), mail("[PATCH] a", OTHER)))
+    assert [patch.subject for patch in series.patches] == ["[PATCH] b", "[PATCH] a"]
+
+
+@pytest.mark.parametrize(
+    ("mails", "seen"),
+    [
+        (
+            (ONE, TWO, mail("[PATCH v2 1/2] mm: one")),
+            r"\[PATCH 1/2\] 'mm: one' and \[PATCH v2 1/2\] 'mm: one'",
+        ),
+        ((ONE, TWO, mail("[PATCH 1/3] mm: else")), r"more than one series: .*1/2.* and .*1/3.* 'mm: else'"),
+        (
+            (ONE, TWO, mail("[PATCH 1/2] mm: else", OTHER)),
+            r"\[PATCH 1/2\] is there twice: 'mm: one' and 'mm: else'",
+        ),
+        ((mail("[PATCH 1/3] a"), mail("[PATCH 3/3] c", OTHER)), "of the 3 parts .* none of number 2"),
+        ((ONE, mail("[PATCH 2/2] mm: two", b"no diff here\n")), r"mail 2 .*mm: two.*: no change to any file"),
+    ],
+)
+def test_a_mailbox_that_is_not_one_series(tmp_path: Path, mails: tuple[bytes, ...], seen: str) -> None:
+    with pytest.raises(ConfigError, match=seen) as caught:
+        read(tmp_path, box(*mails), "series.mbox")
+    assert caught.value.first_line.startswith(f"{tmp_path}/series.mbox")
+
+
+def test_a_cover_letter_alone_is_no_series(tmp_path: Path) -> None:
+    error = refused(tmp_path, mail("[PATCH 0/2] mm: both", b"Why both.\n"))
+    assert "no patch found; cover letter skipped" in str(error)
+
+
+def test_one_part_of_a_series_is_taken_with_a_word(tmp_path: Path) -> None:
+    series = read(tmp_path, mail("[PATCH 2/3] mm: two"))
+    assert series.notes == ("of the 3 parts of this series, there is none of number 1, 3",)
+
+
+# --- several files and folders ---------------------------------------------------------------------
+
+
+def folder(tmp_path: Path, **files: bytes) -> Path:
+    made = tmp_path / "folder"
+    made.mkdir()
+    for name, data in files.items():
+        (made / name.replace("_", ".")).write_bytes(data)
+    return made
+
+
+def test_files_are_taken_in_the_order_of_the_command_line(tmp_path: Path) -> None:
+    at = folder(tmp_path, a_patch=DIFF, b_patch=OTHER)
+    assert read_series([at / "b.patch", at / "a.patch"]).names == ("b.patch", "a.patch")
+
+
+def test_files_that_make_up_a_series_are_taken_by_their_numbers(tmp_path: Path) -> None:
+    at = folder(tmp_path, x_eml=TWO, y_eml=ONE)
+    assert read_series([at / "x.eml", at / "y.eml"]).names == ("y.eml", "x.eml")
+
+
+def test_a_folder_of_format_patch(tmp_path: Path) -> None:
+    cover = mail("[PATCH 0/2] mm: both", b"Why both.\n")
+    at = folder(
+        tmp_path, **{"10-two_patch": TWO, "9-one_patch": ONE, "0-cover_patch": cover, "x_patch~": b"x"}
+    )
+    series = read_series([at])
+    assert series.names == ("9-one.patch", "10-two.patch")
+    assert series.notes == ("cover letter skipped: [PATCH 0/2] mm: both",)
+
+
+def test_a_folder_with_a_part_missing(tmp_path: Path) -> None:
+    at = folder(tmp_path, a_patch=mail("[PATCH 1/3] a"), c_patch=mail("[PATCH 3/3] c", OTHER))
+    with pytest.raises(ConfigError, match="none of number 2"):
+        read_series([at])
+
+
+def test_a_folder_of_quilt(tmp_path: Path) -> None:
+    at = folder(
+        tmp_path,
+        z_patch=DIFF,
+        a_patch=OTHER,
+        unused_patch=b"nothing",
+        series=b"# mine\n\nz.patch\na.patch -p0 # x\n",
+    )
+    series = read_series([at])
+    assert [(patch.name, patch.strip) for patch in series.patches] == [("z.patch", None), ("a.patch", 0)]
+    assert read_series([at / "series"]) == series
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [(b"gone.patch", "line 2: no such patch"), (b"z.patch -R", "line 2: not a patch and at most")],
+)
+def test_a_wrong_line_of_quilt_is_named(tmp_path: Path, line: bytes, seen: str) -> None:
+    at = folder(tmp_path, z_patch=DIFF, series=b"z.patch\n" + line + b"\n")
+    with pytest.raises(ConfigError, match=seen):
+        read_series([at])
+
+
+def test_a_folder_without_patches(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no patches in this folder"):
+        read_series([folder(tmp_path, readme=b"x")])
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.patch: No such file"):
+        read_series([tmp_path / "gone.patch"])
+    assert read_series([]) == Series()
+
+
+def test_a_patch_id_is_that_of_the_change(tmp_path: Path) -> None:
+    moved = DIFF.replace(b"-1,3 +1,3", b"-100,3 +90,3")
+    assert patch_id(moved) == patch_id(DIFF) != patch_id(OTHER)
+    assert len(patch_id(DIFF)) == 40

@@ -27,7 +27,8 @@ MODULES_ORDER, RELEASE = "modules.order", "include/config/kernel.release"
 class Kernel:
     """A kernel that can be booted, built by guestloop or taken as it exists.
 
-    ``sha256`` is the key of all its inputs. ``image`` is what QEMU starts with ``-kernel``: an uncompressed
+    ``sha256`` is the key of all its inputs, ``tree`` the id of the tree that was built, empty for a kernel
+    that was not built here. ``image`` is what QEMU starts with ``-kernel``: an uncompressed
     ELF file without symbols, started at its PVH entry point, or a bzImage. ``initramfs`` is what it needs to
     find its root, None if all that is built in. ``modules`` maps names (``kvm-amd``) to files without debug
     information. Each module comes after those that it needs, so they can be loaded in this order.
@@ -52,6 +53,7 @@ class Kernel:
     tlb_flush_request: int
     flush_callers: CallGraph
     compiler: str
+    tree: str = ""
 
     def require_module(self, module: str) -> None:
         """Raise ConfigError if the kernel has no KVM for this machine's CPU, which ``module`` is for."""
@@ -84,6 +86,7 @@ def read_kernel(name: str, sha256: str, directory: Path) -> Kernel:
         tlb_flush_request=data["tlb_flush_request"],
         flush_callers={function: tuple(above) for function, above in data["flush_callers"].items()},
         compiler=data["provenance"]["toolchain"]["compiler"],
+        tree=data.get("tree", ""),
     )
 
 

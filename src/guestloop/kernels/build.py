@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build the kernel for a specification, or take it from the cache.
 
-All kernels of one base share a source tree. Those with the same configuration and compiler also share an
-object tree. So after the first kernel, another one only costs the files that its patches touch. A kernel
-that is in the cache is returned without looking at either tree.
+What is built is a tree of git: that of the base with the series. Its id is what a kernel's key is made of,
+with configuration and compiler, so two ways to the same tree give one kernel. All kernels of one base share a
+checkout. Those with the same configuration and compiler also share an object tree. So after the first kernel,
+another one only costs the files that its patches touch. A kernel that is in the cache is returned without
+looking at either.
 """
 
 from __future__ import annotations
@@ -15,32 +17,32 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guestloop.cache import NO_SPACE, Cache, content_key
 from guestloop.config import KernelSpec
-from guestloop.ground import proc
+from guestloop.ground import codec, proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError, NotBuilt, ProcessError
-from guestloop.ground.log import Step, step
+from guestloop.ground.log import Step, say, step
 from guestloop.ground.units import MIB
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.contained import find_containment
 from guestloop.kernels.diagnosis import diagnose
 from guestloop.kernels.role import L1, Role
-from guestloop.kernels.series import Patch, read_patch
-from guestloop.kernels.source import Source, find_source
 from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
 from guestloop.kernels.tree import WorkTree, making
+from guestloop.sources import Applied, Source, apply_to_tree, find_source, read_series
 
 # Part of every key. Increase it when this package builds or packs the same inputs in another way.
-RECIPE = 3
+RECIPE = 4
 
 FURTHER_BUILD_EXPECT_S = 15.0
 NEEDED_BYTES = 3072 * MIB
 FAILED_BUILDS = "failed-builds"  # make's output, below the cache
 
+_ODD = re.compile(r"[\s:#%$&;'\"\\|<>()*?\[\]`!~]")
 _MADE = re.compile(r"^  [A-Z][A-Z0-9_]* +(?:\[M\] +)?(\S+)")
 
 
@@ -50,7 +52,7 @@ class Inputs:
 
     source: Source
     options: Mapping[str, str]
-    series: tuple[Patch, ...]
+    applied: Applied
     toolchain: Toolchain
 
     @property
@@ -58,9 +60,8 @@ class Inputs:
         """The inputs that the key of the cache entry is computed from."""
         return {
             "recipe": RECIPE,
-            "source": dict(self.source.identity),
+            "tree": self.applied.tree.id,
             "config": dict(self.options),
-            "series": [patch.sha256 for patch in self.series],
             "toolchain": dict(self.toolchain.identity),
         }
 
@@ -77,16 +78,32 @@ class Inputs:
 
 
 def find_inputs(spec: KernelSpec, cache: Cache) -> Inputs:
-    """Look up all inputs of a kernel. This is fast, because nothing is unpacked.
+    """Look up all inputs of a kernel. This is fast where base and series were seen before.
 
-    Raises ConfigError for an error in the kernel's files, LabError for something that this machine lacks.
+    Raises ConfigError for an error in the kernel's files, NotApplied for a patch that does not fit, LabError
+    for something that this machine lacks.
     """
-    return Inputs(
-        source=find_source(spec, cache),
-        options=kconfig.merge(spec.config),
-        series=tuple(read_patch(path) for path in spec.series),
-        toolchain=find_toolchain(),
-    )
+    require_plain_path(cache)
+    options, toolchain = kconfig.merge(spec.config), find_toolchain()
+    series = read_series(spec.series)
+    source = find_source(spec.base, f"{spec.path}: base", cache)
+    applied = apply_to_tree(source.tree, series, cache, threeway=spec.threeway)
+    for note in (*source.notes, *series.notes, *applied.notes):
+        say(f"    {spec.name}: {note}")
+    return Inputs(source, options, applied, toolchain)
+
+
+def require_plain_path(cache: Cache) -> None:
+    """Raise ConfigError if make cannot build below the cache.
+
+    Its words end at blanks, and a colon, a hash, a percent or a dollar sign means something to it.
+    """
+    if odd := sorted(set(_ODD.findall(os.fspath(cache.root)))):
+        seen = " ".join(map(repr, odd))
+        raise ConfigError(
+            f"the cache {os.fspath(cache.root)!r}: make cannot build a kernel in a path with {seen}",
+            hint="set GUESTLOOP_CACHE to a directory without it",
+        )
 
 
 def build_kernel(spec: KernelSpec, cache: Cache, role: Role = L1) -> Kernel:
@@ -101,19 +118,21 @@ def build_kernel(spec: KernelSpec, cache: Cache, role: Role = L1) -> Kernel:
     directory = cache.obtain(
         artifacts.KIND, inputs.described, lambda into: _make(spec, role, inputs, cache, into)
     )
-    return artifacts.read_kernel(spec.name, content_key(inputs.described), directory)
+    kernel = artifacts.read_kernel(spec.name, content_key(inputs.described), directory)
+    # The entry may have been made for another way to this tree.
+    return replace(kernel, base=inputs.source.description, series=inputs.applied.series.names)
 
 
 def _make(spec: KernelSpec, role: Role, inputs: Inputs, cache: Cache, into: Path) -> None:
     """Build one kernel and put the needed files in ``into``."""
-    name = f"kernel-{inputs.source.key}"
+    name = f"kernel-{inputs.source.work}"
     with cache.lock(name):
         tree = WorkTree(cache.root / "work" / name)
         _check_space(cache, tree)
-        tree.prepare(inputs.source)
+        tree.move(inputs.applied.tree, cache)
         objects = tree.objects(inputs.objects_key)
         started, spent = time.monotonic(), _cpu_seconds()
-        with tree.applied(inputs.series), making(objects):
+        with making(objects):
             Make(spec.name, tree.source, objects, inputs, cache).build(spec, role)
             took = {"seconds": round(time.monotonic() - started, 1)}
             took["cpu_seconds"] = round(_cpu_seconds() - spent, 1)
@@ -121,17 +140,29 @@ def _make(spec: KernelSpec, role: Role, inputs: Inputs, cache: Cache, into: Path
 
 
 def _describe(inputs: Inputs, took: Mapping[str, float]) -> Mapping[str, object]:
+    series = inputs.applied.series
+    pairs = zip(series.patches, inputs.applied.patches, strict=True)
     provenance = {
-        "source": dict(inputs.source.identity),
+        "source": {**inputs.source.identity, "tree": inputs.source.tree.id},
         "toolchain": dict(inputs.toolchain.identity),
-        "series": {patch.name: patch.sha256 for patch in inputs.series},
+        "series": [
+            {
+                "name": patch.name,
+                "subject": patch.subject,
+                "message_id": patch.message_id,
+                "sha256": patch.sha256,
+                **codec.encode(went),
+            }
+            for patch, went in pairs
+        ],
+        "base_commit": series.base_commit,
         "built": dict(took),
         "contained": find_containment().description,
     }
-    series = [patch.name for patch in inputs.series]
     return {
         "base": inputs.source.description,
-        "series": series,
+        "series": list(series.names),
+        "tree": inputs.applied.tree.id,
         "provenance": provenance,
     }
 
@@ -202,8 +233,8 @@ class Make:
 
     def _refuse_removed(self, missed: Sequence[kconfig.Unmet], where: str) -> None:
         """Raise ConfigError if it is the series that took options away: the configuration has to follow."""
-        diff = "\n".join(patch.path.read_text(errors="replace") for patch in self.inputs.series)
-        removed = kconfig.removed_by(diff, missed)
+        diff = b"\n".join(patch.diff for patch in self.inputs.applied.series.patches)
+        removed = kconfig.removed_by(diff.decode(errors="replace"), missed)
         if not removed:
             return
         names = ", ".join(f"CONFIG_{name}" for name in removed)

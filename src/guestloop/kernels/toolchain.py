@@ -11,7 +11,7 @@ from pathlib import Path
 from guestloop.cache import Cache
 from guestloop.ground import proc
 
-BUILD_HINT = "a kernel build needs gcc make flex bison bc patch libelf-dev libssl-dev xz-utils"
+BUILD_HINT = "a kernel build needs gcc make flex bison bc git libelf-dev libssl-dev xz-utils"
 CCACHE_SIZE = "2G"
 
 # Equal inputs must result in equal output: nothing of the machine, user or time may go into a kernel.

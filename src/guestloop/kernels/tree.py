@@ -1,97 +1,77 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The work area of one base: its source tree, its object trees, and their recovery after a kill.
+"""The work area of one base: its checkout, its object trees, and their recovery after a kill.
 
 Below ``work`` in the cache::
 
     kernel-<base>/
-        source/            the base, unpacked once; a series is applied only while a kernel is built
-        pristine/          the base's version of every file that the applied series touches
-        applied.json       written after pristine/ is complete and before the first file is changed
+        source/            the checkout: files of one tree, and no .git
+        index              git's index of it: what it wrote there, with the times of the files
         objects-<key>/     one object tree per configuration and compiler
 
-A run may be killed at any point. If ``applied.json`` exists, the next run restores the files. If an object
-tree is marked as being built, the next run removes the files in it that may be incomplete. One lock
-protects the whole work area (build.py).
+The checkout is moved from tree to tree, so a file that is the same in both keeps its modification time, and
+make builds only what differs. A run may be killed at any point of a move: the index is replaced after the
+last file, and its times tell which files are not as it says. So every move begins from what is there, whoever
+left it: what the index does not know is removed, what differs from it is written again, and no mark is needed
+that says that a move is under way. After it the checkout is compared with the tree, before anything is built.
+
+If an object tree is marked as being built, the next run removes the files in it that may be incomplete. One
+lock protects the whole work area (build.py).
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from guestloop.cache import Cache
+from guestloop.ground.errors import LabError
 from guestloop.ground.log import step
-from guestloop.kernels import series
-from guestloop.kernels.series import Patch
-from guestloop.kernels.source import Source
+from guestloop.sources.git import Git
+from guestloop.sources.trees import Tree
 
 MAKING = ".guestloop-making"
-UNPACK_EXPECT_S = 20.0
+CHECKOUT_EXPECT_S = 20.0
 # No single command of a kernel build takes this long. So an older file was complete when the build was
 # killed.
 SUSPECT_S = 60.0
+_SHOWN = 3
 
 
 class WorkTree:
-    """The source tree and object trees of one base, below ``root``."""
+    """The checkout and object trees of one base, below ``root``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.source = root / "source"
-        self._pristine = root / "pristine"
-        self._record = root / "applied.json"
+        self.index = root / "index"
 
-    def prepare(self, source: Source) -> None:
-        """Unpack the base if it is not there. Restore its files if a killed run left a series applied."""
-        if self.source.is_dir():
-            self.restore()
-            return
-        scratch = self.root / "source.partial"
-        _remove(scratch)
-        scratch.mkdir(parents=True)
-        with step(f"unpack {source.description}", expect_s=UNPACK_EXPECT_S):
-            source.unpack(scratch)
-        # A record without its tree is useless: someone removed the tree to save space.
-        self._record.unlink(missing_ok=True)
-        scratch.rename(self.source)
+    def move(self, tree: Tree, cache: Cache) -> None:
+        """Make the checkout that of a tree, whatever is there.
 
-    @contextmanager
-    def applied(self, patches: Sequence[Patch]) -> Iterator[None]:
-        """Apply a series to the source tree while the body runs.
-
-        Raises ConfigError if a patch does not apply. The tree is restored in any case.
+        Raises LabError if it is not the tree then: the file system cannot hold it, or something else writes
+        there.
         """
-        self._save(patches)
-        try:
-            series.apply(self.source, patches)
-            yield
-        finally:
-            self.restore()
-
-    def _save(self, patches: Sequence[Patch]) -> None:
-        _remove(self._pristine)
-        touched = sorted({file for patch in patches for file in patch.touches})
-        for file in touched:
-            if (self.source / file).is_file():
-                copy = self._pristine / file
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(self.source / file, copy)
-        scratch = self._record.with_suffix(".partial")
-        scratch.write_text(
-            json.dumps({"series": [patch.name for patch in patches], "touched": touched}, indent=1)
-        )
-        scratch.replace(self._record)
-
-    def restore(self) -> None:
-        """Restore every file that the recorded series touches. Does nothing if there is no record."""
-        if not self._record.is_file():
+        self.source.mkdir(parents=True, exist_ok=True)
+        Path(f"{self.index}.lock").unlink(missing_ok=True)  # of a killed move; ours is the only one
+        git = replace(tree.git(cache), worktree=self.source, index=self.index)
+        if self.index.is_file():
+            self._move(git, tree)
             return
-        for file in json.loads(self._record.read_text())["touched"]:
-            _put_back(self._pristine / file, self.source / file)
-        self._record.unlink()
-        _remove(self._pristine)
+        with step(f"check out {tree.id[:12]}", expect_s=CHECKOUT_EXPECT_S):
+            self._move(git, tree)
+
+    def _move(self, git: Git, tree: Tree) -> None:
+        git.run("clean", "-ffdxq", cwd=self.source)
+        git.run("read-tree", "--reset", "-u", tree.id, cwd=self.source)
+        differs = git.names("diff-files", "-z", "--name-only", cwd=self.source)
+        if wrong := (*differs, *git.names("ls-files", "-z", "--others", cwd=self.source)):
+            raise LabError(
+                f"{self.source}: {len(wrong)} files are not as in tree {tree.id[:12]}:"
+                f" {', '.join(wrong[:_SHOWN])}",
+                hint="does the file system tell upper from lower case, and does nothing else write there?",
+            )
 
     def objects(self, key: str) -> Path:
         """Return the object tree for a configuration and compiler, cleaned up if a build was killed."""
@@ -101,24 +81,6 @@ class WorkTree:
             drop_suspects(tree)
             (tree / MAKING).unlink()
         return tree
-
-
-def _put_back(pristine: Path, file: Path) -> None:
-    """Restore a file's pristine content, or remove it if the base has no such file.
-
-    The file gets a new modification time. With its old one make would keep the objects that were built
-    from the patched file, because they are newer.
-    """
-    if not pristine.is_file():
-        file.unlink(missing_ok=True)
-        return
-    if file.is_file() and file.read_bytes() == pristine.read_bytes():
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.guestloop")
-    shutil.copyfile(pristine, scratch)
-    shutil.copymode(pristine, scratch)
-    scratch.replace(file)
 
 
 @contextmanager
@@ -147,8 +109,3 @@ def drop_suspects(objects: Path, age_s: float = SUSPECT_S) -> int:
     for path in suspects:
         path.unlink()
     return len(suspects)
-
-
-def _remove(directory: Path) -> None:
-    if directory.exists():
-        shutil.rmtree(directory)

@@ -68,10 +68,12 @@ class Hunk:
 class Change:
     """What a diff does to one file. Names are as they stand there, with their prefixes; None: no such file.
 
-    ``moved`` are the names of a rename or copy, which never have a prefix.
+    ``header`` are both names where there is only one file, too. ``moved`` are the names of a rename or copy,
+    which never have a prefix.
     """
 
     line: int
+    header: tuple[bytes | None, bytes | None]
     old: bytes | None
     new: bytes | None
     is_git: bool
@@ -154,14 +156,16 @@ def _read_plain(reader: _Reader) -> Change:
     # diff -N names a file that is not there like one that is, dated 1970; the hunk tells.
     is_new = old is None or (first.old_start == 0 and not first.before)
     is_gone = new is None or (first.new_start == 0 and not first.after)
-    return Change(line, None if is_new else old or new, None if is_gone else new or old, False, hunks)
+    names = (None if is_new else old or new, None if is_gone else new or old)
+    return Change(line, (old, new), *names, False, hunks)
 
 
 def _read_git(reader: _Reader) -> Change:
     line = reader.at + 1
+    header = _git_names(reader.line[len(b"diff --git ") :])
     old: bytes | None
     new: bytes | None
-    old, new = _git_names(reader.line[len(b"diff --git ") :])
+    old, new = header
     reader.at += 1
     said: dict[bytes, bytes] = {}
     while match := _EXTENDED.match(reader.line):
@@ -181,6 +185,7 @@ def _read_git(reader: _Reader) -> Change:
     names = (said.get(moved + b" from"), said.get(moved + b" to"))
     return Change(
         line,
+        header,
         None if b"new file mode" in said else old,
         None if b"deleted file mode" in said else new,
         True,

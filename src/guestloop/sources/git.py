@@ -77,9 +77,9 @@ _SETTINGS = {
 class Git:
     """How git is called: which repository, work tree and index, and which object stores.
 
-    ``directory`` is the git directory; without it git looks for a repository from ``cwd`` up. New objects
-    are written to ``objects``, and all are read from there and from ``stores``. So a repository can be read
-    without anything ever being written to it.
+    ``directory`` is the git directory; without it git looks for a repository in ``cwd``, and not further up.
+    New objects are written to ``objects``, and all are read from there and from ``stores``. So a repository
+    can be read without anything ever being written to it.
     """
 
     directory: Path | None = None
@@ -123,8 +123,11 @@ class Git:
         hint: str = "",
     ) -> proc.Answer:
         """Run git until it ends. Raises ProcessError, with what it said, if it fails and ``check`` is set."""
+        environment = dict(self.environment)
+        if cwd and not self.directory:
+            environment["GIT_CEILING_DIRECTORIES"] = os.fspath(cwd.resolve().parent)
         argv = self.argv(*args, settings=settings)
-        return proc.read(argv, env=self.environment, bare=True, cwd=cwd, given=stdin, check=check, hint=hint)
+        return proc.read(argv, env=environment, bare=True, cwd=cwd, given=stdin, check=check, hint=hint)
 
     def line(self, *args: proc.Arg, cwd: Path | None = None) -> str:
         """The one line that a command prints."""

@@ -28,7 +28,7 @@ def read_mailbox(path: Path, data: bytes) -> Series:
         _read_mail(path, data, mail, subject, number if len(mails) > 1 else 0, only_replies)
         for number, (mail, subject) in enumerate(zip(mails, subjects, strict=True), start=1)
     ]
-    return in_order(join(parts), str(path))
+    return in_order(join(parts), str(path)) if len(mails) > 1 else join(parts)
 
 
 def _read_mail(
@@ -64,11 +64,24 @@ def _remedy(mail: Mail) -> str:
     return f"its message-id is {mail.message_id}" if mail.message_id else ""
 
 
+def in_given_order(series: Series) -> Series:
+    """Patches of several files as they were named, or by their numbers if all of them make up one series.
+
+    Whoever names files may leave one out or combine two series. What is missing is in the notes.
+    """
+    counted = [said for said in (parse_subject(patch.subject) for patch in series.patches) if said.total]
+    if len({said.set for said in counted}) != 1 or len({said.number for said in counted}) < len(counted):
+        return series
+    if missing := _missing(counted):
+        note = f"of the {counted[0].total} parts of this series, there is none of number {_listed(missing)}"
+        return replace(series, notes=(*series.notes, note))
+    return in_order(series, "")
+
+
 def in_order(series: Series, where: str) -> Series:
     """The patches by the numbers in their subjects, if all have one; else as they stand.
 
-    Raises ConfigError if there are two series, or one with a part missing. A single part of one is taken
-    for what is wanted, with a note.
+    Raises ConfigError if there are two series, two patches of one number, or a part is missing.
     """
     numbered = [(parse_subject(patch.subject), patch) for patch in series.patches]
     counted = [(said, patch) for said, patch in numbered if said.total]
@@ -76,7 +89,12 @@ def in_order(series: Series, where: str) -> Series:
         return series
     _refuse_two_sets([said for said, _patch in counted], where)
     patches, notes = _drop_repeated(counted, where)
-    notes += _check_missing([said for said, _patch in counted], where)
+    if missing := _missing([said for said, _patch in counted]):
+        total = counted[0][0].total
+        raise ConfigError(
+            f"{where}: of the {total} parts of this series, there is none of number {_listed(missing)}",
+            hint=ONE_SERIES_HINT,
+        )
     if len(counted) < len(series.patches):
         return replace(series, notes=(*series.notes, *notes))
     if any(before.number > after.number for (before, _), (after, _) in pairwise(counted)):
@@ -109,11 +127,10 @@ def _drop_repeated(
     return {number: same[0][1] for number, same in found.items()}, notes
 
 
-def _check_missing(subjects: Sequence[Numbered], where: str) -> list[str]:
-    total, seen = subjects[0].total, {said.number for said in subjects}
-    missing = [str(number) for number in range(1, total + 1) if number not in seen]
-    if missing and len(seen) > 1:
-        raise ConfigError(
-            f"{where}: a part of the series is missing: {', '.join(missing)} of {total}", hint=ONE_SERIES_HINT
-        )
-    return [f"{subjects[0]} is taken alone, without the rest of its series"] if missing else []
+def _missing(subjects: Sequence[Numbered]) -> list[int]:
+    seen = {said.number for said in subjects}
+    return [number for number in range(1, subjects[0].total + 1) if number not in seen]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -3,26 +3,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from guestloop.ground.errors import ConfigError
 from guestloop.sources.mail import is_mail
-from guestloop.sources.mailbox import read_mailbox
+from guestloop.sources.mailbox import in_given_order, in_order, read_mailbox
 from guestloop.sources.series import Series, join, no_patches, read_bytes, read_diff
+
+SUFFIXES = (".patch", ".diff", ".eml", ".mbox", ".mbx", ".txt")
+QUILT = "series"
+
+_QUILT_LINE = re.compile(r"(?P<name>\S+)(?:\s+-p\s*(?P<strip>\d+|ab))?")
+_DIGITS = re.compile(r"(\d+)")
 
 
 def read_series(paths: Sequence[Path]) -> Series:
     """Read the patches in files and folders, in this order; none of no paths.
 
-    A file is a diff, a mail or a mailbox, also packed by gzip, xz or bzip2. Raises ConfigError for what has
-    no diff, a damaged one or more than one series; the message names file and line, the hint what to do.
+    A file is a diff, a mail or a mailbox, also packed by gzip, xz or bzip2. A folder has such files, as
+    ``git format-patch`` writes them, a quilt ``series`` that names them, or is a Maildir. Raises ConfigError
+    for what has no diff, a damaged one or more than one series; the message names file and line, the hint
+    what to do.
     """
-    series = join(_read_file(path) for path in paths)
+    series = in_given_order(join(_read(path) for path in paths))
     if paths and not series.patches:
         raise no_patches(paths, series.notes)
     return series
 
 
+def _read(path: Path) -> Series:
+    if path.is_dir():
+        return _read_folder(path)
+    return _read_quilt(path) if path.name == QUILT else _read_file(path)
+
+
 def _read_file(path: Path) -> Series:
     data = read_bytes(path)
     return read_mailbox(path, data) if is_mail(data) else read_diff(path, data)
+
+
+def _read_folder(folder: Path) -> Series:
+    for listed in (folder / QUILT, folder / "patches" / QUILT, folder / "debian/patches" / QUILT):
+        if listed.is_file():
+            return _read_quilt(listed)
+    if (folder / "cur").is_dir() and (folder / "new").is_dir():
+        files = [path for part in ("cur", "new") for path in sorted((folder / part).iterdir())]
+    else:
+        files = sorted((path for path in folder.iterdir() if path.suffix in SUFFIXES), key=_natural)
+    if not files:
+        known = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+        raise ConfigError(
+            f"{folder}: no patches in this folder: no file {QUILT}, and no {known}",
+            hint="the changes of a git tree are named by --git" if (folder / ".git").exists() else "",
+        )
+    return in_order(join(_read_file(path) for path in files), str(folder))
+
+
+def _natural(path: Path) -> list[object]:
+    """Sorts 9-x.patch before 10-x.patch."""
+    parts = _DIGITS.split(path.name)
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)]
+
+
+def _read_quilt(listed: Path) -> Series:
+    """The patches that a ``series`` file of quilt names, each with its ``-p`` option."""
+    return join(list(_quilt(listed)))
+
+
+def _quilt(listed: Path) -> Iterator[Series]:
+    for number, line in enumerate(read_bytes(listed).decode(errors="replace").splitlines(), start=1):
+        text = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not text:
+            continue
+        match = _QUILT_LINE.fullmatch(text)
+        if not match:
+            raise ConfigError(
+                f"{listed}: line {number}: not a patch and at most -pN: {text!r}",
+                hint="a series file of quilt names a patch per line",
+            )
+        path = listed.parent / match["name"]
+        if not path.is_file():
+            raise ConfigError(f"{listed}: line {number}: no such patch: {path}", hint="is the folder whole?")
+        found = _read_file(path)
+        strip = int(match["strip"].replace("ab", "1")) if match["strip"] else None
+        yield replace(found, patches=tuple(replace(patch, strip=strip) for patch in found.patches))

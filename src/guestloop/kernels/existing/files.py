@@ -6,12 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from guestloop.cache import Cache
+from guestloop.cache.digests import remembered_digest
 from guestloop.config.existing import FilesSpec
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.log import step
 from guestloop.kernels.existing import archives, entry
 from guestloop.kernels.origin import Origin, OriginKind, Unpacked
-from guestloop.kernels.source import remembered_digest
 
 
 def unpack_files(spec: FilesSpec, cache: Cache) -> Unpacked:

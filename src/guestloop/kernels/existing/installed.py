@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from guestloop.cache import Cache, file_digest
+from guestloop.cache.digests import remembered_digest
 from guestloop.config.existing import RUNNING, InstalledSpec
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.log import step
@@ -11,7 +12,6 @@ from guestloop.kernels.existing import entry
 from guestloop.kernels.existing.checks import check_kernel
 from guestloop.kernels.existing.layout import MODULES, complete
 from guestloop.kernels.origin import Origin, OriginKind, Unpacked
-from guestloop.kernels.source import remembered_digest
 
 
 def find_installed(spec: InstalledSpec, cache: Cache) -> Unpacked:

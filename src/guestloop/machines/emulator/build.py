@@ -19,10 +19,10 @@ from guestloop.cache import Cache, file_digest
 from guestloop.config import REPOSITORY
 from guestloop.ground import proc
 from guestloop.ground.log import Step, step
-from guestloop.kernels.series import apply, read_patch
 from guestloop.kernels.toolchain import Toolchain, find_toolchain
 from guestloop.machines.emulator.source import DebianSource, find_source
 from guestloop.machines.kind import PROGRAM
+from guestloop.sources import DirectoryStage, apply, read_series
 
 RECIPE = REPOSITORY / "emulators" / "qemu-7.2"
 KIND = "emulator"
@@ -63,24 +63,25 @@ def build_emulator(cache: Cache, recipe: Path = RECIPE) -> Emulator:
     or does not compile, ConfigError when a patch does not apply, CacheError when the disk is full.
     """
     source = find_source()
-    series = tuple(read_patch(path) for path in sorted(recipe.glob("*.patch")))
+    series = read_series(sorted(recipe.glob("*.patch")))
     inputs = {
         "format": FORMAT,
         "source": [source.name, source.version],
-        "series": [patch.sha256 for patch in series],
+        "series": [patch.sha256 for patch in series.patches],
         "devices": file_digest(recipe / _DEVICES),
         "configure": list(_CONFIGURE),
     }
 
     def make(directory: Path) -> None:
         tree = _unpack(source, directory / "tmp")
-        apply(tree, series, hint=f"the patches in {recipe} are made for QEMU 7.2, as Debian 12 has it")
+        hint = f"the patches in {recipe} are made for QEMU 7.2, as Debian 12 has it"
+        apply(DirectoryStage(tree), series, hint=hint)
         shutil.copyfile(recipe / _DEVICES, tree / "configs/devices" / _TARGET / "guestloop.mak")
         _compile(source, tree, directory / PROGRAM, cache)
         shutil.rmtree(directory / "tmp")
 
     directory = cache.obtain(KIND, inputs, make)
-    return Emulator(directory / PROGRAM, str(source), tuple(patch.name for patch in series))
+    return Emulator(directory / PROGRAM, str(source), series.names)
 
 
 def _unpack(source: DebianSource, scratch: Path) -> Path:

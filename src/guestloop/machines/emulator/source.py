@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.debian.apt import PrivateApt
+from guestloop.debian.installed import query_installed
 from guestloop.debian.sources import find_release
 from guestloop.ground import proc
 from guestloop.ground.log import Step
-from guestloop.kernels.source import query_installed
 
 PACKAGE = "qemu-system-x86"
 TIMEOUT_S = 900.0
