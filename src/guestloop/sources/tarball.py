@@ -74,9 +74,8 @@ def _open(path: Path) -> Iterator[tarfile.TarFile]:
             ) as archive,
         ):
             yield archive
-            while stream.read(
-                _BLOCK
-            ):  # what pads the archive: the program that unpacks wants to be heard out
+            # What pads the archive: a program that cannot write it would end with an error.
+            while stream.read(_BLOCK):
                 pass
     except (tarfile.TarError, EOFError) as error:
         raise ConfigError(f"{path}: damaged tarball: {error}", hint="fetch or make it again") from error
@@ -84,7 +83,7 @@ def _open(path: Path) -> Iterator[tarfile.TarFile]:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:  # a buffer would hold what the program is to read
         magic = file.read(6)
         program = next((argv for start, argv in _UNPACK.items() if magic.startswith(start)), None)
         file.seek(0)
