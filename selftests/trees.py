@@ -1,34 +1,58 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Trees of git, and diffs between them, for tests: made by git itself, without a repository to clone."""
+"""Trees of git, and diffs between them, for tests: in the form that git has them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import cast
 
 from guestloop.cache import Cache
 from guestloop.sources import Tree
-from guestloop.sources.git import Git
-from guestloop.sources.trees import git_directory, writing
 
 Files = Mapping[str, bytes | tuple[str, bytes]]
 """Content by name; ``("120000", b"target")`` or ``("100755", b"#!/bin/sh")`` for another mode than 100644."""
 
 
 def make_tree(files: Files, cache: Cache) -> Tree:
-    """A tree with these files, in a store of its own."""
-    place = Path(mkdtemp(dir=cache.root))
-    git = writing(Git(directory=git_directory(cache)), place / "objects", place / "index")
-    lines = []
+    """A tree with these files, in a store of its own. No git is started: there are many of these."""
+    store = Path(mkdtemp(dir=cache.root)) / "objects"
+    top: dict[bytes, object] = {}
     for name, content in files.items():
-        mode, data = content if isinstance(content, tuple) else ("100644", content)
-        blob = git.run("hash-object", "-w", "--stdin", "--no-filters", stdin=data).stdout.strip()
-        lines.append(b"%s %s\t%s\0" % (mode.encode(), blob, os.fsencode(name)))
-    git.run("update-index", "-z", "--index-info", stdin=b"".join(lines))
-    return Tree(git.line("write-tree"), (place / "objects",))
+        *directories, file = os.fsencode(name).split(b"/")
+        below = top
+        for directory in directories:
+            below = cast("dict[bytes, object]", below.setdefault(directory, {}))
+        below[file] = content if isinstance(content, tuple) else ("100644", content)
+    return Tree(_write_tree(top, store), (store,))
+
+
+def _write_tree(entries: Mapping[bytes, object], store: Path) -> str:
+    """Write a tree and all below it. git sorts a directory as if its name ended in a slash."""
+    rows = []
+    for name, entry in entries.items():
+        if isinstance(entry, dict):
+            rows.append((name + b"/", b"40000 " + name, _write_tree(entry, store)))
+        else:
+            mode, data = cast("tuple[str, bytes]", entry)
+            rows.append((name, mode.encode() + b" " + name, _write_object(b"blob", data, store)))
+    return _write_object(
+        b"tree", b"".join(b"%s\0%s" % (row, bytes.fromhex(id)) for _, row, id in sorted(rows)), store
+    )
+
+
+def _write_object(kind: bytes, data: bytes, store: Path) -> str:
+    whole = b"%s %d\0%s" % (kind, len(data), data)
+    id = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+    path = store / id[:2] / id[2:]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(zlib.compress(whole, 1))
+    return id
 
 
 def diff(old: Tree, new: Tree, cache: Cache, *options: str) -> bytes:

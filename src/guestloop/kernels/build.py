@@ -42,7 +42,7 @@ FURTHER_BUILD_EXPECT_S = 15.0
 NEEDED_BYTES = 3072 * MIB
 FAILED_BUILDS = "failed-builds"  # make's output, below the cache
 
-_ODD = re.compile(r"[\s:#%$&;'\"\\|<>()*?\[\]`!~]")
+_ODD = re.compile(r"[\s:#%$&;'\"\\|<>()*?\[\]`]")
 _MADE = re.compile(r"^  [A-Z][A-Z0-9_]* +(?:\[M\] +)?(\S+)")
 
 

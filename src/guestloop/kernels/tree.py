@@ -20,6 +20,7 @@ lock protects the whole work area (build.py).
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -63,6 +64,7 @@ class WorkTree:
             self._move(git, tree)
 
     def _move(self, git: Git, tree: Tree) -> None:
+        _remove(self.source / ".git")  # git does not see it, and kbuild would ask it for a version
         git.run("clean", "-ffdxq", cwd=self.source)
         git.run("read-tree", "--reset", "-u", tree.id, cwd=self.source)
         differs = git.names("diff-files", "-z", "--name-only", cwd=self.source)
@@ -109,3 +111,10 @@ def drop_suspects(objects: Path, age_s: float = SUSPECT_S) -> int:
     for path in suspects:
         path.unlink()
     return len(suspects)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

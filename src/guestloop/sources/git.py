@@ -61,6 +61,7 @@ _SETTINGS = {
     "core.protectNTFS": "false",  # it would refuse names that are fine here, as aux.c
     "core.quotePath": "false",
     "core.compression": "1",
+    "checkout.workers": "0",  # one for each CPU
     "core.fsync": "committed,index",
     "apply.whitespace": "nowarn",
     "apply.ignoreWhitespace": "no",
