@@ -120,7 +120,9 @@ def test_any_prefix_leads_to_the_same_file(
 ) -> None:
     """tools/mm/a.c and mm/a.c are the same: a directory too many taken off would not be noticed."""
     wanted = make_tree({**BASE, change: b"".join(LINES[:39])}, cache)
-    assert on(base, cache, tmp_path, diff(base, wanted, cache, *PREFIXES[kind])).tree.id == wanted.id
+    made = on(base, cache, tmp_path, diff(base, wanted, cache, *PREFIXES[kind]))
+    assert made.tree.id == wanted.id
+    assert bool(made.notes) == (made.patches[0].strip != 1) == (kind in {"diff.noprefix", "deep"})
 
 
 @pytest.mark.parametrize(
@@ -154,6 +156,13 @@ def test_patches_build_upon_each_other(base: Tree, cache: Cache, tmp_path: Path)
     first = first.replace(b"--- a/mm/new.c", b"new file mode 100644\n--- /dev/null").replace(b"+0,1", b"+1,1")
     made = on(base, cache, tmp_path, first, second)
     assert read_tree(made.tree, cache)["mm/new.c"] == b"one\ntwo\n"
+
+
+def test_a_series_that_changes_nothing_says_so(base: Tree, cache: Cache, tmp_path: Path) -> None:
+    there = around(10)
+    back = around(10).replace(b"-line", b"-changed").replace(b"+changed", b"+line")
+    made = on(base, cache, tmp_path, there, back)
+    assert (made.tree.id, made.notes) == (base.id, ("the series leaves the source as it is",))
 
 
 def test_no_series_is_the_base(base: Tree, cache: Cache) -> None:
@@ -252,6 +261,7 @@ ODD = {
     "hunk 1 at line 7 has no line of context": hunk("mm/a.c", "-line 10", "+no context", at=7),
     "hunk 1 at line 10 has no line of context": hunk("mm/a.c", "-line 10", "+no context", at=10),
     "white space differs": around(10).replace(b" line 9", b" line  9"),
+    "quoted-printable that nobody decoded": around(10).replace(b" line 9", b" line=209"),
     "copied from a web page": around(10).replace(b" line 9", b" line&#32;9"),
     "the ends of the lines differ": hunk("include/crlf.h", " one", "-two", "+2", " three"),
     "belongs to the beginning of the file by its context, but its lines stand at line 7": around(10, at=4),

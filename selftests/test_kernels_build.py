@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -172,6 +173,55 @@ def test_base_after_patched_is_the_base(spec: KernelSpec, cache: Cache, tmp_path
     alone = build_kernel(spec, Cache(tmp_path / "other"))
     assert after.build_ids == alone.build_ids != patched.build_ids
     assert after.sha256 == alone.sha256 != patched.sha256
+
+
+def test_two_ways_to_a_tree_are_one_kernel(spec: KernelSpec, cache: Cache, tmp_path: Path) -> None:
+    """Each is called as it was named, whoever built it."""
+    first = build_kernel(with_series(spec, GOOD), cache)
+    other = tmp_path / "other.tar"
+    with tarfile.open(other, "w") as archive:
+        archive.add(DATA / "tiny", arcname="./")
+    base = BaseSpec(BaseKind.TARBALL, str(other))
+    mail = tmp_path / "mail.eml"
+    mail.write_text(GOOD.read_text().replace("@@ -3,7 +3,7 @@", "@@ -4,7 +4,7 @@"))
+    second = build_kernel(dataclasses.replace(spec, name="second", base=base, series=(mail,)), cache)
+    assert (second.directory, second.tree, second.sha256) == (first.directory, first.tree, first.sha256)
+    assert (first.base, first.series) == ("tiny.tar", (GOOD.name,))
+    assert (second.name, second.base, second.series) == ("second", "other.tar", ("mail.eml",))
+
+
+def test_what_was_built_is_recorded(spec: KernelSpec, cache: Cache, tmp_path: Path) -> None:
+    off = tmp_path / "off.patch"
+    off.write_text(GOOD.read_text().replace("@@ -3,7 +3,7 @@", "@@ -4,7 +4,7 @@"))
+    kernel = build_kernel(with_series(spec, off), cache)
+    recorded = json.loads((kernel.directory / "kernel.json").read_text())
+    assert recorded["tree"] == kernel.tree
+    assert len(kernel.tree) == 40
+    (patch,) = recorded["provenance"]["series"]
+    assert (patch["name"], patch["subject"]) == ("off.patch", "[PATCH] tiny: no flush for accessed")
+    assert patch["offsets"] == [{"file": MMU, "hunk": 1, "wanted": 4, "found": 3, "places": 1}]
+    assert set(recorded["provenance"]["source"]) == {"sha256", "tree"}
+
+
+@pytest.mark.parametrize("name", ["a b", "a:b", "100%", "$HOME", "it's", "a#b"])
+def test_a_cache_that_make_cannot_build_in_is_refused_at_once(
+    spec: KernelSpec, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match="make cannot build a kernel in a path with ") as caught:
+        build_kernel(spec, Cache(tmp_path / name))
+    assert "GUESTLOOP_CACHE" in caught.value.hint
+    assert not (tmp_path / name).exists()
+
+
+def test_a_cache_may_have_any_other_name(spec: KernelSpec, tmp_path: Path) -> None:
+    assert build_kernel(spec, Cache(tmp_path / "Grüße,v1.0@x+y=z~")).release == "6.12.0-tiny"
+
+
+def test_a_configuration_for_nothing_is_told_before_the_base_is_read(spec: KernelSpec, cache: Cache) -> None:
+    spec.config[0].write_text("CONFIG_KSM=y\n")
+    with pytest.raises(ConfigError, match="not for a kernel of L1: CONFIG_KVM"):
+        build_kernel(spec, cache)
+    assert not (cache.root / "tree").exists()
 
 
 def test_a_series_that_does_not_apply_leaves_no_entry(spec: KernelSpec, cache: Cache) -> None:

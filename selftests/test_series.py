@@ -152,9 +152,31 @@ def test_a_web_page_and_utf16_are_named(tmp_path: Path) -> None:
     assert read(tmp_path, b"\xef\xbb\xbf" + DIFF).patches[0].diff == DIFF, "a mark of UTF-8 is skipped"
 
 
+@pytest.mark.parametrize(
+    ("data", "seen"),
+    [
+        (b"3c3\n< a\n---\n> b\n", "line 1: a diff without context"),
+        (b"text\n<pre>diff</pre>\n", "line 2: HTML"),
+        (base64.encodebytes(DIFF), "line 1: base64"),
+        (b"PK\x03\x04" + DIFF, "a zip archive, not a patch"),
+        (b"# v2 git bundle\n", "a bundle of git, not a patch"),
+        (b"a.patch".ljust(257, b"\0") + b"ustar\0", "a tarball, not a patch"),
+    ],
+)
+def test_other_things_are_named(tmp_path: Path, data: bytes, seen: str) -> None:
+    assert seen in str(refused(tmp_path, data))
+
+
+def test_a_device_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: a device"):
+        read_series([Path("/dev/zero")])
+    with pytest.raises(ConfigError, match="/dev/null: the file is empty"):
+        read_series([Path("/dev/null")])
+
+
 def test_damaged_packed_files_are_named(tmp_path: Path) -> None:
     assert "damaged gzip file" in str(refused(tmp_path, gzip.compress(DIFF)[:-9]))
-    assert "unpack it first" in refused(tmp_path, b"\x28\xb5\x2f\xfd....").render()
+    assert "unpack it first" in refused(tmp_path, b"\x28\xb5\x2f\xfd....").hint
 
 
 def test_white_space_that_was_lost_is_named_with_its_line(tmp_path: Path) -> None:

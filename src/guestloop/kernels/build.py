@@ -77,14 +77,16 @@ class Inputs:
         return content_key({**parts, "ccache": self.toolchain.ccache})[:8]
 
 
-def find_inputs(spec: KernelSpec, cache: Cache) -> Inputs:
+def find_inputs(spec: KernelSpec, cache: Cache, role: Role = L1) -> Inputs:
     """Look up all inputs of a kernel. This is fast where base and series were seen before.
 
-    Raises ConfigError for an error in the kernel's files, NotApplied for a patch that does not fit, LabError
-    for something that this machine lacks.
+    What is wrong with its files is told before a base is read. Raises ConfigError for an error in them or a
+    configuration that is not one for ``role``, NotApplied for a patch that does not fit, LabError for
+    something that this machine lacks.
     """
     require_plain_path(cache)
     options, toolchain = kconfig.merge(spec.config), find_toolchain()
+    role.check(options, str(spec.path))
     series = read_series(spec.series)
     source = find_source(spec.base, f"{spec.path}: base", cache)
     applied = apply_to_tree(source.tree, series, cache, threeway=spec.threeway)
@@ -113,8 +115,7 @@ def build_kernel(spec: KernelSpec, cache: Cache, role: Role = L1) -> Kernel:
     cannot be set, NotBuilt with the first error if it does not compile, ProcessError if this machine is at
     fault for that, CacheError if the disk is full.
     """
-    inputs = find_inputs(spec, cache)
-    role.check(inputs.options, str(spec.path))
+    inputs = find_inputs(spec, cache, role)
     directory = cache.obtain(
         artifacts.KIND, inputs.described, lambda into: _make(spec, role, inputs, cache, into)
     )

@@ -45,7 +45,8 @@ class Went:
     merged: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "; ".join([*map(str, self.offsets), *(f"merged: {one}" for one in self.merged)])
+        odd = [f"names taken with -p{self.strip}"] if self.strip != 1 else []
+        return "; ".join([*odd, *map(str, self.offsets), *(f"merged: {one}" for one in self.merged)])
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,19 @@ class _Result:
 class Applied:
     """A series on a base: the tree that it makes, and how each of its patches went."""
 
+    base: Tree
     tree: Tree
     series: Series
     patches: tuple[Went, ...]
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One line for each patch with hunks that are not where its headers say."""
+        """One line for each patch with hunks that are not where its headers say, or whose names are odd."""
         pairs = zip(self.series.patches, self.patches, strict=True)
-        return tuple(f"{patch.name}: {went}" for patch, went in pairs if str(went))
+        odd = tuple(f"{patch.name}: {went}" for patch, went in pairs if str(went))
+        if self.patches and self.tree.id == self.base.id:
+            odd += ("the series leaves the source as it is",)
+        return odd
 
 
 def apply_to_tree(base: Tree, series: Series, cache: Cache, *, threeway: bool = False) -> Applied:
@@ -76,7 +81,7 @@ def apply_to_tree(base: Tree, series: Series, cache: Cache, *, threeway: bool = 
     the hunk and what stands there, CacheError if the disk is full. The base's stores are only read.
     """
     if not series.patches:
-        return Applied(base, series, ())
+        return Applied(base, base, series, ())
     inputs = {
         "format": _FORMAT,
         "base": base.id,
@@ -87,7 +92,7 @@ def apply_to_tree(base: Tree, series: Series, cache: Cache, *, threeway: bool = 
         SERIES_KIND, inputs, lambda entry: _make(base, series, cache, entry, threeway=threeway)
     )
     result = codec.decode(_Result, json.loads((entry / _RESULT).read_text()))
-    return Applied(Tree(result.tree, (entry / OBJECTS, *base.stores)), series, result.patches)
+    return Applied(base, Tree(result.tree, (entry / OBJECTS, *base.stores)), series, result.patches)
 
 
 def _make(base: Tree, series: Series, cache: Cache, entry: Path, *, threeway: bool) -> None:

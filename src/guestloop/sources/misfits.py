@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import html
+import quopri
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,11 @@ def _blanks(line: bytes) -> bytes:
     return b"".join(line.replace(b"\xc2\xa0", b" ").split())
 
 
+def _printable(line: bytes) -> bytes:
+    """A line of quoted-printable as it was before; a soft line break cannot be seen in it."""
+    return _blanks(quopri.decodestring(line))
+
+
 def _escapes(line: bytes) -> bytes:
     return _blanks(html.unescape(line.decode(errors="surrogateescape")).encode(errors="surrogateescape"))
 
@@ -118,6 +124,7 @@ _DISGUISES: tuple[tuple[Callable[[bytes], bytes], str, str], ...] = (
         "make the patch from a source with these line ends, and send or save it unchanged",
     ),
     (_blanks, "white space differs: blanks or tabs were changed on the way", text.RAW_HINT),
+    (_printable, "it is quoted-printable that nobody decoded (=3D for =)", text.RAW_HINT),
     (_escapes, "it was copied from a web page, which has &lt; for <", text.RAW_HINT),
 )
 

@@ -13,7 +13,7 @@ from guestloop.sources.mail import is_mail
 from guestloop.sources.mailbox import in_given_order, in_order, read_mailbox
 from guestloop.sources.series import Series, join, no_patches, read_bytes, read_diff
 
-SUFFIXES = (".patch", ".diff", ".eml", ".mbox", ".mbx", ".txt")
+SUFFIXES = (".patch", ".diff", ".eml", ".mbox", ".mbx")
 QUILT = "series"
 
 _QUILT_LINE = re.compile(r"(?P<name>\S+)(?:\s+-p\s*(?P<strip>\d+|ab))?")

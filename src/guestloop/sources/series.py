@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -142,6 +143,8 @@ def patch_id(diff: bytes) -> str:
 def read_bytes(path: Path) -> bytes:
     """The text of a file with patches. Raises ConfigError if it cannot be read or is none."""
     try:
+        if path.is_block_device() or (path.is_char_device() and not path.samefile(os.devnull)):
+            raise ConfigError(f"{path}: a device, not a file with patches", hint=NO_DIFF_HINT)
         return text.clean(path.read_bytes(), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error

@@ -16,7 +16,6 @@ RAW_HINT = (
     "save the raw mail instead, by its message-id: on lore.kernel.org the link 'raw', or"
     " 'b4 am MESSAGE-ID' for a whole series"
 )
-DIFF_HINT = "a patch is a unified diff ('git diff', 'diff -u') or a mail with one ('git format-patch')"
 
 _UTF8_BOM, _UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _PACKED: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
@@ -24,7 +23,14 @@ _PACKED: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
     b"\xfd7zXZ\0": ("xz", lzma.decompress),
     b"BZh": ("bzip2", bz2.decompress),
 }
-_NOT_UNPACKED = {b"\x28\xb5\x2f\xfd": "zstd -d", b"PK\x03\x04": "unzip", b"\x7fELF": ""}
+# What a file is that begins so, and what to do with it.
+_OTHERS = {
+    b"\x28\xb5\x2f\xfd": ("packed by zstd", "unpack it first: zstd -d"),
+    b"PK\x03\x04": ("a zip archive", "unpack it first, and name the files"),
+    b"# v2 git bundle": ("a bundle of git", "fetch it into a git tree, and name that by --git"),
+    b"# v3 git bundle": ("a bundle of git", "fetch it into a git tree, and name that by --git"),
+}
+_TAR_MAGIC = (257, b"ustar")
 
 _TELLING = 400  # bytes of a diff that are not found in a file twice
 
@@ -33,6 +39,9 @@ _HEADER = rb"(?:diff --git |diff -|--- |\+\+\+ |@@ -)"
 _COLOUR = re.compile(rb"^(?:\x1b\[[0-9;]*[mK])+" + _HEADER, re.MULTILINE)
 _QUOTED = re.compile(rb"^(?:> ?|\| )+" + _HEADER + rb".*\n(?:>|\|)", re.MULTILINE)
 _INDENTED = re.compile(rb"^[ \t]+(?:diff --git |@@ -\d+(?:,\d+)? \+\d)", re.MULTILINE)
+_NORMAL = re.compile(rb"^\d+(?:,\d+)?[acd]\d+(?:,\d+)?\n[<>] ", re.MULTILINE)
+_BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{4}\s*){20,}[A-Za-z0-9+/]*={0,2}\s*")
+_TAGS = re.compile(rb"<(?:br|div|span|pre|td)\b[^>]*>", re.IGNORECASE)
 _CONTEXT = re.compile(rb"^\*\*\* .*\n--- .*\n\*{15}", re.MULTILINE)
 
 
@@ -42,6 +51,8 @@ def clean(data: bytes, where: str) -> bytes:
     Raises ConfigError for what is no text, naming what it is.
     """
     data = _unpack(data, where)
+    if data.startswith(_TAR_MAGIC[1], _TAR_MAGIC[0]):
+        raise ConfigError(f"{where}: a tarball, not a patch", hint="unpack it, and name the folder")
     if not data.strip():
         raise ConfigError(f"{where}: the file is empty", hint="was its disk full when it was written?")
     if data.startswith(_UTF16_BOMS) or data[1:20:2] == b"\0" * 10 or data[0:20:2] == b"\0" * 10:
@@ -56,12 +67,9 @@ def clean(data: bytes, where: str) -> bytes:
 
 
 def _unpack(data: bytes, where: str) -> bytes:
-    for magic, program in _NOT_UNPACKED.items():
+    for magic, (what, hint) in _OTHERS.items():
         if data.startswith(magic):
-            raise ConfigError(
-                f"{where}: not a text: it begins with {magic!r}",
-                hint=f"unpack it first ({program})" if program else DIFF_HINT,
-            )
+            raise ConfigError(f"{where}: {what}, not a patch", hint=hint)
     for magic, (name, unpack) in _PACKED.items():
         if data.startswith(magic):
             try:
@@ -95,8 +103,12 @@ def why_no_diff(data: bytes) -> tuple[int, str, str] | None:
         (_QUOTED, "the diff is quoted, as in a reply", RAW_HINT),
         (_INDENTED, "the diff is indented, as in the output of a pager or a message", RAW_HINT),
         (_CONTEXT, "a context diff", "make it with 'diff -u' or 'git diff'"),
+        (_NORMAL, "a diff without context", "make it with 'diff -u' or 'git diff'"),
+        (_TAGS, "HTML", RAW_HINT),
     )
     for pattern, what, hint in kinds:
         if match := pattern.search(data):
             return data.count(b"\n", 0, match.start()) + 1, what, hint
+    if _BASE64.fullmatch(data):
+        return 1, "base64, as it is inside of a mail", "decode it first (base64 -d), or save the whole mail"
     return None
