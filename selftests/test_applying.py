@@ -246,7 +246,8 @@ def test_a_hunk_that_fits_nowhere_shows_what_stands_there(base: Tree, cache: Cac
     error = refused(base, cache, tmp_path, around(10).replace(b"-line 10\n", b"-line ten\n"))
     assert str(error).splitlines()[0].endswith("mm/a.c: hunk 1 at line 7 does not match the source")
     assert str(error).splitlines()[1:] == [
-        "  the hunk wants:",
+        "  mm/a.c:",
+        "  hunk 1 wants:",
         *(f"    | line {what}" for what in ("ten", 11, 12, 13)),
         "  the source has, from line 10 on:",
         *(f"    | line {what}" for what in (10, 11, 12, 13)),

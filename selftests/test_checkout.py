@@ -123,6 +123,16 @@ def leave(name: str, data: bytes = b"x") -> Callable[[WorkTree], None]:
     return left
 
 
+def replace_directory(work: WorkTree) -> None:
+    shutil.rmtree(work.source / "mm")
+    (work.source / "mm").touch()
+
+
+def lead_elsewhere(work: WorkTree) -> None:
+    (work.source / "link").unlink()
+    (work.source / "link").symlink_to("/")
+
+
 def replace_by_directory(work: WorkTree) -> None:
     (work.source / "mm/a.c").unlink()
     (work.source / "mm/a.c/deeper").mkdir(parents=True)
@@ -134,16 +144,13 @@ LEFT: dict[str, Callable[[WorkTree], None]] = {
     "a file that only looks the same": overwrite,
     "a file of a series": leave("Documentation/my notes.rst"),
     "a file that is ignored": leave("mm/a.c.orig"),
-    "a file in place of a directory": lambda work: (shutil.rmtree(work.source / "mm"), leave("mm")(work))[0],
+    "a file in place of a directory": replace_directory,
     "a directory in place of a file": replace_by_directory,
     "a repository": leave(".git/config", b"[core]\n\tbare = true\n"),
     "an empty directory": lambda work: (work.source / "include/config").mkdir(),
     "a file that is gone": lambda work: (work.source / "Makefile").unlink(),
     "a mode": lambda work: (work.source / "Makefile").chmod(0o755),
-    "a link that leads elsewhere": lambda work: (
-        (work.source / "link").unlink(),
-        (work.source / "link").symlink_to("/"),
-    )[0],
+    "a link that leads elsewhere": lead_elsewhere,
     "the lock of a killed git": lambda work: work.root.joinpath("index.lock").touch(),
     "no index": lambda work: work.index.unlink(),
     "no checkout": lambda work: shutil.rmtree(work.source),
@@ -168,7 +175,7 @@ KILLER = """#!/bin/sh
 case " $* " in
 *" read-tree "*--reset*)
 	{real} "$@" &
-	while [ ! -e "{source}/Documentation/my notes.rst" ]; do :; done
+	while [ ! -e "{source}/Documentation/my notes.rst" ] && kill -0 $!; do :; done
 	kill -9 $!
 	exit 137 ;;
 esac

@@ -241,6 +241,51 @@ def test_a_patch_that_is_attached(tmp_path: Path, kind: str) -> None:
     assert read(tmp_path, head + body.encode()).patches[0].diff == DIFF
 
 
+# --- several diffs in one text ---------------------------------------------------------------------
+
+
+def parts(tmp_path: Path, data: bytes) -> list[bytes]:
+    series = read(tmp_path, data)
+    assert b"".join(patch.diff for patch in series.patches) == data.replace(b"text\n", b"")
+    return [patch.diff for patch in series.patches]
+
+
+RENAME = b"diff --git a/mm/a.c b/mm/z.c\nsimilarity index 100%\nrename from mm/a.c\nrename to mm/z.c\n"
+BACK = b"diff --git a/mm/z.c b/mm/a.c\nsimilarity index 100%\nrename from mm/z.c\nrename to mm/a.c\n"
+COPY = b"diff --git a/mm/a.c b/mm/y.c\nsimilarity index 100%\ncopy from mm/a.c\ncopy to mm/y.c\n"
+SAME = b"diff --git a/mm/a.c b/mm/a.c\n"
+GONE = SAME + b"deleted file mode 100644\n--- a/mm/a.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n"
+LINK = SAME + b"new file mode 120000\n--- /dev/null\n+++ b/mm/a.c\n@@ -0,0 +1 @@\n+b\n"
+
+
+def test_diffs_that_build_upon_each_other_are_taken_one_by_one(tmp_path: Path) -> None:
+    """git takes them for one, in which a renamed file is the one before all changes."""
+    assert parts(tmp_path, DIFF + OTHER) == [DIFF + OTHER]
+    assert parts(tmp_path, DIFF + b"text\n" + DIFF) == [DIFF, DIFF]
+    assert parts(tmp_path, DIFF + RENAME) == [DIFF, RENAME]
+    assert parts(tmp_path, DIFF + OTHER + RENAME + OTHER) == [DIFF + OTHER, RENAME + OTHER]
+    assert parts(tmp_path, DIFF + GONE) == [DIFF, GONE]
+    assert read(tmp_path, DIFF + DIFF).names == ("fix.patch#1", "fix.patch#2")
+
+
+def test_what_git_puts_into_one_diff_stays_one(tmp_path: Path) -> None:
+    for data in (GONE + LINK, RENAME + BACK, DIFF + COPY):
+        assert parts(tmp_path, data) == [data]
+
+
+def test_commits_in_the_output_of_git_log_are_patches(tmp_path: Path) -> None:
+    commit = b"commit " + b"1" * 40 + b"\n"
+    series = read(tmp_path, commit + DIFF + commit + OTHER)
+    assert [patch.diff for patch in series.patches] == [DIFF, OTHER]
+    assert "newest commit first" in series.patches[0].suspicion
+    assert len(read(tmp_path, DIFF + b"1234567 mm: other\n" + OTHER).patches) == 2
+
+
+def test_files_that_a_diff_leaves_out_are_told(tmp_path: Path) -> None:
+    notes = read(tmp_path, b"Only in linux/mm: new.c\n" + DIFF).notes
+    assert notes == ("not in the diff, as it says (diff -N): Only in linux/mm: new.c",)
+
+
 # --- mailboxes -------------------------------------------------------------------------------------
 
 ONE, TWO = mail("[PATCH 1/2] mm: one"), mail("[PATCH 2/2] mm: two", OTHER)

@@ -21,6 +21,9 @@ _EXTENDED = re.compile(
 )
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 _ESCAPED = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
+# What diff -r says of files that it leaves out.
+_ABSENT = re.compile(rb"Only in .*: |File .* is a .* while file .* is a ")
+_SHOWN = 3
 NO_FILE = b"/dev/null"
 
 
@@ -69,10 +72,11 @@ class Change:
     """What a diff does to one file. Names are as they stand there, with their prefixes; None: no such file.
 
     ``header`` are both names where there is only one file, too. ``moved`` are the names of a rename or copy,
-    which never have a prefix.
+    which never have a prefix. ``line`` and ``end`` are its first and last line in the text.
     """
 
     line: int
+    end: int
     header: tuple[bytes | None, bytes | None]
     old: bytes | None
     new: bytes | None
@@ -88,7 +92,7 @@ class _Reader:
 
     def __init__(self, lines: Sequence[bytes]) -> None:
         self.lines = lines
-        self.at = self.end = 0
+        self.at = 0
         self.changes: list[Change] = []
 
     @property
@@ -101,31 +105,36 @@ class _Reader:
 
 @dataclass(frozen=True)
 class Diff:
-    """The changes of a diff, and the part of the text from the first header to the last hunk."""
+    """The changes of a diff, and what the text says about others that are not in it."""
 
     changes: tuple[Change, ...]
-    text: bytes
+    notes: tuple[str, ...] = ()
 
 
 def parse(data: bytes) -> Diff:
     """Read a diff; text around it is skipped. Raises Damaged where it is not whole."""
-    reader = _Reader(data.splitlines(keepends=True) if b"\r" not in data else _split(data))
-    start = 0
+    reader = _Reader(split_lines(data))
     while reader.at < len(reader.lines):
         if change := _read_change(reader):
-            start = start or change.line
             reader.changes.append(change)
-            reader.end = reader.at
         else:
             _refuse_leftover(reader)
             reader.at += 1
-    text = b"".join(reader.lines[max(start - 1, 0) : reader.end])
-    return Diff(tuple(reader.changes), text if reader.changes else b"")
+    return Diff(tuple(reader.changes), _absent(reader.lines) if reader.changes else ())
 
 
-def _split(data: bytes) -> list[bytes]:
-    """Lines as git sees them: a carriage return alone ends none."""
-    return [line + b"\n" for line in data.split(b"\n")[:-1]] + ([data.rpartition(b"\n")[2]] if data else [])
+def _absent(lines: Sequence[bytes]) -> tuple[str, ...]:
+    """A note about files that diff -r found and left out."""
+    said = [show(line) for line in lines if _ABSENT.match(line)]
+    more = f", and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+    return (f"not in the diff, as it says (diff -N): {'; '.join(said[:_SHOWN])}{more}",) if said else ()
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Lines with their ends as git sees them: a carriage return alone ends none."""
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
 
 
 def _refuse_leftover(reader: _Reader) -> None:
@@ -136,7 +145,11 @@ def _refuse_leftover(reader: _Reader) -> None:
         raise Damaged(at, f"a hunk without the names of its file: {show(line)}")
     if line.startswith((b"Binary files ", b"Files ")) and line.rstrip().endswith(b" differ"):
         raise Damaged(at, f"no content: {show(line)}", "make the diff with 'git diff --binary'")
-    if reader.changes and reader.at == reader.end and (line[:1] == b"+" or re.match(rb"-(?!-)", line)):
+    if (
+        reader.changes
+        and reader.at == reader.changes[-1].end
+        and (line[:1] == b"+" or re.match(rb"-(?!-)", line))
+    ):
         raise Damaged(at, f"the hunk above is longer than its header says: {show(line)}")
 
 
@@ -157,7 +170,7 @@ def _read_plain(reader: _Reader) -> Change:
     is_new = old is None or (first.old_start == 0 and not first.before)
     is_gone = new is None or (first.new_start == 0 and not first.after)
     names = (None if is_new else old or new, None if is_gone else new or old)
-    return Change(line, (old, new), *names, False, hunks)
+    return Change(line, reader.at, (old, new), *names, False, hunks)
 
 
 def _read_git(reader: _Reader) -> Change:
@@ -185,6 +198,7 @@ def _read_git(reader: _Reader) -> Change:
     names = (said.get(moved + b" from"), said.get(moved + b" to"))
     return Change(
         line,
+        reader.at,
         header,
         None if b"new file mode" in said else old,
         None if b"deleted file mode" in said else new,

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from guestloop.sources import misfits
-from guestloop.sources.diff import Hunk
+from guestloop.sources.diff import Hunk, split_lines
 from guestloop.sources.misfits import Misfit
 from guestloop.sources.names import Named
 
@@ -49,20 +49,13 @@ class Files:
     """The files of a source, as the changes so far have left them. None: no such file; empty: unknown."""
 
     def __init__(self, found: Mapping[bytes, bytes | None]) -> None:
-        self._now = {name: split(data) if data is not None else None for name, data in found.items()}
+        self._now = {name: split_lines(data) if data is not None else None for name, data in found.items()}
 
     def __getitem__(self, name: bytes) -> list[bytes] | None:
         return self._now.get(name)
 
     def __setitem__(self, name: bytes, lines: list[bytes] | None) -> None:
         self._now[name] = lines
-
-
-def split(data: bytes) -> list[bytes]:
-    """Lines with their ends; only a line feed ends one."""
-    lines = [line + b"\n" for line in data.split(b"\n")]
-    last = lines.pop()[:-1]
-    return [*lines, last] if last else lines
 
 
 def fit(changes: Sequence[Named], files: Files) -> Fit:

@@ -13,7 +13,7 @@ from guestloop.ground.errors import ConfigError
 from guestloop.sources import text
 from guestloop.sources.mail import Mail, read_mails
 from guestloop.sources.numbering import Numbered, parse_subject, slug
-from guestloop.sources.series import Patch, Series, join, make_patch, no_diff, parse_diff, with_trailers
+from guestloop.sources.series import Patch, Series, join, make_patches, no_diff, parse_diff, with_trailers
 
 FLOWED = "the mail is format=flowed, which wraps lines and moves blanks"
 ONE_SERIES_HINT = "'b4 am MESSAGE-ID' fetches one version of a series, whole and in order"
@@ -40,24 +40,26 @@ def _read_mail(
         return with_trailers(Series(notes=(f"cover letter skipped: {mail.subject}",)), mail.text)
     if subject.is_reply and not replies_count:
         return Series(notes=(f"reply skipped: {mail.subject}",))
-    patch = _decode(where, data, mail)
-    if patch is None:
-        raise no_diff(mail.raw, f"{where} ({mail.subject})" if number else where)
     name = f"{subject.number or number:04}-{slug(subject.title)}.patch" if number else path.name
-    return with_trailers(Series((replace(patch, name=name),)), mail.text)
+    series = _decode(where, name, data, mail)
+    if not series.patches:
+        raise no_diff(mail.raw, f"{where} ({mail.subject})" if number else where)
+    return with_trailers(series, mail.text)
 
 
-def _decode(where: str, data: bytes, mail: Mail) -> Patch | None:
-    """The patch of a mail, None if it has no diff."""
+def _decode(where: str, name: str, data: bytes, mail: Mail) -> Series:
+    """The patches of a mail, none if it has no diff; more than one if they are attached."""
     file = data.replace(b"\r\n", b"\n")
     start = max(file.find(mail.raw.replace(b"\r\n", b"\n")[:400]), 0)
     unified = text.strip_carriage_returns(mail.patch)
     suspicion = FLOWED if mail.flowed else ""
     diff = parse_diff(unified, where, text.line_of(unified, file, start), suspicion or _remedy(mail))
-    if not diff.changes:
-        return None
-    patch = make_patch("", diff, file, where=where, start=start)
-    return replace(patch, subject=mail.subject, message_id=mail.message_id, suspicion=suspicion)
+    patches = make_patches(name, unified, diff, file, where=where, start=start)
+
+    def complete(patch: Patch) -> Patch:
+        return replace(patch, subject=mail.subject, message_id=mail.message_id, suspicion=suspicion)
+
+    return Series(tuple(map(complete, patches)), notes=diff.notes)
 
 
 def _remedy(mail: Mail) -> str:
@@ -70,7 +72,8 @@ def in_given_order(series: Series) -> Series:
     Whoever names files may leave one out or combine two series. What is missing is in the notes.
     """
     counted = [said for said in (parse_subject(patch.subject) for patch in series.patches) if said.total]
-    if len({said.set for said in counted}) != 1 or len({said.number for said in counted}) < len(counted):
+    mails = {(patch.where, parse_subject(patch.subject).number) for patch in series.patches if patch.subject}
+    if len({said.set for said in counted}) != 1 or len({number for _, number in mails}) < len(mails):
         return series
     if missing := _missing(counted):
         note = f"of the {counted[0].total} parts of this series, there is none of number {_listed(missing)}"
@@ -99,7 +102,7 @@ def in_order(series: Series, where: str) -> Series:
         return replace(series, notes=(*series.notes, *notes))
     if any(before.number > after.number for (before, _), (after, _) in pairwise(counted)):
         notes.append("patches were not in the order of their numbers: sorted")
-    ordered = tuple(patches[number] for number in sorted(patches))
+    ordered = tuple(patch for number in sorted(patches) for patch in patches[number])
     return replace(series, patches=ordered, notes=(*series.notes, *notes))
 
 
@@ -112,19 +115,21 @@ def _refuse_two_sets(subjects: Sequence[Numbered], where: str) -> None:
 
 def _drop_repeated(
     counted: Sequence[tuple[Numbered, Patch]], where: str
-) -> tuple[dict[int, Patch], list[str]]:
-    """The patches by number. Raises ConfigError if one number has two different ones."""
-    found: dict[int, list[tuple[Numbered, Patch]]] = defaultdict(list)
+) -> tuple[dict[int, list[Patch]], list[str]]:
+    """The patches of the mail of each number. Raises ConfigError if two mails with one number differ."""
+    mails: dict[int, dict[str, list[Patch]]] = defaultdict(lambda: defaultdict(list))
     for said, patch in counted:
-        found[said.number].append((said, patch))
+        mails[said.number][patch.where].append(patch)
     notes = []
-    for same in found.values():
-        if len({patch.sha256 for _said, patch in same}) > 1:
-            titles = " and ".join(repr(said.title) for said, _patch in same)
-            raise ConfigError(f"{where}: {same[0][0]} is there twice: {titles}", hint=ONE_SERIES_HINT)
+    for same in mails.values():
+        firsts = [patches[0] for patches in same.values()]
+        said = parse_subject(firsts[0].subject)
+        if len({tuple(patch.sha256 for patch in patches) for patches in same.values()}) > 1:
+            titles = " and ".join(repr(parse_subject(patch.subject).title) for patch in firsts)
+            raise ConfigError(f"{where}: {said} is there twice: {titles}", hint=ONE_SERIES_HINT)
         if len(same) > 1:
-            notes.append(f"the same mail twice: {same[0][0]} {same[0][0].title}")
-    return {number: same[0][1] for number, same in found.items()}, notes
+            notes.append(f"the same mail twice: {said} {said.title}")
+    return {number: next(iter(same.values())) for number, same in mails.items()}, notes
 
 
 def _missing(subjects: Sequence[Numbered]) -> list[int]:

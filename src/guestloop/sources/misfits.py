@@ -6,7 +6,7 @@ from __future__ import annotations
 import html
 import quopri
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from guestloop.sources import text
@@ -81,9 +81,10 @@ def left_over(named: Named, lines: Sequence[bytes]) -> Misfit:
 def of_hunk(named: Named, hunk: Hunk, lines: list[bytes]) -> Misfit:
     """Why a hunk fits nowhere in a file."""
 
-    def misfit(why: str, hint: str = "", shown: Iterable[str] = ()) -> Misfit:
+    def misfit(why: str, hint: str = "", shown: Sequence[str] = ()) -> Misfit:
         what = f"hunk {hunk.number} at line {hunk.old_start} {why}"
-        return Misfit(named.shown, what, tuple(shown), hint)
+        lines = (f"  {named.shown}:", *shown) if shown else ()
+        return Misfit(named.shown, what, lines, hint)
 
     if hunk.after and _stands(lines, hunk.after) is not None and any(line[:1] == b"+" for line in hunk.lines):
         return Misfit(named.shown, "already contains the change")
@@ -95,8 +96,8 @@ def of_hunk(named: Named, hunk: Hunk, lines: list[bytes]) -> Misfit:
     for same, why, hint in _DISGUISES:
         wanted = [same(line) for line in hunk.before]
         if (at := _stands([same(line) for line in lines], wanted)) is not None:
-            return misfit(f"does not match the source: {why}", hint, _compare(hunk.before, lines, at))
-    return misfit("does not match the source", shown=_compare(hunk.before, lines, _closest(hunk, lines)))
+            return misfit(f"does not match the source: {why}", hint, list(_compare(hunk, lines, at)))
+    return misfit("does not match the source", shown=list(_compare(hunk, lines, _closest(hunk, lines))))
 
 
 def _line_end(line: bytes) -> bytes:
@@ -156,12 +157,13 @@ def _closest(hunk: Hunk, lines: Sequence[bytes]) -> int:
     return min(max(best, 0), max(len(lines) - 1, 0))
 
 
-def _compare(wanted: Sequence[bytes], lines: Sequence[bytes], at: int) -> Iterator[str]:
+def _compare(hunk: Hunk, lines: Sequence[bytes], at: int) -> Iterator[str]:
     """The lines from the first difference on: those of the hunk, and those that stand there."""
+    wanted = hunk.before
     there = lines[at : at + len(wanted)]
     first = next((n for n, (a, b) in enumerate(zip(wanted, there, strict=False)) if a != b), len(there))
     first = min(first, max(len(wanted) - 1, 0))
-    yield from _block("the hunk wants", wanted[first : first + SHOWN])
+    yield from _block(f"hunk {hunk.number} wants", wanted[first : first + SHOWN])
     has = lines[at + first : at + first + SHOWN]
     yield from _block(
         f"the source has, from line {at + first + 1} on" if has else "the source ends there", has

@@ -65,12 +65,12 @@ def find_level(
             return -1
         return sum(_is_there(one, is_file, is_directory) for one in resolve(changes, level))
 
-    first = 1 if all(map(_has_prefixes, changes)) else 0
+    first = 1 if all(map(has_prefixes, changes)) else 0
     return max(sorted(LEVELS, key=lambda level: (level != first, level)), key=score)
 
 
-def _has_prefixes(change: Change) -> bool:
-    """The two names begin differently, or as git's do: the first directory is none of the source."""
+def has_prefixes(change: Change) -> bool:
+    """Whether the two names begin differently, or as git's do: the first directory is none of the source."""
     firsts = {name.partition(b"/")[0] for name in change.header if name}
     return len(firsts) > 1 or firsts <= {b"a", b"b"}
 

@@ -14,8 +14,10 @@ from guestloop.ground.errors import ConfigError
 from guestloop.sources import text
 from guestloop.sources.diff import Damaged, Diff, parse
 from guestloop.sources.git import Git
+from guestloop.sources.parts import split_parts
 
 NO_DIFF_HINT = "a patch is a unified diff ('git diff', 'diff -u'), or a mail with one ('git format-patch')"
+LOG = "git log prints the newest commit first, and patches are applied from the top: git log -p --reverse"
 
 _BASE_COMMIT = re.compile(r"^base-commit: ([0-9a-f]{40})\s*$", re.MULTILINE)
 _PREREQUISITE = re.compile(r"^prerequisite-patch-id: ([0-9a-f]{40})\s*$", re.MULTILINE)
@@ -89,8 +91,10 @@ def read_diff(path: Path, data: bytes) -> Series:
     diff = parse_diff(unified, str(path), 1)
     if not diff.changes:
         raise no_diff(data, str(path))
-    patch = make_patch(path.name, diff, data, where=str(path))
-    return with_trailers(Series((patch,)), unified.decode(errors="replace"))
+    patches = make_patches(path.name, unified, diff, data, where=str(path))
+    if len(patches) > 1 and unified.startswith(b"commit "):
+        patches = tuple(replace(patch, suspicion=LOG) for patch in patches)
+    return with_trailers(Series(patches, notes=diff.notes), unified.decode(errors="replace"))
 
 
 def parse_diff(data: bytes, where: str, first_line: int, suspicion: str = "") -> Diff:
@@ -104,15 +108,22 @@ def parse_diff(data: bytes, where: str, first_line: int, suspicion: str = "") ->
         ) from damage
 
 
-def make_patch(name: str, diff: Diff, file: bytes, *, where: str, start: int = 0) -> Patch:
-    """A patch of a parsed diff, which stands in ``file`` behind ``start``."""
-    return Patch(
-        name=name,
-        subject="",
-        sha256=hashlib.sha256(diff.text).hexdigest(),
-        diff=diff.text,
-        where=where,
-        first_line=text.line_of(diff.text, file.replace(b"\r\n", b"\n"), start),
+def make_patches(
+    name: str, data: bytes, diff: Diff, file: bytes, *, where: str, start: int = 0
+) -> tuple[Patch, ...]:
+    """The patches in a text that was parsed, which stands in ``file`` behind ``start``."""
+    parts = split_parts(data, diff)
+    plain = file.replace(b"\r\n", b"\n")
+    return tuple(
+        Patch(
+            name=f"{name}#{number}" if len(parts) > 1 else name,
+            subject="",
+            sha256=hashlib.sha256(part).hexdigest(),
+            diff=part,
+            where=where,
+            first_line=text.line_of(part, plain, start),
+        )
+        for number, part in enumerate(parts, start=1)
     )
 
 
