@@ -290,6 +290,12 @@ def test_all_hunks_that_do_not_fit_are_named(base: Tree, cache: Cache, tmp_path:
     assert "mm/b.c: no such file" in first
 
 
+def test_a_diff_that_was_made_in_a_subdirectory(base: Tree, cache: Cache, tmp_path: Path) -> None:
+    error = refused(base, cache, tmp_path, around(10, name="long.c"))
+    assert "long.c: no such file in the source" in error.first_line
+    assert "is mm/long.c meant?" in error.hint
+
+
 def test_a_base_commit_is_in_the_hint(base: Tree, cache: Cache, tmp_path: Path) -> None:
     data = b"base-commit: " + b"abc0" * 10 + b"\n" + around(20, name="mm/b.c")
     assert "abc0abc0abc0" in refused(base, cache, tmp_path, data).hint
@@ -329,5 +335,8 @@ def test_a_directory_is_patched_in_place(tmp_path: Path) -> None:
     with pytest.raises(NotApplied, match="already contains the change") as caught:
         apply(DirectoryStage(source), series_of(tmp_path, around(10)), hint="made for 7.2")
     assert caught.value.hint == "made for 7.2"
+    with pytest.raises(NotApplied) as caught:
+        apply(DirectoryStage(source), series_of(tmp_path, around(10, name="a.c")))
+    assert "is mm/a.c meant?" in caught.value.hint
     with pytest.raises(ConfigError, match="outside of the source tree"):
         apply(DirectoryStage(source), series_of(tmp_path, hunk("../x", " a", "-b")))

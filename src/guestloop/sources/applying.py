@@ -135,7 +135,7 @@ def _apply(stage: Stage, patch: Patch, number: str, way: _Way) -> Went:
         level = find_level(changes, lambda name: there.get(name) is not None, directories.__contains__)
     expected = fit(resolve(changes, level), Files(there))
     if refused := [misfit for misfit in expected.misfits if misfit.is_refused]:
-        raise _not_applied(patch, number, refused, way)
+        raise _not_applied(stage, patch, number, refused, way)
     done = stage.apply(patch.diff, level, threeway=False)
     if done.status and way.threeway:
         done = stage.apply(patch.diff, level, threeway=True)
@@ -144,12 +144,12 @@ def _apply(stage: Stage, patch: Patch, number: str, way: _Way) -> Went:
     if NO_SPACE in done.stderr:
         raise ProcessError(done.argv, done.status, done.stderr)
     if done.status:
-        raise _not_applied(patch, number, expected.misfits, way, done.stderr)
+        raise _not_applied(stage, patch, number, expected.misfits, way, done.stderr)
     return Went(level, expected.offsets)
 
 
 def _not_applied(
-    patch: Patch, number: str, misfits: Sequence[Misfit], way: _Way, said: str = ""
+    stage: Stage, patch: Patch, number: str, misfits: Sequence[Misfit], way: _Way, said: str = ""
 ) -> NotApplied:
     """The error for a patch that does not fit, with what git said where we know no better."""
     reasons = [str(misfit) for misfit in misfits[:_SHOWN]]
@@ -161,6 +161,16 @@ def _not_applied(
         reasons = [said.strip().partition("\n")[0].removeprefix("error: ") or "git does not say why"]
     first = f"{patch.where}: {number} does not apply: {'; '.join(reasons)}"
     shown = next((misfit.lines for misfit in misfits if misfit.lines), ())
-    own = next((misfit.hint for misfit in misfits if misfit.hint), "")
+    own = next((misfit.hint for misfit in misfits if misfit.hint), "") or _elsewhere(stage, misfits)
     hint = "; ".join(filter(None, (patch.suspicion, own or way.hint)))
     return NotApplied("\n".join((first, *shown)), hint=hint)
+
+
+def _elsewhere(stage: Stage, misfits: Sequence[Misfit]) -> str:
+    """A hint where a file that a patch names is further down in the source."""
+    missing = next((misfit.missing for misfit in misfits if misfit.missing), b"")
+    found = stage.find_ending(missing) if missing else []
+    if not 0 < len(found) <= _SHOWN:
+        return ""
+    names = " or ".join(name.decode(errors="backslashreplace") for name in found)
+    return f"is {names} meant? Make the diff from the top of the source (git diff --no-relative)"

@@ -46,7 +46,7 @@ class Fit:
 
 
 class Files:
-    """The files of a source, as the changes so far have left them. None: no such file; empty: unknown."""
+    """The files of a source, as the changes so far have left them; None: no such file."""
 
     def __init__(self, found: Mapping[bytes, bytes | None]) -> None:
         self._now = {name: split_lines(data) if data is not None else None for name, data in found.items()}

@@ -20,7 +20,7 @@ SHOWN = 4  # lines of a hunk, and of what stands there
 class Misfit:
     """A file of a patch that does not fit, why, lines that show it, and what to do if that is clear.
 
-    ``is_refused``: whatever git would make of it.
+    ``is_refused``: whatever git would make of it. ``missing`` is the name of a file that is not there.
     """
 
     file: str
@@ -28,6 +28,7 @@ class Misfit:
     lines: tuple[str, ...] = ()
     hint: str = ""
     is_refused: bool = False
+    missing: bytes = b""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.why}"
@@ -47,7 +48,7 @@ def of_file(named: Named, read: Callable[[bytes], list[bytes] | None]) -> Misfit
         return Misfit(shown, "the patch would create it, but it is already there")
     if named.old is not None and read(named.old) is None:
         old = named.old.decode(errors="backslashreplace")
-        return Misfit(old, "no such file in the source")
+        return Misfit(old, "no such file in the source", missing=named.old)
     return None
 
 

@@ -22,6 +22,9 @@ class Stage(Protocol):
     def find_directories(self, names: Collection[bytes]) -> Collection[bytes]:
         """Those of the names that are directories of the source as it was before the series."""
 
+    def find_ending(self, name: bytes) -> Sequence[bytes]:
+        """Files of the source whose path ends in a slash and this name."""
+
     def apply(self, diff: bytes, level: int, *, threeway: bool) -> proc.Answer:
         """Apply a diff whole or not at all, as the status says; without fuzz."""
 
@@ -50,6 +53,10 @@ class IndexStage:
             else:
                 stdout = stdout[len(line) :]
         return found
+
+    def find_ending(self, name: bytes) -> Sequence[bytes]:
+        names = self.git.run("ls-tree", "-r", "-z", "--name-only", self.tree).stdout.split(b"\0")
+        return [one for one in names if one.endswith(b"/" + name)]
 
     def _batch(self, how: str, objects: Sequence[bytes]) -> bytes:
         """Ask for all at once: a process takes longer than reading an object."""
@@ -93,6 +100,11 @@ class DirectoryStage:
 
     def find_directories(self, names: Collection[bytes]) -> Collection[bytes]:
         return {name for name in names if (self.root / os.fsdecode(name)).is_dir()}
+
+    def find_ending(self, name: bytes) -> Sequence[bytes]:
+        found = self.root.rglob(os.fsdecode(name.rpartition(b"/")[2]))
+        paths = [os.fsencode(path.relative_to(self.root)) for path in found]
+        return [path for path in paths if path.endswith(b"/" + name)]
 
     def apply(self, diff: bytes, level: int, *, threeway: bool) -> proc.Answer:
         assert not threeway, "it needs the objects of a repository"

@@ -10,7 +10,6 @@ directory that has nothing in it but the rule that no attribute of any tree chan
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,9 +84,3 @@ def missing_objects(tree: Tree, cache: Cache) -> int:
     """The number of objects that a tree wants and no store has, as in a partial clone."""
     done = tree.git(cache).run("rev-list", "--objects", "--missing=print", tree.id, check=False)
     return sum(line.startswith(b"?") for line in done.stdout.splitlines())
-
-
-def has_objects(tree: Tree, ids: Sequence[str], cache: Cache) -> bool:
-    """Whether all of these objects are in the stores of a tree."""
-    done = tree.git(cache).run("cat-file", "--batch-check", stdin="\n".join(ids).encode())
-    return b" missing" not in done.stdout
