@@ -81,6 +81,15 @@ def test_wrong_kernel_files(kernels: Path, text: str, message: str) -> None:
     assert str(path) in str(raised.value)
 
 
+def test_an_element_of_a_series_may_be_a_folder_and_a_fragment_may_not(kernels: Path) -> None:
+    (kernels / "patches").mkdir()
+    (kernels / "mine.yaml").write_text(f"{GOOD}series: [patches]\n")
+    assert load_kernel("mine").series == (kernels / "patches",)
+    (kernels / "mine.yaml").write_text(GOOD.replace("base.config", "patches"))
+    with pytest.raises(ConfigError, match=r"config: no such file: .*/patches"):
+        load_kernel("mine")
+
+
 def test_what_a_series_is_for(kernels: Path) -> None:
     (kernels / "k.yaml").write_text(GOOD + "expect: {async_page_ready: fewer, other:kvm_new: more}\n")
     assert load_kernel("k").expect == (

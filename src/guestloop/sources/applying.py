@@ -110,7 +110,9 @@ def apply(stage: Stage, series: Series, *, threeway: bool = False, hint: str = "
     """Apply a series to a stage, in order. Raises NotApplied; ``hint`` replaces what it says to do."""
     total = len(series.patches)
     return tuple(
-        _apply(stage, patch, f"patch {number} of {total}", _Way(threeway, hint or _rebase_hint(series)))
+        _apply(
+            stage, patch, f"patch {number} of {total}", _Way(threeway, hint or _rebase_hint(series, threeway))
+        )
         for number, patch in enumerate(series.patches, start=1)
     )
 
@@ -121,8 +123,9 @@ class _Way:
     hint: str
 
 
-def _rebase_hint(series: Series) -> str:
-    return f"{REBASE_HINT} ({series.base_commit[:12]})" if series.base_commit else REBASE_HINT
+def _rebase_hint(series: Series, threeway: bool) -> str:
+    made_for = f" ({series.base_commit[:12]})" if series.base_commit else ""
+    return f"{REBASE_HINT}{made_for}" + ("" if threeway else f"; {THREEWAY_HINT}")
 
 
 def _apply(stage: Stage, patch: Patch, number: str, way: _Way) -> Went:
