@@ -16,7 +16,7 @@ from trees import read_tree
 
 from guestloop.cache import Cache
 from guestloop.config import BaseKind, BaseSpec
-from guestloop.ground.errors import ConfigError, LabError
+from guestloop.ground.errors import ConfigError
 from guestloop.sources import Source, find_source, has_commit
 
 KERNEL = {"Kconfig": b"# top\n", "Makefile": b"VERSION = 6\nPATCHLEVEL = 12\n", "mm/a.c": b"int a;\n"}
@@ -165,7 +165,7 @@ def test_a_name_that_leads_out_of_a_tarball(tmp_path: Path, cache: Cache) -> Non
 
 
 def test_a_tarball_of_something_else(tmp_path: Path, cache: Cache) -> None:
-    with pytest.raises(LabError, match="is not a kernel source: it has no top-level Kconfig"):
+    with pytest.raises(ConfigError, match="is not a kernel source: it has no top-level Kconfig"):
         read(pack(tmp_path / "n.tar", below("l/", {"README": b"x", "mm/Kconfig": b"x"})), cache)
 
 
@@ -343,7 +343,7 @@ def test_a_repository_of_something_else(cache: Cache, tmp_path: Path) -> None:
     write(tmp_path / "r", {"README": b"x"})
     git(tmp_path, "init", "--quiet", "r")
     commit(tmp_path / "r", "x")
-    with pytest.raises(LabError, match="is not a kernel source"):
+    with pytest.raises(ConfigError, match="is not a kernel source"):
         find(tmp_path / "r", cache)
 
 

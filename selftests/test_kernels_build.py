@@ -380,5 +380,5 @@ def test_a_tarball_without_a_kernel_is_refused(spec: KernelSpec, cache: Cache, t
     tarball = tmp_path / "other.tar"
     with tarfile.open(tarball, "w") as archive:
         archive.add(DATA / "tiny-good.patch", arcname="top/file")
-    with pytest.raises(LabError, match="is not a kernel source: it has no top-level Kconfig"):
+    with pytest.raises(ConfigError, match="is not a kernel source: it has no top-level Kconfig"):
         build_kernel(dataclasses.replace(spec, base=BaseSpec(BaseKind.TARBALL, str(tarball))), cache)

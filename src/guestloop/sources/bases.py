@@ -41,8 +41,8 @@ class Source:
 def find_source(base: BaseSpec, where: str, cache: Cache) -> Source:
     """Find a base; a tarball that is new is read into the cache, which takes most of a minute.
 
-    Raises ConfigError for a path or ref that does not exist, LabError for a package that is not installed or
-    a source that is not a kernel's.
+    Raises ConfigError for a path or ref that does not exist or is not a kernel's source, LabError for a
+    package that is not installed.
     """
     location = base.location
     if base.kind is BaseKind.GIT:
@@ -105,7 +105,7 @@ def _obtain(identity: Mapping[str, str], make: Callable[[Path], None], cache: Ca
 
 def _require_kernel(tree: Tree, description: str, location: Path, cache: Cache) -> None:
     if not is_kernel(tree, cache):
-        raise LabError(f"{description}: {location} is not a kernel source: it has no top-level Kconfig")
+        raise ConfigError(f"{description}: {location} is not a kernel source: it has no top-level Kconfig")
 
 
 def _find_git(path: Path, base: BaseSpec, where: str, cache: Cache) -> Source:
