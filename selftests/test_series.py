@@ -326,6 +326,7 @@ def test_mails_without_numbers_stay_in_their_order(tmp_path: Path) -> None:
             (ONE, TWO, mail("[PATCH 1/2] mm: else", OTHER)),
             r"\[PATCH 1/2\] is there twice: 'mm: one' and 'mm: else'",
         ),
+        ((mail("[PATCH] a"), mail("[PATCH v3] a", OTHER)), "two versions of 'a': v1 and v3"),
         ((mail("[PATCH 1/3] a"), mail("[PATCH 3/3] c", OTHER)), "of the 3 parts .* none of number 2"),
         ((ONE, mail("[PATCH 2/2] mm: two", b"no diff here\n")), r"mail 2 .*mm: two.*: no change to any file"),
     ],

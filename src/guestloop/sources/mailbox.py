@@ -88,6 +88,7 @@ def in_order(series: Series, where: str) -> Series:
     """
     numbered = [(parse_subject(patch.subject), patch) for patch in series.patches]
     counted = [(said, patch) for said, patch in numbered if said.total]
+    _refuse_two_versions([said for said, _patch in numbered if not said.total], where)
     if not counted:
         return series
     _refuse_two_sets([said for said, _patch in counted], where)
@@ -104,6 +105,15 @@ def in_order(series: Series, where: str) -> Series:
         notes.append("patches were not in the order of their numbers: sorted")
     ordered = tuple(patch for number in sorted(patches) for patch in patches[number])
     return replace(series, patches=ordered, notes=(*series.notes, *notes))
+
+
+def _refuse_two_versions(subjects: Sequence[Numbered], where: str) -> None:
+    """Of a patch that is a series of its own."""
+    first: dict[str, Numbered] = {}
+    for said in subjects:
+        if said.title and first.setdefault(said.title, said).version != said.version:
+            versions = f"v{first[said.title].version} and v{said.version}"
+            raise ConfigError(f"{where}: two versions of {said.title!r}: {versions}", hint=ONE_SERIES_HINT)
 
 
 def _refuse_two_sets(subjects: Sequence[Numbered], where: str) -> None:
