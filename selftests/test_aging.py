@@ -109,9 +109,18 @@ def test_mglru_begins_a_generation_before_and_after_the_touching(lab: ScriptedLa
     assert agent_calls(lab, "mglru", "regions") == [
         "mglru.lacks",
         "regions.watch",
+        "mglru.age",
         *scan * 3,
     ]
     assert lab.called("settings.change") == [{"wanted": {"lru_gen.enabled": on}} for on in ("7", "0")]
+
+
+def test_mglru_whose_walks_do_not_ask_kvm_evicts_once_before_the_scans(lab: ScriptedLab) -> None:
+    """To that eviction all pages are young, as the load has used them."""
+    lab.script.walks = False
+    ended = measure(lab, "mglru")
+    assert agent_calls(lab, "mglru", "regions")[2:6] == ["mglru.age", "mglru.age", "mglru.evict", "mglru.age"]
+    assert (ended.kinds, ended.record.events["false_young"]) == ([], 0)
 
 
 def test_damon_judges_the_second_aggregation_of_each_scan(lab: ScriptedLab) -> None:

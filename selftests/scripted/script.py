@@ -40,6 +40,8 @@ class Script:
     """Whether reclaim takes all touched pages that it believes to be idle, beyond what it is asked for."""
     mglru: str = "0x0007"
     """What reads back when MGLRU is switched on."""
+    walks: bool = True
+    """Whether MGLRU asks KVM when it walks page tables, or only when it evicts."""
     defaults: Mapping[str, str] = field(default_factory=dict)
     """Settings that it boots with, where they are not the usual ones."""
     pool: int = 1000

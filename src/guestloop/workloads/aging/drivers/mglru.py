@@ -12,6 +12,7 @@ from guestloop.agent.settings import NOT_HERE, Setting
 from guestloop.results.findings import FindingKind
 from guestloop.workloads.aging.beliefs import Belief, judge_evicted
 from guestloop.workloads.aging.driver import Driver, Scan, Sizes
+from guestloop.workloads.reading import take_reading
 
 if TYPE_CHECKING:
     from guestloop.agent.services import Agent
@@ -50,13 +51,26 @@ class Mglru(Driver):
             if enabled == NOT_HERE or int(enabled, 16) & WALKS != WALKS:
                 text = f"MGLRU is not on with page-table walks: it reads back {enabled}"
                 scan.this.find(FindingKind.NOT_PROVEN, text)
+            if not self._walks_ask_kvm(scan):
+                # Only an eviction looks at SPTEs, and there the load has left all pages young. The first one
+                # takes none and clears that.
+                scan.agent.mglru.age(scan.name)
+                scan.agent.mglru.evict(scan.name)
             yield
+
+    def _walks_ask_kvm(self, scan: Scan) -> bool:
+        """Begin a generation: does KVM have to say which pages are young? Not before 6.12.
+
+        mm/vmscan.c: walk_pte_range() has called ptep_clear_young_notify() since then.
+        """
+        before = take_reading(scan.l2)
+        scan.agent.mglru.age(scan.name)
+        return take_reading(scan.l2).events_since(before).get("age_hva", 0) > 0
 
     def acted(self, belief: Belief) -> bool:
         """It evicted a page that nobody had touched.
 
-        MGLRU may protect all of them by their tier (mm/vmscan.c: get_tier_idx), whatever their use was. Seen
-        in one of three scans on 6.1.
+        MGLRU may protect all of them by their tier (mm/vmscan.c: get_tier_idx), whatever their use was.
         """
         return belief.false_young < belief.untouched
 
