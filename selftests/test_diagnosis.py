@@ -128,6 +128,7 @@ def test_an_error_in_no_known_form_is_what_stands_before_make_gives_up() -> None
         "ccache: error: Failed to create directory",
         "scripts/sign-file.c:25:10: fatal error: openssl/opensslv.h: No such file or directory",
         "make: fork: Resource temporarily unavailable",
+        "bwrap: Creating new namespace failed: No space left on device",
     ],
 )
 def test_a_fault_of_the_machine_is_never_one_of_the_source(line: str) -> None:
@@ -142,6 +143,7 @@ def test_a_fault_of_the_machine_is_never_one_of_the_source(line: str) -> None:
         'x.c:3:2: error: #error "No space left on device"\n    3 | #error "No space left on device"\n',
         "x.c:3:2: error: expected ';'\n    3 | \tpr_err(\"virtual memory exhausted\")\n      |   ^\n",
         "x.c:3:2: warning: 'out of memory'\nx.c:4:2: error: expected ';'\n",
+        "touch: cannot touch 'arch/x86/new.h': Read-only file system\n",  # its source, to a build
     ],
 )
 def test_words_of_the_source_are_no_fault_of_the_machine(printed: str) -> None:

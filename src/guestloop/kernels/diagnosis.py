@@ -58,7 +58,8 @@ _MACHINE = re.compile(
             r"^make(?:\[\d+\])?: (?:write error|fork|vfork|posix_spawn)",
             r"(?:virtual memory exhausted|memory exhausted|out of memory|Cannot allocate memory)",
             r"(?:Resource temporarily unavailable|Too many open files|Input/output error|Stale file handle)",
-            rf"(?:{NO_SPACE}|Disk quota exceeded|Read-only file system)",
+            rf"(?:{NO_SPACE}|Disk quota exceeded)",
+            r"^bwrap: ",
             r"^ccache: error: ",
             # Headers of packages that a build needs, and that no series brings.
             rf"{_PLACE} fatal error: (?:openssl/\S+|gelf\.h|libelf\.h|zlib\.h|ncurses\S*): No such file",
