@@ -17,14 +17,14 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guestloop.cache import NO_SPACE, Cache, content_key
 from guestloop.config import KernelSpec
 from guestloop.ground import codec, proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError, NotBuilt, ProcessError
-from guestloop.ground.log import Step, say, step
+from guestloop.ground.log import Step, step
 from guestloop.ground.units import MIB
 from guestloop.kernels import artifacts, kconfig
 from guestloop.kernels.artifacts import Kernel
@@ -33,6 +33,7 @@ from guestloop.kernels.diagnosis import diagnose
 from guestloop.kernels.role import L1, Role
 from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
 from guestloop.kernels.tree import WorkTree, making
+from guestloop.kernels.whole import read_whole_config, without_keys
 from guestloop.sources import Applied, Source, apply_to_tree, find_source, read_series
 
 # Part of every key. Increase it when this package builds or packs the same inputs in another way.
@@ -48,12 +49,13 @@ _MADE = re.compile(r"^  [A-Z][A-Z0-9_]* +(?:\[M\] +)?(\S+)")
 
 @dataclass(frozen=True)
 class Inputs:
-    """All inputs of a kernel."""
+    """All inputs of a kernel. ``options`` are laid over ``whole_config``, or over nothing at all."""
 
     source: Source
     options: Mapping[str, str]
     applied: Applied
     toolchain: Toolchain
+    whole_config: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def described(self) -> Mapping[str, object]:
@@ -63,6 +65,7 @@ class Inputs:
             "tree": self.applied.tree.id,
             "config": dict(self.options),
             "toolchain": dict(self.toolchain.identity),
+            **({"whole config": dict(self.whole_config)} if self.whole_config else {}),
         }
 
     @property
@@ -74,6 +77,7 @@ class Inputs:
     def objects_key(self) -> str:
         """The key of the object tree. Kernels that differ only in their series share it."""
         parts = {"config": dict(self.options), "toolchain": dict(self.toolchain.identity)}
+        parts |= {"whole config": dict(self.whole_config)} if self.whole_config else {}
         return content_key({**parts, "ccache": self.toolchain.ccache})[:8]
 
 
@@ -87,12 +91,11 @@ def find_inputs(spec: KernelSpec, cache: Cache, role: Role = L1) -> Inputs:
     require_plain_path(cache)
     options, toolchain = kconfig.merge(spec.config), find_toolchain()
     role.check(options, str(spec.path))
+    whole = read_whole_config(spec.whole_config) if spec.whole_config else {}
     series = read_series(spec.series)
     source = find_source(spec.base, f"{spec.path}: base", cache)
     applied = apply_to_tree(source.tree, series, cache, threeway=spec.threeway)
-    for note in (*source.notes, *series.notes, *applied.notes):
-        say(f"    {spec.name}: {note}")
-    return Inputs(source, options, applied, toolchain)
+    return Inputs(source, options, applied, toolchain, whole)
 
 
 def require_plain_path(cache: Cache) -> None:
@@ -204,9 +207,10 @@ class Make:
         first = not (self.objects / "vmlinux").is_file()
         self.log.unlink(missing_ok=True)
         self._configure(spec)
-        expect_s = role.cpu_s / self.jobs if first else FURTHER_BUILD_EXPECT_S
+        known = not self.inputs.whole_config  # which may have any number of drivers
+        expect_s = (role.cpu_s / self.jobs if known else None) if first else FURTHER_BUILD_EXPECT_S
         with step(f"build kernel {spec.name} ({self.inputs.source.description})", expect_s=expect_s) as shown:
-            progress = Progress(shown, role.files if first else 0)
+            progress = Progress(shown, role.files if first and known else 0)
             self._run(*self.inputs.targets, on_line=progress.line)
             shown.update(f"{progress.made} files made")
 
@@ -223,8 +227,12 @@ class Make:
         wanted, made = self.wanted, self.objects / ".config"
 
         def configure(options: Mapping[str, str]) -> Mapping[str, str]:
-            wanted.write_text(kconfig.render(options))
-            self._run("allnoconfig", environment={"KCONFIG_ALLCONFIG": os.fspath(wanted)})
+            if whole := without_keys(self.inputs.whole_config):
+                made.write_text(kconfig.render({**whole, **options}))
+                self._run("olddefconfig")
+            else:
+                wanted.write_text(kconfig.render(options))
+                self._run("allnoconfig", environment={"KCONFIG_ALLCONFIG": os.fspath(wanted)})
             return kconfig.parse(made.read_text(errors="replace"), str(made))
 
         where = ", ".join(os.fspath(path) for path in spec.config)
@@ -287,7 +295,7 @@ class Make:
         output = self.log.read_text(errors="replace") if self.log.is_file() else error.output
         found = diagnose(output.replace(f"{self.source}/", ""))
         hint = f"the whole output is in {self._keep_log()}"
-        if found.is_machine or error.status < 0:
+        if found.is_machine or error.status < 0 or not os.access(self.objects, os.W_OK):
             return ProcessError(error.argv, error.status, "\n".join(found.lines), hint=hint)
         first, *further = found.lines
         return NotBuilt("\n".join([f"{self.name}: does not build: {first}", *further]), hint=hint)
