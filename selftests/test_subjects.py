@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,21 @@ from typing import Any
 import pytest
 
 from guestloop.cache import Cache
-from guestloop.config import ExistingSpec
-from guestloop.ground.errors import ConfigError
+from guestloop.config import ExistingSpec, KernelSpec
+from guestloop.ground.errors import ConfigError, Kind, NotApplied
 from guestloop.job import subjects
 from guestloop.job.options import load_kernels
-from guestloop.job.subjects import Existing, ToBuild, find_subjects
+from guestloop.job.subjects import Existing, ToBuild, find_subjects, refuse_no_change
 from guestloop.results.origin import Origin, OriginKind
 from guestloop.results.plan import Reach
+from guestloop.results.provenance import (
+    ConfigRecord,
+    Expectation,
+    Failure,
+    PatchRecord,
+    Provenance,
+    Trend,
+)
 
 
 class Bootable:
@@ -28,6 +37,16 @@ class Bootable:
     def require_module(self, module: str) -> None:
         if module != self.module:
             raise ConfigError(f"{self.name}: no {module}")
+
+
+def found_in_git(spec: KernelSpec, _cache: Cache) -> Provenance:
+    """A tree for each kernel but one whose series does not apply, and the same tree for all mutants."""
+    if spec.name == "aging-noflush":
+        raise NotApplied("aging-noflush.patch: hunk 1 of vmscan.c does not fit")
+    tree = "mutant" if "mutants" in spec.path.parts else spec.name
+    patches = tuple(PatchRecord(path.name, "mm: a subject", "a" * 64) for path in spec.series)
+    config = ConfigRecord(("base.config",), "c" * 64, ("CONFIG_KVM: y -> m",))
+    return Provenance(f"base of {spec.name}", tree, "", patches, config, ("hunk 2 is 7 lines off",))
 
 
 @pytest.fixture
@@ -42,6 +61,8 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(subjects, "unpack_existing", unpack)
     monkeypatch.setattr(subjects, "make_bootable", lambda _unpacked, name, _cache: Bootable(name, "kvm_amd"))
     monkeypatch.setattr(subjects, "build_kernel", lambda spec, _cache: f"built {spec.name}")
+    monkeypatch.setattr(subjects, "find_provenance", found_in_git)
+    monkeypatch.setattr(subjects, "describe_attempt", lambda spec, _cache: Provenance(f"base of {spec.name}"))
     return seen
 
 
@@ -63,6 +84,8 @@ def test_origins(tmp_path: Path, unpacked: list[str]) -> None:
     assert built.origin(kernel) == Origin(OriginKind.BUILT, "patched", kernel.base, "6.12.117")
     assert existing.origin(kernel) == Origin(OriginKind.PACKAGE, "deb:6.18", "linux-image-x", "6.18.1-1")
     assert built.reach == built.spec.reach != Reach() and existing.reach == Reach()
+    named = replace(built, spec=replace(built.spec, written="fix.patch"))
+    assert named.origin(kernel).argument == "fix.patch"
     assert unpacked
 
 
@@ -70,3 +93,52 @@ def test_kvm_for_another_cpu_is_refused_at_once(tmp_path: Path, unpacked: list[s
     with pytest.raises(ConfigError, match=r"6\.18: no kvm_intel"):
         find(tmp_path, "unpatched", "deb:6.18", module="kvm_intel")
     assert unpacked == ["deb:6.18"]
+
+
+def test_what_was_taken_is_said(
+    tmp_path: Path, unpacked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    find(tmp_path, "unpatched", "patched")
+    assert capsys.readouterr().err.splitlines()[-5:] == [
+        "      CONFIG_KVM: y -> m",
+        "==> patched: base of patched, 1 patch, tree patched, configuration base.config",
+        "      0001-KVM-x86-mmu-no-flush-for-lost-Accessed.patch: mm: a subject",
+        "      hunk 2 is 7 lines off",
+        "      CONFIG_KVM: y -> m",
+    ]
+
+
+def test_a_candidate_that_does_not_apply_is_left_to_be_told(tmp_path: Path, unpacked: list[str]) -> None:
+    _, bad, good = find(tmp_path, "unpatched", "aging-noflush", "patched")
+    assert good.refusal is None
+    with pytest.raises(NotApplied):
+        bad.obtain(None)
+    planned = bad.plan_without(Failure.of(bad.refusal, bad.name))
+    assert (planned.base, planned.release, planned.sha256) == ("base of aging-noflush", "", "")
+    assert planned.failure and planned.failure.kind is Kind.NOT_APPLIED
+
+
+def test_no_run_without_a_kernel_to_compare(tmp_path: Path, unpacked: list[str]) -> None:
+    with pytest.raises(NotApplied, match=r"aging-noflush\.patch: hunk 1"):
+        find(tmp_path, "unpatched", "aging-noflush")
+    with pytest.raises(ConfigError, match="none of 2 candidates can be measured"):
+        find(tmp_path, "unpatched", "aging-noflush", "aging-noflush")
+    with pytest.raises(NotApplied, match=r"aging-noflush\.patch: hunk 1"):
+        find(tmp_path, "aging-noflush", "patched")
+
+
+def test_what_candidates_are_for(tmp_path: Path, unpacked: list[str]) -> None:
+    expect = (Expectation("zap", Trend.FEWER),)
+    first, second, third = load_kernels(["unpatched", "patched", "deb:6.18"])
+    assert isinstance(second, KernelSpec)
+    own = (Expectation("zap", Trend.MORE), Expectation("sync", Trend.MORE))
+    specs = (first, replace(second, expect=own), third)
+    reference, built, existing = find_subjects(specs, "kvm_amd", Cache(tmp_path), expect)
+    assert (reference.expect, existing.expect) == ((), expect)
+    assert built.expect == (expect[0], own[1]), "the command line goes before the file"
+
+
+def test_a_change_that_changes_nothing(tmp_path: Path, unpacked: list[str]) -> None:
+    refuse_no_change(find(tmp_path, "unpatched", "patched", "deb:6.18"))
+    with pytest.raises(ConfigError, match="nothing is changed: tree mutant and the configuration"):
+        refuse_no_change(find(tmp_path, "unmap-skips", "swap-dirty-lost"))

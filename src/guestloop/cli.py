@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
-    parsed = _parser().parse_args(arguments)
+    parsed = _parse(arguments)
     try:
         status: int = parsed.action(parsed)
     except GuestloopError as error:
@@ -64,6 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("guestloop: interrupted; every guest was ended, the cache is whole", file=sys.stderr)
         status = Exit.INTERRUPTED
     return status
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line. argparse takes positional arguments from one place; patches may stand anywhere."""
+    parser = _parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    if unknown := [word for word in rest if word.startswith("-") or not hasattr(parsed, "change")]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        parsed.change += rest
+    return parsed
 
 
 def _print_unforeseen(error: Exception) -> None:
@@ -99,11 +110,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_change(parser)
     parser.add_argument("--profile", default="default", help="smoke, default, lab, or one of your own")
     parser.add_argument(
         "--kernels",
         type=_names,
-        default=("unpatched", "patched"),
         metavar="A,B[,C...]",
         help="A is the reference, each of the others is compared with it; default: unpatched,patched."
         " A name or file of kernels/*.yaml, or a kernel that exists: deb:PACKAGE, deb:VERSION or deb:newest,"
@@ -120,6 +131,33 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=_directory, metavar="DIR", help="default: results/<time>")
     parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
     parser.set_defaults(action=_run)
+
+
+def _add_change(parser: argparse.ArgumentParser) -> None:
+    """One change that is compared with what it is made to, in place of ``--kernels``."""
+    parser.add_argument(
+        "change",
+        nargs="*",
+        metavar="PATCH",
+        help="patches, mailboxes, folders of patches, or a message-id: all of them one series, compared with"
+        " --base; with --git also BASE..BRANCH, BASE...BRANCH (their merge base), one revision (against its"
+        " parent) or two",
+    )
+    parser.add_argument("--base", metavar="KERNEL", help="of kernels/*.yaml; default: unpatched")
+    parser.add_argument("--git", type=Path, metavar="TREE", help="work tree or bare repository")
+    parser.add_argument("--dirty", action="store_true", help="TREE as it stands, against HEAD or BASE")
+    parser.add_argument("--3way", dest="threeway", action="store_true", help="as in git am")
+    parser.add_argument(
+        "--config-a", type=Path, metavar="FILE", help="a whole .config, for both kernels or the reference"
+    )
+    parser.add_argument("--config-b", type=Path, metavar="FILE", help="that of the candidate")
+    parser.add_argument(
+        "--expect",
+        action="append",
+        default=[],
+        metavar="PATH:fewer",
+        help="what the change is for, on a call path: fewer or more flush requests; can be repeated",
+    )
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -139,11 +177,23 @@ def _count(text: str) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    from guestloop.config import Words, parse_change, parse_expect_options
     from guestloop.job.options import Options, list_cells
 
+    words = Words(
+        arguments=tuple(parsed.change),
+        base=parsed.base,
+        git=parsed.git,
+        dirty=parsed.dirty,
+        config_a=parsed.config_a,
+        config_b=parsed.config_b,
+        threeway=parsed.threeway,
+    )
     options = Options(
         profile=parsed.profile,
-        kernels=parsed.kernels,
+        kernels=Options.kernels if parsed.kernels is None else parsed.kernels,
+        change=parse_change(words, parsed.kernels or ()),
+        expect=parse_expect_options(parsed.expect),
         tests=parsed.tests,
         mmu=parsed.mmu,
         rounds=parsed.rounds,

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Frozen specs of kernels and profiles, read from YAML."""
 
+from guestloop.config.change import Change, Words, parse_change
 from guestloop.config.existing import ExistingSpec
+from guestloop.config.expect import parse_expect_options
 from guestloop.config.kernels import (
     BaseKind,
     BaseSpec,
@@ -20,14 +22,18 @@ __all__ = [
     "REPOSITORY",
     "BaseKind",
     "BaseSpec",
+    "Change",
     "ExistingSpec",
     "KernelArgument",
     "KernelSpec",
     "Profile",
+    "Words",
     "find_kernel_files",
     "kernel_directories",
     "load_argument",
     "load_kernel",
     "load_profiles",
+    "parse_change",
+    "parse_expect_options",
     "parse_kernel",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from guestloop.cache import Cache
 from guestloop.ground.errors import ConfigError, GuestloopError, NotBuilt
 from guestloop.ground.log import say
-from guestloop.job.subjects import Subject
+from guestloop.job.subjects import Subject, refuse_if_none_is_left
 from guestloop.kernels import Kernel, unnamed_callers
 from guestloop.kernels.options import telling_options
 from guestloop.results.plan import Kernels, PlannedKernel
@@ -52,18 +52,6 @@ def _try(subject: Subject, module: str, cache: Cache) -> Obtained:
     except (ConfigError, NotBuilt) as error:
         say(f"==> {subject.name} is not measured: {error.render().removeprefix(f'{subject.name}: ')}")
         return Obtained(subject, error=error)
-
-
-def refuse_if_none_is_left(errors: Sequence[GuestloopError | None]) -> None:
-    """Raise the errors of all candidates as one, unless some candidate is left or does not compile."""
-    if not all(isinstance(error, ConfigError) for error in errors):
-        return
-    first = errors[0]
-    assert first is not None  # there is a candidate, and each of them has an error
-    if len(errors) == 1:
-        raise first
-    said = "\n".join(f"  {error}" for error in errors)
-    raise ConfigError(f"none of {len(errors)} candidates can be measured:\n{said}", hint=first.hint)
 
 
 def plan_kernels(found: Sequence[Obtained]) -> Kernels:

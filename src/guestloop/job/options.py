@@ -11,20 +11,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from guestloop.config import KernelArgument, Profile, load_argument, load_profiles
+from guestloop.config import Change, KernelArgument, Profile, load_argument, load_profiles
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
+from guestloop.ground.words import file_name
 from guestloop.machines.choice import AUTO
+from guestloop.results.provenance import Expectation
 from guestloop.workloads.catalog import AXES
 from guestloop.workloads.selection import select
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for; of the kernels the first is the reference."""
+    """What the command line asked for.
+
+    ``kernels`` are named one by one, the reference first; in their place a ``change`` makes its own two.
+    ``expect`` is what the candidates are for, beside what their files say.
+    """
 
     profile: str = "default"
     kernels: tuple[str, ...] = ("unpatched", "patched")
+    change: Change | None = None
+    expect: tuple[Expectation, ...] = ()
     tests: tuple[str, ...] = ()
     mmu: tuple[str, ...] = ()
     rounds: int | None = None
@@ -56,20 +64,24 @@ def load_kernels(names: Sequence[str]) -> tuple[KernelArgument, ...]:
 
 
 def labels(specs: Sequence[KernelArgument]) -> tuple[str, ...]:
-    """Names of the kernels in the results; one that is named again gets a number, as in ``unpatched.2``."""
+    """Names of the kernels in the results, which are file names there.
+
+    One that is named again gets a number, as in ``unpatched.2``.
+    """
     taken: list[str] = []
     for spec in specs:
-        numbered = (f"{spec.name}.{number}" for number in itertools.count(2))
-        names = itertools.chain([spec.name], numbered)
+        name = file_name(spec.name, "kernel")
+        numbered = (f"{name}.{number}" for number in itertools.count(2))
+        names = itertools.chain([name], numbered)
         taken.append(next(name for name in names if name not in taken))
     return tuple(taken)
 
 
 def list_cells(options: Options) -> list[str]:
     """The cells that would run, a line each; touches nothing."""
-    kernels = load_kernels(options.kernels)
+    number = 2 if options.change else len(load_kernels(options.kernels))
     profile = chosen_profile(options)
     selection = select(profile, options.tests, options.mmu)
-    size = f"x {profile.rounds} rounds x {len(kernels)} kernels"
+    size = f"x {profile.rounds} rounds x {number} kernels"
     lines = [f"{cell.id}  {size}" for cell in selection.cells]
     return lines + [f"left out: {cell}" for cell in selection.left_out]

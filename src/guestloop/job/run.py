@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from guestloop.cache import Cache
 from guestloop.config import Profile
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
+from guestloop.job.change import change_specs
 from guestloop.job.conclude import conclude
 from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
 from guestloop.job.prepare import Prepared, prepare
 from guestloop.job.session import running_lab
 from guestloop.job.spawner import check_semaphores
-from guestloop.job.subjects import find_subjects
+from guestloop.job.subjects import find_subjects, refuse_no_change
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice, choose
 from guestloop.machines.host import Host, read_host
@@ -33,16 +34,20 @@ def run(options: Options) -> Exit:
     started = time.monotonic()
     profile = chosen_profile(options)
     selection = select(profile, options.tests, options.mmu)
-    specs = load_kernels(options.kernels)
+    named = () if options.change else load_kernels(options.kernels)
     check_directory(options.out)
     check_semaphores()
     host = read_host()
     machine = choose(host, options.accel)
     say(f"==> accelerator: {machine}")
     cache = Cache()
-    subjects = find_subjects(specs, machine.vendor.module, cache)
+    specs = change_specs(options.change, cache) if options.change else named
+    subjects = find_subjects(specs, machine.vendor.module, cache, options.expect)
+    if options.change:
+        refuse_no_change(subjects)
     out = new_directory(options.out)
-    prepared = prepare(subjects, machine, out, cache)
+    with removed_if_unused(out):
+        prepared = prepare(subjects, machine, out, cache)
     plan = make_plan(profile, selection, prepared, host, machine)
     write_plan(out, plan)
     if prepared.lab and not _measure(plan, prepared.lab, out, profile):
@@ -51,6 +56,17 @@ def run(options: Options) -> Exit:
     verdict = conclude(out)
     say(f"==> {time.monotonic() - started:.0f} s in all")
     return verdict.exit_status
+
+
+@contextmanager
+def removed_if_unused(out: Path) -> Iterator[None]:
+    """A directory for results, which goes again if the body fails before there are any."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            out.rmdir()
+        raise
 
 
 def _measure(plan: Plan, lab: LabSpec, out: Path, profile: Profile) -> bool:

@@ -3,7 +3,16 @@
 
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.build import build_kernel
+from guestloop.kernels.describing import describe_attempt, find_provenance
 from guestloop.kernels.flushes import unnamed_callers
 from guestloop.kernels.l2 import build_l2_kernel, describe_l2_kernel
 
-__all__ = ["Kernel", "build_kernel", "build_l2_kernel", "describe_l2_kernel", "unnamed_callers"]
+__all__ = [
+    "Kernel",
+    "build_kernel",
+    "build_l2_kernel",
+    "describe_attempt",
+    "describe_l2_kernel",
+    "find_provenance",
+    "unnamed_callers",
+]
