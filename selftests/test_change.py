@@ -20,8 +20,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with things that can be named, which is the current one."""
     for name in ("fix.patch", "two.mbox", "a.config", "b.config", "x.deb", "mine.yaml", "topic"):
         (tmp_path / name).write_text("")
-    for name in ("series", "linux"):
+    for name in ("series", "linux", "source"):
         (tmp_path / name).mkdir()
+    (tmp_path / "source/Kconfig").write_text("")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -109,6 +110,8 @@ def test_configurations(here: Path) -> None:
         (["deb:6.12"], {}, "deb:6.12: no such file or folder"),
         (["x.deb"], {}, "x.deb: not a patch"),
         (["mine.yaml"], {}, "mine.yaml: not a patch"),
+        (["source"], {}, "source: the source of a kernel, not a folder of patches"),
+        (["/dev/null"], {}, "/dev/null: a pipe or device, not a file with patches"),
         (["~nobody-of-this-name/x.patch"], {}, "~nobody-of-this-name/x.patch: not a path on this machine"),
         (["x" * 300], {}, "x: not a path on this machine: [Errno 36]"),
         (["https://lore.kernel.org/kvm/"], {}, "no message-id in this address"),

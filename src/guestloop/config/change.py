@@ -27,7 +27,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from guestloop.config.existing import ARCHIVES, parse_existing
-from guestloop.config.kernels import find_kernel_files
+from guestloop.config.kernels import YAML, find_kernel_files
 from guestloop.ground.errors import ConfigError
 
 DEFAULT_BASE = "unpatched"
@@ -140,17 +140,28 @@ def _sort(words: Words) -> Change:
 
 def _kind_of(word: str, in_git: bool) -> _Kind:
     path = _absolute(word)
+    _refuse_what_is_no_patch(word, path, in_git)
     # No revision looks like a path; a folder may be called like a branch.
     if path.is_file() or (path.is_dir() and (not in_git or _LIKE_A_PATH.match(word))):
-        if path.name.endswith((*ARCHIVES, ".yaml", ".yml")):
-            hint = f"kernels are named by --kernels, for example --kernels {DEFAULT_BASE},{word}"
-            raise ConfigError(f"{word}: not a patch", hint=hint)
         return _Kind.PATCH
     if message_id(word):
         return _Kind.MAIL
     if in_git and not _LIKE_A_PATH.match(word) and not word.endswith(_PATCH_NAMES):
         return _Kind.REVISION
     raise ConfigError(f"{word}: no such file or folder with patches", hint=_what_else(word))
+
+
+def _refuse_what_is_no_patch(word: str, path: Path, in_git: bool) -> None:
+    """Raise ConfigError for what exists and is meant as something else."""
+    if path.is_file() and path.name.endswith((*ARCHIVES, *YAML)):
+        hint = f"kernels are named by --kernels, for example --kernels {DEFAULT_BASE},{word}"
+        raise ConfigError(f"{word}: not a patch", hint=hint)
+    if not in_git and (path / "Kconfig").is_file():
+        hint = f"{_RANGE_HINT}; a kernel that was built there: --kernels {DEFAULT_BASE},{word}"
+        raise ConfigError(f"{word}: the source of a kernel, not a folder of patches", hint=hint)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        hint = "a series is read more than once: save it in a file"
+        raise ConfigError(f"{word}: a pipe or device, not a file with patches", hint=hint)
 
 
 def _what_else(word: str) -> str:

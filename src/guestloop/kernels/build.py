@@ -227,11 +227,11 @@ class Make:
         wanted, made = self.wanted, self.objects / ".config"
 
         def configure(options: Mapping[str, str]) -> Mapping[str, str]:
+            wanted.write_text(kconfig.render(options))
             if whole := without_keys(self.inputs.whole_config):
                 made.write_text(kconfig.render({**whole, **options}))
                 self._run("olddefconfig")
             else:
-                wanted.write_text(kconfig.render(options))
                 self._run("allnoconfig", environment={"KCONFIG_ALLCONFIG": os.fspath(wanted)})
             return kconfig.parse(made.read_text(errors="replace"), str(made))
 
@@ -290,10 +290,12 @@ class Make:
 
     def _explain(self, error: ProcessError) -> LabError:
         """What a failed make says: the source does not build, or this machine is at fault."""
-        if NO_SPACE in error.output:
+        if NO_SPACE in error.output and diagnose(error.output).is_machine:
             return error
         output = self.log.read_text(errors="replace") if self.log.is_file() else error.output
-        found = diagnose(output.replace(f"{self.source}/", ""))
+        for prefix in (f"{self.source}/", f"../{self.source.name}/"):
+            output = output.replace(prefix, "")
+        found = diagnose(output)
         hint = f"the whole output is in {self._keep_log()}"
         if found.is_machine or error.status < 0 or not os.access(self.objects, os.W_OK):
             return ProcessError(error.argv, error.status, "\n".join(found.lines), hint=hint)

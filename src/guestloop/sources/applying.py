@@ -25,7 +25,7 @@ from guestloop.sources.stages import IndexStage, Stage
 from guestloop.sources.trees import OBJECTS, Tree, writing
 
 SERIES_KIND = "series"  # of cache entries
-REBASE_HINT = "is the series made for this base? Rebase it, or name the base that it is made for (--base, --git)"
+REBASE_HINT = "is the series made for this base? Rebase it, or name the base it is made for (--base, --git)"
 THREEWAY_HINT = "--3way merges where git has the files that the patch was made from"
 
 _FORMAT = 1
