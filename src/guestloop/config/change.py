@@ -26,7 +26,7 @@ from enum import Enum, auto
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from guestloop.config.existing import ARCHIVES, parse_existing
+from guestloop.config.existing import ARCHIVES, PACKAGE, RUNNING
 from guestloop.config.kernels import YAML, find_kernel_files
 from guestloop.ground.errors import ConfigError
 
@@ -159,7 +159,8 @@ def _refuse_what_is_no_patch(word: str, path: Path, in_git: bool) -> None:
     if not in_git and (path / "Kconfig").is_file():
         hint = f"{_RANGE_HINT}; a kernel that was built there: --kernels {DEFAULT_BASE},{word}"
         raise ConfigError(f"{word}: the source of a kernel, not a folder of patches", hint=hint)
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    given = Path(word)  # what a pipe is a link to is no path
+    if given.exists() and not (given.is_file() or given.is_dir()):
         hint = "a series is read more than once: save it in a file"
         raise ConfigError(f"{word}: a pipe or device, not a file with patches", hint=hint)
 
@@ -168,7 +169,7 @@ def _what_else(word: str) -> str:
     """What may have been meant by an argument that is nothing."""
     if ".." in word and not _LIKE_A_PATH.match(word):
         return _RANGE_HINT
-    if word in find_kernel_files() or parse_existing(word):
+    if word in find_kernel_files() or word.endswith(ARCHIVES) or word.startswith(PACKAGE) or word == RUNNING:
         return f"kernels are named by --kernels, for example --kernels {DEFAULT_BASE},{word}"
     return f"a patch, a mailbox, a folder of patches, or a message-id; of a git tree: {_RANGE_HINT}"
 

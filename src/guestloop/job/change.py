@@ -72,15 +72,15 @@ def _like(base: KernelSpec, name: str, patches: Sequence[Path], change: Change) 
 
 
 def _in_git(change: Change, tree: Path, base: KernelSpec, patches: Sequence[Path], series: Series) -> Pair:
-    where = f"--git {tree}"
+    where = "--git"
     repository = find_repository(tree, where)
 
     def at(ref: str, name: str, *, dirty: bool = False) -> KernelSpec:
-        source = BaseSpec(BaseKind.GIT, str(tree), "" if dirty else ref, dirty=dirty)
+        source = BaseSpec(BaseKind.GIT, str(tree), "" if dirty else shorten(ref), dirty=dirty)
         return replace(base, name=file_name(name, "reference"), base=source, written=ref)
 
     if change.dirty and not repository.has_worktree:
-        raise ConfigError(f"{where} --dirty: a bare repository has no work tree")
+        raise ConfigError(f"--dirty: {tree} is a bare repository, which has no work tree")
     if change.dirty:
         ref = _one_ref(change, repository, where)
         return at(ref, shorten(ref)), at("--dirty", f"{tree.name}-dirty", dirty=True)
@@ -89,7 +89,7 @@ def _in_git(change: Change, tree: Path, base: KernelSpec, patches: Sequence[Path
         reference = at(ref, shorten(ref))
         return reference, _like(reference, _name_of(patches), patches, change)
     ends = find_ends(repository, change.revisions, where)
-    say(f"==> {where}: {ends.said}")
+    say(f"==> {tree}: {ends.said}")
     return at(ends.reference.ref, ends.reference.name), at(ends.candidate.ref, ends.candidate.name)
 
 
