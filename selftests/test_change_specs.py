@@ -281,6 +281,16 @@ def test_a_mail_that_cannot_be_had(
     assert not list((cache.root / "mail").iterdir())
 
 
+def test_a_thread_that_is_not_whole_yet_is_not_kept(
+    tmp_path: Path, patch: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch.write_text("".join(PATCH.replace("[PATCH]", f"[PATCH {number}/3]") for number in (1, 2)))
+    install_b4(tmp_path, f'cp "{patch}" "$3/x.mbx"', monkeypatch)
+    with pytest.raises(ConfigError, match=r"x\.mbx: "):
+        change_specs(Change(message_ids=(ID,)), cache)
+    assert not list((cache.root / "mail").iterdir())
+
+
 def test_without_b4_the_remedy_is_told(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("guestloop.ground.proc.has_program", lambda name: name != "b4")
     with pytest.raises(LabError, match=f"{ID}: b4, which fetches mails, is not installed") as raised:

@@ -64,6 +64,12 @@ def test_a_kernel_that_could_not_be_built_met_nothing() -> None:
     assert [one.met for one in verdict.kernels["broken"].expectations] == [Met.NOT_MEASURED]
 
 
+def test_of_a_reference_nothing_is_expected() -> None:
+    """It may be a patched kernel whose file says what its own series is for."""
+    verdict = compare(plan_of(replace(REFERENCE, expect=(READY,)), CANDIDATE), rounds_of({A: (1,), B: (1,)}))
+    assert verdict.kernels[A].expectations == () and "expected" not in verdict.answer
+
+
 def test_an_expectation_decides_nothing() -> None:
     _, met = measured(READY, 420, 425)
     _, without = measured(replace(READY, path="zap"), 420, 425)

@@ -152,6 +152,16 @@ def test_prerequisites_that_were_applied_since(tree: Tree, repository: Repositor
     assert note.endswith("with all prerequisites of the series")
 
 
+def test_prerequisites_on_two_branches_are_all_in_head(tree: Tree) -> None:
+    base = tree.id("main~2")
+    wanted = (tree.patch_id("main"), tree.patch_id("topic"))
+    tree.git("checkout", "-q", "-b", "merged", "main")
+    tree.git("merge", "-q", "--no-edit", "topic")
+    found, _ = find_base(find_repository(tree.path, "x"), Series(base_commit=base, prerequisites=wanted))
+    tree.git("checkout", "-q", "main")
+    assert found == "HEAD"
+
+
 def test_a_prerequisite_that_is_not_there_is_told(
     tree: Tree, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

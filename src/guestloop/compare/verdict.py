@@ -57,10 +57,13 @@ def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str
     )
     kernels = {
         kernel.name: _describe(
-            kernel, [item for item in rounds if item.kernel == kernel.name], late.get(kernel.name, ()), cells
+            kernel, [item for item in rounds if item.kernel == kernel.name], late.get(kernel.name, ())
         )
         for kernel in plan.kernels
     }
+    for kernel in plan.kernels.candidates:
+        expectations = judge_expectations(kernel, cells)
+        kernels[kernel.name] = replace(kernels[kernel.name], expectations=expectations)
     overall = judge_overall(
         [candidate.status for cell in cells for candidate in cell.candidates.values()],
         reference_boots=kernels[plan.kernels.reference.name].booted,
@@ -73,11 +76,8 @@ def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str
     return Verdict(overall, answer, kernels, cells, differences(plan, rounds))
 
 
-def _describe(
-    kernel: PlannedKernel, rounds: Sequence[Round], late: Sequence[str], cells: Sequence[CellVerdict]
-) -> KernelVerdict:
-    state = describe_failure(kernel.failure) if kernel.failure else describe_kernel(rounds, late)
-    return replace(state, expectations=judge_expectations(kernel, cells))
+def _describe(kernel: PlannedKernel, rounds: Sequence[Round], late: Sequence[str]) -> KernelVerdict:
+    return describe_failure(kernel.failure) if kernel.failure else describe_kernel(rounds, late)
 
 
 def _refuse_strangers(plan: Plan, rounds: Sequence[Round], late: Iterable[str]) -> None:

@@ -158,7 +158,7 @@ def _parse_like(top: Section, path: Path, above: tuple[Path, ...]) -> KernelSpec
     """The kernel that a file builds on: another file beside it, or a name that is not its own."""
     name, chain = top.text("like"), (*above, path.resolve())
     if name.endswith(YAML):
-        found = path.parent / Path(name).expanduser()
+        found = user_path(name, f"{top.where}: like", path.parent)
     else:
         # A user's file that hides a shipped one of its name can be like that one.
         files = {path.stem: path, **find_kernel_files(without=path.resolve())}

@@ -95,10 +95,11 @@ def _in_git(change: Change, tree: Path, base: KernelSpec, patches: Sequence[Path
 
 def _one_ref(change: Change, repository: Repository, where: str, series: Series | None = None) -> str:
     """The reference in a repository: what was named, else what the series is made for, else HEAD."""
-    ref, notes = find_base(repository, series or Series())
     if change.revisions:
-        (ref,), notes = change.revisions, ()
-    find_commit(repository, ref, where)
+        (ref,) = change.revisions
+        find_commit(repository, ref, where)
+        return ref
+    ref, notes = find_base(repository, series or Series())
     for note in notes:
         say(f"==> {note}")
     return ref

@@ -9,6 +9,7 @@ from guestloop.cache import Cache
 from guestloop.ground import proc
 from guestloop.ground.errors import LabError, ProcessError
 from guestloop.ground.log import step
+from guestloop.sources.reading import read_series
 
 MAIL_KIND = "mail"  # of cache entries
 FETCH_EXPECT_S = 10.0
@@ -19,7 +20,7 @@ SAVE_HINT = "save the raw mail or mailbox (on lore the link 'raw' or 'mbox.gz') 
 def fetch_series(message_id: str, cache: Cache) -> Path:
     """The mailbox with the series that a mail belongs to, from the cache or fetched now.
 
-    Raises LabError if b4 is not installed, or does not get a whole series.
+    Raises LabError if b4 is not installed or gets nothing, ConfigError if that is no whole series.
     """
     entry = cache.obtain(MAIL_KIND, {"message_id": message_id}, lambda into: _fetch(message_id, into))
     return _mailbox(entry)
@@ -37,6 +38,7 @@ def _fetch(message_id: str, into: Path) -> None:
             ) from error
     if not list(into.glob("*.mbx")):
         raise LabError(f"{message_id}: b4 found no patches", hint=SAVE_HINT)
+    read_series([_mailbox(into)])  # what is not whole now may be so tomorrow, so it must not stay
 
 
 def _last_line(error: LabError) -> str:

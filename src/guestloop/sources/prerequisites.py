@@ -36,9 +36,16 @@ def find_base(repository: Repository, series: Series) -> tuple[str, tuple[str, .
             f" {repository.path} since then ({lacking}): the series is applied without"
         )
         return base, tuple(notes)
-    last = list(found.values())[-1]
-    notes = [f"{last[:12]} is taken: the base-commit {base[:12]} with all prerequisites of the series"]
-    return last, tuple(notes)
+    last = _above_all(repository, list(found.values()))
+    return last, (f"{last[:12]} is taken: base-commit {base[:12]} with all prerequisites of the series",)
+
+
+def _above_all(repository: Repository, commits: list[str]) -> str:
+    """The last of these commits if it stands on all others, as in one branch; else HEAD, where all are."""
+    *others, last = commits
+    asked = (("merge-base", "--is-ancestor", other, last) for other in others)
+    reached = all(Git().run(*words, cwd=repository.path, check=False).status == 0 for words in asked)
+    return last if reached else HEAD
 
 
 def _patches_since(repository: Repository, base: str) -> list[tuple[str, str]]:
