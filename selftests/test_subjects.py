@@ -100,11 +100,11 @@ def test_what_was_taken_is_said(
 ) -> None:
     find(tmp_path, "unpatched", "patched")
     assert capsys.readouterr().err.splitlines()[-5:] == [
-        "      CONFIG_KVM: y -> m",
+        "      laid over base.config: CONFIG_KVM: y -> m",
         "==> patched: base of patched, 1 patch, tree patched, configuration base.config",
         "      0001-KVM-x86-mmu-no-flush-for-lost-Accessed.patch: mm: a subject",
         "      hunk 2 is 7 lines off",
-        "      CONFIG_KVM: y -> m",
+        "      laid over base.config: CONFIG_KVM: y -> m",
     ]
 
 

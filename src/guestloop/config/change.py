@@ -196,7 +196,8 @@ def _refuse_options(words: Words, change: Change) -> None:
     if words.threeway and not change.has_patches:
         raise ConfigError("--3way: no patches were given", hint="it is about patches that do not apply")
     if words.base is not None and not (change.has_patches or change.tree or change.configs):
-        raise ConfigError(f"--base {words.base}: nothing was given to compare it with", hint=_RANGE_HINT)
+        hint = "a patch, commits of a tree or two configurations"
+        raise ConfigError(f"--base {words.base}: nothing was given to compare it with", hint=hint)
     if change.patches and change.message_ids:
         raise ConfigError(f"{words.arguments[0]}: files and message-ids do not go together", hint=SAVE_HINT)
 

@@ -158,8 +158,10 @@ def announce(subject: ToBuild) -> None:
     say(f"==> {subject.name}: {', '.join(filter(None, parts))}")
     for patch in made.patches:
         say(f"      {patch.name}: {patch.subject}" if patch.subject else f"      {patch.name}")
-    for line in (*made.notes, *made.config.laid_over):
-        say(f"      {line}")
+    for note in made.notes:
+        say(f"      {note}")
+    if made.config.laid_over:
+        say(f"      laid over {made.config.files[0]}: {', '.join(made.config.laid_over)}")
 
 
 def refuse_no_change(subjects: Sequence[Subject]) -> None:
