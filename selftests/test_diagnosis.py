@@ -118,6 +118,7 @@ def test_an_error_in_no_known_form_is_what_stands_before_make_gives_up() -> None
         "gcc: internal compiler error: Segmentation fault signal terminated program cc1",
         "gcc: fatal error: Killed signal terminated program cc1",
         "/usr/bin/gcc: fatal error: Killed signal terminated program cc1",
+        "gcc: fatal error: cannot execute 'cc1': execvp: No such file or directory",
         "collect2: fatal error: ld terminated with signal 9 [Killed]",
         "make[3]: *** [scripts/Makefile.vmlinux:34: vmlinux] Killed",
         "make[3]: *** [Makefile:1: x] Error 137",

@@ -15,9 +15,11 @@ from guestloop.cache import Cache
 from guestloop.compare import KernelState, Overall, compare
 from guestloop.config import load_kernel
 from guestloop.ground.errors import ConfigError, Exit, GuestloopError, Kind, LabError, NotApplied, NotBuilt
+from guestloop.job import run
 from guestloop.job.conclude import conclude
 from guestloop.job.measure import order
 from guestloop.job.obtain import obtain_kernels, plan_kernels
+from guestloop.job.options import Options
 from guestloop.job.plugin import complete_lab
 from guestloop.job.prepare import Prepared
 from guestloop.job.subjects import Existing, Subject, ToBuild
@@ -158,7 +160,9 @@ def test_candidates_are_built_whatever_becomes_of_others(capsys: pytest.CaptureF
     kernels = obtained(subject(A), subject("bad", NOT_APPLIED), subject("good"), subject("worse", NOT_BUILT))
     assert [kernel.name for kernel in kernels.measured] == [A, "good"]
     bad, _, worse = kernels.candidates
-    assert bad.failure == Failure(Kind.NOT_APPLIED, "bad.patch: hunk 1 does not fit", ("  stands there: x",))
+    assert bad.failure == Failure(
+        Kind.NOT_APPLIED, "bad.patch: hunk 1 does not fit", ("  stands there: x", "hint: rebase")
+    )
     assert worse.failure == Failure(Kind.NOT_BUILT, "does not build: a.c:1:1: error: x", ("  1 | x",))
     assert worse.reach == load_kernel("patched").reach and worse.series == bad.series
     said = capsys.readouterr().err
@@ -213,3 +217,37 @@ def test_plain_avocado_needs_every_kernel() -> None:
     assert complete_lab(Prepared(lab, "qemu", Kernels(REFERENCE, (CANDIDATE,)))) is lab
     with pytest.raises(LabError, match=r"broken: does not build: .*\n    6 "):
         complete_lab(Prepared(lab, "qemu", Kernels(REFERENCE, (failed(), CANDIDATE))))
+
+
+# --- the whole run ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
+    """A run whose kernels are not looked for, and which boots nothing."""
+    monkeypatch.setattr(run, "find_subjects", lambda *_: ())
+    monkeypatch.setattr(run, "running_lab", lambda *_: pytest.fail("something is booted"))
+    return Options(profile="smoke", accel="tcg", out=tmp_path / "out")
+
+
+def test_a_run_whose_candidate_does_not_compile_ends_with_a_verdict(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = Prepared(None, "qemu", Kernels(REFERENCE, (failed(),)))
+    monkeypatch.setattr(run, "prepare", lambda *_: prepared)
+    assert run.run(options) is Exit.REGRESSION
+    assert options.out
+    assert sorted(path.name for path in options.out.iterdir()) == ["plan.json", "verdict.json"]
+
+
+def test_a_run_without_a_candidate_leaves_no_directory(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        assert options.out and options.out.is_dir()
+        raise NOT_APPLIED
+
+    monkeypatch.setattr(run, "prepare", refuse)
+    with pytest.raises(NotApplied):
+        run.run(options)
+    assert options.out and not options.out.exists()

@@ -51,7 +51,7 @@ _MACHINE = re.compile(
         (
             rf"{_PLACE} internal compiler error: ",
             r"^(?:\S*/)?(?:gcc|cc1|as|ld|collect2): internal compiler error: ",
-            r"^(?:\S*/)?gcc: fatal error: .* terminated program",
+            r"^(?:\S*/)?gcc: fatal error: (?:.* terminated program|cannot execute )",
             r"^(?:\S*/)?collect2: (?:fatal )?error: ld terminated with signal",
             r"^make(?:\[\d+\])?: \*\*\* .*(?:Killed|Terminated|Segmentation fault|Bus error|Error 137)\b",
             r"^make(?:\[\d+\])?: \*\*\* .*\bError 127\b",  # a program of the build is not installed

@@ -72,7 +72,8 @@ class Failure:
 
     ``kind`` is that of the error: NOT_APPLIED, NOT_BUILT, or CONFIG if what was asked for does not go
     together, such as an option of the configuration that the series removes. ``reason`` stands alone;
-    ``details`` are the hunk and what stands there, or the compiler's first error with its lines.
+    ``details`` are the hunk and what stands there, or the compiler's first error with its lines, and what to
+    do about it.
     """
 
     kind: Kind
@@ -83,7 +84,8 @@ class Failure:
     def of(cls, error: GuestloopError, name: str) -> Failure:
         """The failure of a kernel of this name, which need not be said in its own record."""
         reason, *details = str(error).splitlines()
-        return cls(error.kind, reason.removeprefix(f"{name}: "), tuple(details))
+        hint = (f"hint: {error.hint}",) if error.hint else ()
+        return cls(error.kind, reason.removeprefix(f"{name}: "), (*details, *hint))
 
     @property
     def is_regression(self) -> bool:
