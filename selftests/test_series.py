@@ -133,11 +133,15 @@ def test_a_file_without_a_diff(tmp_path: Path) -> None:
 
 def test_colours_quotes_indents_and_context_diffs_are_named(tmp_path: Path) -> None:
     coloured = b"".join(b"\x1b[1m%s\x1b[m\n" % line for line in DIFF.splitlines())
+    changes = b"".join(
+        b"\x1b[32m%s\x1b[m\n" % line if line[:1] in b"+-" else line + b"\n" for line in DIFF.splitlines()
+    )
     quoted = b"".join(b"> " + line for line in DIFF.splitlines(keepends=True))
     indented = b"".join(b"    " + line for line in DIFF.splitlines(keepends=True))
     context = b"*** a/x.c\tnow\n--- b/x.c\tthen\n***************\n*** 1,2 ****\n"
     for data, seen in (
         (coloured, "line 1: colour codes"),
+        (changes, "colour codes of a terminal"),
         (b"On Monday A wrote:\n" + quoted, "line 2: the diff is quoted"),
         (b"commit 1\n\n" + indented, "line 3: the diff is indented"),
         (context, "line 1: a context diff"),

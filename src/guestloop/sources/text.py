@@ -36,7 +36,8 @@ _TELLING = 400  # bytes of a diff that are not found in a file twice
 
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|body|\?xml)\b", re.IGNORECASE)
 _HEADER = rb"(?:diff --git |diff -|--- |\+\+\+ |@@ -)"
-_COLOUR = re.compile(rb"^(?:\x1b\[[0-9;]*[mK])+" + _HEADER, re.MULTILINE)
+# Of a coloured diff any part may have lost its colours on the way.
+_COLOUR = re.compile(rb"^(?:\x1b\[[0-9;]*[mK])+(?:" + _HEADER + rb"|[-+ ])", re.MULTILINE)
 _QUOTED = re.compile(rb"^(?:> ?|\| )+" + _HEADER + rb".*\n(?:>|\|)", re.MULTILINE)
 _INDENTED = re.compile(rb"^[ \t]+(?:diff --git |@@ -\d+(?:,\d+)? \+\d)", re.MULTILINE)
 _NORMAL = re.compile(rb"^\d+(?:,\d+)?[acd]\d+(?:,\d+)?\n[<>] ", re.MULTILINE)
@@ -96,10 +97,20 @@ def line_of(part: bytes, data: bytes, start: int = 0) -> int:
     return data.count(b"\n", 0, at) + 1 if at >= 0 else 0
 
 
+COLOURED = "colour codes of a terminal in the diff"
+COLOURED_HINT = "make it with 'git diff --no-color'"
+
+
+def line_of_colours(data: bytes) -> int:
+    """The first line of a diff that has a colour of a terminal, 0 if none has."""
+    match = _COLOUR.search(data)
+    return data.count(b"\n", 0, match.start()) + 1 if match else 0
+
+
 def why_no_diff(data: bytes) -> tuple[int, str, str] | None:
     """Why git finds no diff in a text that looks as if it had one: line, what stands there, remedy."""
     kinds = (
-        (_COLOUR, "colour codes of a terminal in the diff", "make it with 'git diff --no-color'"),
+        (_COLOUR, COLOURED, COLOURED_HINT),
         (_QUOTED, "the diff is quoted, as in a reply", RAW_HINT),
         (_INDENTED, "the diff is indented, as in the output of a pager or a message", RAW_HINT),
         (_CONTEXT, "a context diff", "make it with 'diff -u' or 'git diff'"),
