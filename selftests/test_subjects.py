@@ -15,7 +15,13 @@ from guestloop.config import ExistingSpec, KernelSpec
 from guestloop.ground.errors import ConfigError, Kind, NotApplied
 from guestloop.job import subjects
 from guestloop.job.options import load_kernels
-from guestloop.job.subjects import Existing, ToBuild, find_subjects, refuse_no_change
+from guestloop.job.subjects import (
+    Existing,
+    ToBuild,
+    find_subjects,
+    refuse_if_none_is_left,
+    refuse_no_change,
+)
 from guestloop.results.origin import Origin, OriginKind
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import (
@@ -142,3 +148,8 @@ def test_a_change_that_changes_nothing(tmp_path: Path, unpacked: list[str]) -> N
     refuse_no_change(find(tmp_path, "unpatched", "patched", "deb:6.18"))
     with pytest.raises(ConfigError, match="nothing is changed: tree mutant and the configuration"):
         refuse_no_change(find(tmp_path, "unmap-skips", "swap-dirty-lost"))
+
+
+def test_a_kernel_that_is_compared_with_none_is_no_error() -> None:
+    """Selftests boot one kernel alone, and so may a matrix of Avocado's."""
+    refuse_if_none_is_left([])

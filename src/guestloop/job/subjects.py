@@ -198,7 +198,7 @@ def _expecting(subject: Subject, expect: Sequence[Expectation]) -> Subject:
 def refuse_if_none_is_left(errors: Sequence[GuestloopError | None]) -> None:
     """Raise the errors of all candidates as one, unless some candidate is left or does not compile."""
     refused = [error for error in errors if isinstance(error, ConfigError)]
-    if len(refused) < len(errors):
+    if not refused or len(refused) < len(errors):
         return
     if len(refused) == 1:
         raise refused[0]
