@@ -115,12 +115,15 @@ def test_mglru_begins_a_generation_before_and_after_the_touching(lab: ScriptedLa
     assert lab.called("settings.change") == [{"wanted": {"lru_gen.enabled": on}} for on in ("7", "0")]
 
 
-def test_mglru_whose_walks_do_not_ask_kvm_evicts_once_before_the_scans(lab: ScriptedLab) -> None:
-    """To that eviction all pages are young, as the load has used them."""
+def test_mglru_whose_walks_do_not_ask_kvm_evicts_once_before_each_touching(lab: ScriptedLab) -> None:
+    """To that eviction the pages are young that were touched in the scan before, or by the load."""
     lab.script.walks = False
     ended = measure(lab, "mglru")
-    assert agent_calls(lab, "mglru", "regions")[2:6] == ["mglru.age", "mglru.age", "mglru.evict", "mglru.age"]
+    age, evict = "mglru.age", "mglru.evict"
+    scan = [age, age, evict, age, age, "regions.move_vcpus", age, evict, "regions.swapped"]
+    assert agent_calls(lab, "mglru", "regions")[2:] == [age, *scan * 3]
     assert (ended.kinds, ended.record.events["false_young"]) == ([], 0)
+    assert ended.record.facts["lru_gen.walks_ask_kvm"] == "no"
 
 
 def test_damon_judges_the_second_aggregation_of_each_scan(lab: ScriptedLab) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from guestloop.agent.services import Agent
 
 ALL = "7"
+WALKS_ASK_KVM = "lru_gen.walks_ask_kvm"
+"""The fact of a round that says whether page-table walks asked KVM which pages are young."""
+
 WALKS = 3  # mm/vmscan.c: LRU_GEN_CORE and LRU_GEN_MM_WALK
 
 
@@ -51,12 +54,12 @@ class Mglru(Driver):
             if enabled == NOT_HERE or int(enabled, 16) & WALKS != WALKS:
                 text = f"MGLRU is not on with page-table walks: it reads back {enabled}"
                 scan.this.find(FindingKind.NOT_PROVEN, text)
-            if not self._walks_ask_kvm(scan):
-                # Only an eviction looks at SPTEs, and there the load has left all pages young. The first one
-                # takes none and clears that.
-                scan.agent.mglru.age(scan.name)
-                scan.agent.mglru.evict(scan.name)
+            scan.this.facts[WALKS_ASK_KVM] = "yes" if self._walks_ask_kvm(scan) else "no"
             yield
+
+    def _begin_generations(self, scan: Scan) -> None:
+        for _ in range(GENERATIONS_BEFORE):
+            scan.agent.mglru.age(scan.name)
 
     def _walks_ask_kvm(self, scan: Scan) -> bool:
         """Begin a generation: does KVM have to say which pages are young? Not before 6.12.
@@ -76,8 +79,12 @@ class Mglru(Driver):
 
     def scan(self, scan: Scan) -> Belief:
         """Begin generations, touch, begin another, evict."""
-        for _ in range(GENERATIONS_BEFORE):
-            scan.agent.mglru.age(scan.name)
+        if scan.this.facts[WALKS_ASK_KVM] == "no":
+            # Only an eviction looks at SPTEs, where pages are still young from when they were last touched.
+            # This one takes none of them, and clears that.
+            self._begin_generations(scan)
+            scan.agent.mglru.evict(scan.name)
+        self._begin_generations(scan)
         scan.move_vcpus()
         scan.touch()
         scan.agent.mglru.age(scan.name)
