@@ -109,7 +109,6 @@ def test_mglru_begins_a_generation_before_and_after_the_touching(lab: ScriptedLa
     assert agent_calls(lab, "mglru", "regions") == [
         "mglru.lacks",
         "regions.watch",
-        "mglru.age",
         *scan * 3,
     ]
     assert lab.called("settings.change") == [{"wanted": {"lru_gen.enabled": on}} for on in ("7", "0")]
@@ -121,7 +120,7 @@ def test_mglru_whose_walks_do_not_ask_kvm_evicts_once_before_each_touching(lab: 
     ended = measure(lab, "mglru")
     age, evict = "mglru.age", "mglru.evict"
     scan = [age, age, evict, age, age, "regions.move_vcpus", age, evict, "regions.swapped"]
-    assert agent_calls(lab, "mglru", "regions")[2:] == [age, *scan * 3]
+    assert agent_calls(lab, "mglru", "regions")[2:] == scan * 3
     assert (ended.kinds, ended.record.events["false_young"]) == ([], 0)
     assert ended.record.facts["lru_gen.walks_ask_kvm"] == "no"
 

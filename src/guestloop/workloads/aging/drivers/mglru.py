@@ -54,15 +54,10 @@ class Mglru(Driver):
             if enabled == NOT_HERE or int(enabled, 16) & WALKS != WALKS:
                 text = f"MGLRU is not on with page-table walks: it reads back {enabled}"
                 scan.this.find(FindingKind.NOT_PROVEN, text)
-            scan.this.facts[WALKS_ASK_KVM] = "yes" if self._walks_ask_kvm(scan) else "no"
             yield
 
-    def _begin_generations(self, scan: Scan) -> None:
-        for _ in range(GENERATIONS_BEFORE):
-            scan.agent.mglru.age(scan.name)
-
-    def _walks_ask_kvm(self, scan: Scan) -> bool:
-        """Begin a generation: does KVM have to say which pages are young? Not before 6.12.
+    def _walk(self, scan: Scan) -> bool:
+        """Begin a generation; did the walk ask KVM which pages are young? Not before 6.12.
 
         mm/vmscan.c: walk_pte_range() has called ptep_clear_young_notify() since then.
         """
@@ -79,12 +74,16 @@ class Mglru(Driver):
 
     def scan(self, scan: Scan) -> Belief:
         """Begin generations, touch, begin another, evict."""
-        if scan.this.facts[WALKS_ASK_KVM] == "no":
+        asked = self._walk(scan)
+        scan.this.facts[WALKS_ASK_KVM] = "yes" if asked else "no"
+        if not asked:
             # Only an eviction looks at SPTEs, where pages are still young from when they were last touched.
             # This one takes none of them, and clears that.
-            self._begin_generations(scan)
+            scan.agent.mglru.age(scan.name)
             scan.agent.mglru.evict(scan.name)
-        self._begin_generations(scan)
+            scan.agent.mglru.age(scan.name)
+        for _ in range(GENERATIONS_BEFORE - 1):
+            scan.agent.mglru.age(scan.name)
         scan.move_vcpus()
         scan.touch()
         scan.agent.mglru.age(scan.name)
