@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from guest.shell import run
 from guestloop.agent.memory import Need
 from guestloop.ground.errors import GuestKilled
 from guestloop.kernels import Kernel
@@ -25,13 +26,6 @@ def machine(parts: L1Parts, kernel: Kernel, tmp_path_factory: pytest.TempPathFac
     made.agent.kvm.load("tdp", Mmu.TDP.parameters(Vendor.AMD.module), kernel.tlb_flush_request)
     yield made
     made.close()
-
-
-def run(machine: Machine, command: str) -> None:
-    """A shell command in L1."""
-    _, output, _ = machine._link._client.exec_command(f"exec 2>&1; {command}")
-    text = output.read().decode()
-    assert output.channel.recv_exit_status() == 0, text
 
 
 def start(machine: Machine, name: str) -> None:

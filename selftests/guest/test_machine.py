@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from guest.shell import begin
 from guestloop.ground.errors import GuestError, L1Panicked, L1Rebooted, LabError
 from guestloop.kernels import Kernel
 from guestloop.machines.host import Vendor
@@ -59,14 +60,14 @@ def test_the_end_of_a_round_shows_a_warning_that_came_just_before(machine: Machi
 
 
 def test_a_panic_is_reported_as_one(machine: Machine) -> None:
-    machine._link._client.exec_command("echo c > /proc/sysrq-trigger")
+    begin(machine, "echo c > /proc/sysrq-trigger")
     with pytest.raises(L1Panicked, match=r"L1 selftest panicked: .*(Oops|panic)"):
         for _ in range(100):
             machine.agent.system.hello()
 
 
 def test_a_reset_is_reported_as_one(machine: Machine) -> None:
-    machine._link._client.exec_command("echo b > /proc/sysrq-trigger")
+    begin(machine, "echo b > /proc/sysrq-trigger")
     with pytest.raises(L1Rebooted, match="L1 selftest reset itself"):
         for _ in range(100):
             machine.agent.system.hello()

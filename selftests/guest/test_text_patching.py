@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from guest.shell import begin
 from guestloop.cache import Cache
 from guestloop.config import load_argument
 from guestloop.images import build_l2
@@ -72,7 +73,6 @@ def test_trace_events_are_armed_while_a_guest_runs(machine: Machine, packaged: K
     machine.agent.guests.start("l2", l2_argv(L2Spec(name="l2")))
     machine.agent.guests.command("l2", "load name=hot mib=16", "ready")
     machine.agent.guests.command("l2", "start laps=0", "running")
-    _, output, errors = machine._link._client.exec_command(f"/usr/bin/python3 -c '{ARM_AND_DISARM}'")
-    said = output.read().decode()
+    said = begin(machine, f"/usr/bin/python3 -c '{ARM_AND_DISARM}'").read().decode()
     machine.end_of_round()  # raises how an L1 ended that did not survive
-    assert said == "done\n", errors.read().decode()
+    assert said == "done\n"
