@@ -7,10 +7,14 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from guestloop.ground import surroundings
+
+if TYPE_CHECKING:
+    from guestloop.cache import Cache
 
 
 def pytest_configure() -> None:
@@ -39,6 +43,14 @@ def no_waiting_for_disks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _handle: None)
         yield
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A cache for the tests of one file; what changes one defines its own."""
+    from guestloop.cache import Cache  # not in every process that runs one test
+
+    return Cache(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,6 @@ BASE: Files = {
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return Cache(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="module")
 def base(cache: Cache) -> Tree:
     return make_tree(BASE, cache)
 

@@ -22,11 +22,6 @@ from guestloop.sources import Source, find_source, has_commit
 KERNEL = {"Kconfig": b"# top\n", "Makefile": b"VERSION = 6\nPATCHLEVEL = 12\n", "mm/a.c": b"int a;\n"}
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return Cache(tmp_path_factory.mktemp("cache"))
-
-
 def modes(source: Source, cache: Cache) -> dict[str, str]:
     """The mode of each file of a tree."""
     listed = source.tree.git(cache).run("ls-tree", "-r", source.tree.id).text

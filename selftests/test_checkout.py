@@ -44,11 +44,6 @@ del OTHER["mm/b.c"]  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return Cache(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="module")
 def base(cache: Cache) -> Tree:
     return make_tree(BASE, cache)
 
