@@ -31,11 +31,16 @@ from guestloop.config.kernels import YAML, find_kernel_files
 from guestloop.ground.errors import ConfigError
 
 DEFAULT_BASE = "unpatched"
+PATCHES = (".patch", ".diff", ".mbox", ".mbx", ".eml")
+"""Endings of files with patches."""
+
+PACKED = (".gz", ".xz", ".bz2")
+"""Endings of such files when they are packed."""
+
 SAVE_HINT = "save the raw mail or mailbox (on lore the link 'raw' or 'mbox.gz') and name the file"
 
 _MESSAGE_ID = re.compile(r"(?:id:)?<?([^\s<>@/{}]+@[^\s<>@/{}]+)>?")
 _LIKE_A_PATH = re.compile(r"\.{0,2}/|~|.*/$|\.{1,2}$")
-_PATCH_NAMES = (".patch", ".diff", ".mbox", ".mbx", ".eml", ".gz", ".xz")
 _RANGE_HINT = "--git TREE BASE..BRANCH compares BRANCH with BASE"
 
 
@@ -146,7 +151,7 @@ def _kind_of(word: str, in_git: bool) -> _Kind:
         return _Kind.PATCH
     if message_id(word):
         return _Kind.MAIL
-    if in_git and not _LIKE_A_PATH.match(word) and not word.endswith(_PATCH_NAMES):
+    if in_git and not _LIKE_A_PATH.match(word) and not word.endswith((*PATCHES, *PACKED)):
         return _Kind.REVISION
     raise ConfigError(f"{word}: no such file or folder with patches", hint=_what_else(word))
 

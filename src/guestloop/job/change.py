@@ -9,6 +9,7 @@ from pathlib import Path
 
 from guestloop.cache import Cache
 from guestloop.config import REPOSITORY, BaseKind, BaseSpec, Change, KernelSpec, load_argument
+from guestloop.config.change import PACKED, PATCHES
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.log import say
 from guestloop.ground.words import file_name
@@ -137,6 +138,6 @@ def _name_of(patches: Sequence[Path]) -> str:
     first = patches[0]
     name = first.name
     if first.is_file():
-        for ending in (".gz", ".xz", ".bz2", ".txt", ".patch", ".diff", ".mbox", ".mbx", ".eml"):
+        for ending in (*PACKED, ".txt", *PATCHES):
             name = name.removesuffix(ending)
     return file_name(name, "candidate")

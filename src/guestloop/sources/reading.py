@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from guestloop.config.change import PATCHES
 from guestloop.ground.errors import ConfigError
 from guestloop.sources.mail import is_mail
 from guestloop.sources.mailbox import in_given_order, in_order, read_mailbox
 from guestloop.sources.series import Series, join, no_patches, read_bytes, read_diff
 
-SUFFIXES = (".patch", ".diff", ".eml", ".mbox", ".mbx")
 QUILT = "series"
 
 _QUILT_LINE = re.compile(r"(?P<name>\S+)(?:\s+-p\s*(?P<strip>\d+|ab))?")
@@ -52,9 +52,9 @@ def _read_folder(folder: Path) -> Series:
     if (folder / "cur").is_dir() and (folder / "new").is_dir():
         files = [path for part in ("cur", "new") for path in sorted((folder / part).iterdir())]
     else:
-        files = sorted((path for path in folder.iterdir() if path.suffix in SUFFIXES), key=_natural)
+        files = sorted((path for path in folder.iterdir() if path.suffix in PATCHES), key=_natural)
     if not files:
-        known = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+        known = ", ".join(f"*{suffix}" for suffix in PATCHES)
         raise ConfigError(
             f"{folder}: no patches in this folder: no file {QUILT}, and no {known}",
             hint="the changes of a git tree are named by --git" if (folder / ".git").exists() else "",
