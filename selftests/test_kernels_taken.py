@@ -13,10 +13,15 @@ from test_kernels_build import BAD, GOOD, with_series
 from guestloop.cache import Cache
 from guestloop.config import KernelSpec
 from guestloop.ground.errors import NotApplied
-from guestloop.kernels import build_kernel, describe_attempt, find_provenance, kconfig
+from guestloop.kernels import build_kernel, describe_attempt, describe_inputs, find_inputs, kconfig
+from guestloop.results.provenance import Provenance
 
 cache, spec = test_kernels_build.cache, test_kernels_build.spec
 plain_compiler = test_kernels_build.plain_compiler
+
+
+def find_provenance(spec: KernelSpec, cache: Cache) -> Provenance:
+    return describe_inputs(spec, find_inputs(spec, cache))
 
 
 def test_a_whole_config_with_what_is_laid_over_it(spec: KernelSpec, cache: Cache, tmp_path: Path) -> None:

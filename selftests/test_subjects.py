@@ -66,8 +66,9 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(subjects, "unpack_existing", unpack)
     monkeypatch.setattr(subjects, "make_bootable", lambda _unpacked, name, _cache: Bootable(name, "kvm_amd"))
-    monkeypatch.setattr(subjects, "build_kernel", lambda spec, _cache: f"built {spec.name}")
-    monkeypatch.setattr(subjects, "find_provenance", found_in_git)
+    monkeypatch.setattr(subjects, "build_kernel", lambda spec, _cache, inputs: f"built {spec.name}")
+    monkeypatch.setattr(subjects, "find_inputs", found_in_git)
+    monkeypatch.setattr(subjects, "describe_inputs", lambda _spec, found: found)
     monkeypatch.setattr(subjects, "describe_attempt", lambda spec, _cache: Provenance(f"base of {spec.name}"))
     return seen
 

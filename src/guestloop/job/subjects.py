@@ -12,7 +12,14 @@ from guestloop.ground.errors import ConfigError, GuestloopError, NotApplied
 from guestloop.ground.log import say
 from guestloop.ground.words import plural
 from guestloop.job.options import labels
-from guestloop.kernels import Kernel, build_kernel, describe_attempt, find_provenance
+from guestloop.kernels import (
+    Inputs,
+    Kernel,
+    build_kernel,
+    describe_attempt,
+    describe_inputs,
+    find_inputs,
+)
 from guestloop.kernels.existing import make_bootable, unpack_existing
 from guestloop.results.origin import Origin, OriginKind
 from guestloop.results.plan import PlannedKernel, Reach
@@ -24,13 +31,15 @@ from guestloop.sources import read_series
 class ToBuild:
     """A kernel that is built when the lab is prepared, under its name in the results.
 
-    ``refusal`` is set if its series does not apply.
+    ``inputs`` are what it is built from: what was announced, whatever becomes of its files until then.
+    ``refusal`` is set if its series does not apply, and then there are none.
     """
 
     name: str
     spec: KernelSpec
     provenance: Provenance = field(default_factory=Provenance)
     refusal: NotApplied | None = None
+    inputs: Inputs | None = None
 
     @property
     def reach(self) -> Reach:
@@ -44,27 +53,20 @@ class ToBuild:
         """Build it, or take it from the cache. Raises what ``build_kernel`` does."""
         if self.refusal:
             raise self.refusal
-        return build_kernel(self.spec, cache)
+        return build_kernel(self.spec, cache, inputs=self.inputs)
 
     def origin(self, kernel: Kernel) -> Origin:
         """What the results say of where it comes from."""
-        return Origin(OriginKind.BUILT, self.spec.written or self.spec.name, kernel.base, kernel.release)
+        return self._origin(kernel.base, kernel.release)
 
     def plan_without(self, failure: Failure) -> PlannedKernel:
         """What the plan says of it if it cannot be built."""
-        origin = Origin(OriginKind.BUILT, self.spec.written or self.spec.name, self.provenance.base, "")
-        return PlannedKernel(
-            name=self.name,
-            release="",
-            base=self.provenance.base,
-            series=tuple(patch.name for patch in self.provenance.patches),
-            sha256="",
-            reach=self.reach,
-            origin=origin,
-            provenance=self.provenance,
-            expect=self.expect,
-            failure=failure,
-        )
+        made = self.provenance
+        series = tuple(patch.name for patch in made.patches)
+        return _plan_without(self, made.base, series, self._origin(made.base, ""), failure)
+
+    def _origin(self, base: str, release: str) -> Origin:
+        return Origin(OriginKind.BUILT, self.spec.written or self.spec.name, base, release)
 
 
 @dataclass(frozen=True)
@@ -89,20 +91,27 @@ class Existing:
 
     def plan_without(self, failure: Failure) -> PlannedKernel:
         """What the plan says of it if it cannot be L1 on this machine."""
-        return PlannedKernel(
-            name=self.name,
-            release="",
-            base=self.kernel.base,
-            series=(),
-            sha256="",
-            reach=self.reach,
-            origin=self.found,
-            expect=self.expect,
-            failure=failure,
-        )
+        return _plan_without(self, self.kernel.base, (), self.found, failure)
 
 
 Subject = ToBuild | Existing
+
+
+def _plan_without(
+    subject: Subject, base: str, series: tuple[str, ...], origin: Origin, failure: Failure
+) -> PlannedKernel:
+    return PlannedKernel(
+        name=subject.name,
+        release="",
+        base=base,
+        series=series,
+        sha256="",
+        reach=subject.reach,
+        origin=origin,
+        provenance=subject.provenance,
+        expect=subject.expect,
+        failure=failure,
+    )
 
 
 def find_subjects(
@@ -136,12 +145,11 @@ def find_subjects(
 
 
 def _to_build(name: str, spec: KernelSpec, cache: Cache) -> ToBuild:
-    refusal = None
     try:
-        provenance = find_provenance(spec, cache)
+        inputs = find_inputs(spec, cache)
+        subject = ToBuild(name, spec, describe_inputs(spec, inputs), inputs=inputs)
     except NotApplied as error:
-        provenance, refusal = describe_attempt(spec, cache), error
-    subject = ToBuild(name, spec, provenance, refusal)
+        subject = ToBuild(name, spec, describe_attempt(spec, cache), error)
     announce(subject)
     return subject
 

@@ -111,14 +111,16 @@ def require_plain_path(cache: Cache) -> None:
         )
 
 
-def build_kernel(spec: KernelSpec, cache: Cache, role: Role = L1) -> Kernel:
+def build_kernel(spec: KernelSpec, cache: Cache, role: Role = L1, *, inputs: Inputs | None = None) -> Kernel:
     """Return the kernel for a specification, from the cache or built now.
+
+    ``inputs`` are what ``find_inputs`` has found for it; they are looked up where they are not given.
 
     Raises ConfigError if its configuration is not one for ``role``, a patch does not apply or an option
     cannot be set, NotBuilt with the first error if it does not compile, ProcessError if this machine is at
     fault for that, CacheError if the disk is full.
     """
-    inputs = find_inputs(spec, cache, role)
+    inputs = inputs or find_inputs(spec, cache, role)
     directory = cache.obtain(
         artifacts.KIND, inputs.described, lambda into: _make(spec, role, inputs, cache, into)
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from guestloop.cache import Cache
 from guestloop.config import REPOSITORY, KernelSpec
 from guestloop.kernels import kconfig
-from guestloop.kernels.build import Inputs, find_inputs
+from guestloop.kernels.build import Inputs
 from guestloop.kernels.whole import laid_over, read_whole_config
 from guestloop.results.provenance import ConfigRecord, PatchRecord, Provenance
 from guestloop.sources import Series, Source, find_source, read_series
@@ -20,17 +20,20 @@ from guestloop.sources import Series, Source, find_source, read_series
 def describe_inputs(spec: KernelSpec, inputs: Inputs) -> Provenance:
     """What a kernel is built from."""
     applied = inputs.applied
-    return _describe(spec, inputs.source, applied.series, applied.tree.id, applied.notes)
+    config = _describe_config(spec, inputs.options, inputs.whole_config)
+    return _describe(inputs.source, applied.series, config, applied.tree.id, applied.notes)
 
 
 def describe_attempt(spec: KernelSpec, cache: Cache) -> Provenance:
     """The same for a kernel whose series does not apply, so that there is no tree."""
     source = find_source(spec.base, f"{spec.path}: base", cache)
-    return _describe(spec, source, read_series(spec.series), "", ())
+    whole = read_whole_config(spec.whole_config) if spec.whole_config else {}
+    config = _describe_config(spec, kconfig.merge(spec.config), whole)
+    return _describe(source, read_series(spec.series), config)
 
 
 def _describe(
-    spec: KernelSpec, source: Source, series: Series, tree: str, notes: tuple[str, ...]
+    source: Source, series: Series, config: ConfigRecord, tree: str = "", notes: tuple[str, ...] = ()
 ) -> Provenance:
     commit = source.identity.get("commit") or source.identity.get("head", "")
     return Provenance(
@@ -40,7 +43,7 @@ def _describe(
         patches=tuple(
             PatchRecord(patch.name, patch.subject, patch.sha256, patch.message_id) for patch in series.patches
         ),
-        config=describe_config(spec),
+        config=config,
         notes=(*source.notes, *series.notes, *_made_for(series, commit), *notes),
     )
 
@@ -51,10 +54,8 @@ def _made_for(series: Series, commit: str) -> Iterator[str]:
         yield f"made for base-commit {series.base_commit[:12]}, which this base is not"
 
 
-def describe_config(spec: KernelSpec) -> ConfigRecord:
+def _describe_config(spec: KernelSpec, options: Mapping[str, str], whole: Mapping[str, str]) -> ConfigRecord:
     """The files of a kernel's configuration, the digest of all their options, and what these change."""
-    options = kconfig.merge(spec.config)
-    whole = read_whole_config(spec.whole_config) if spec.whole_config else {}
     text = kconfig.render(whole) + kconfig.render(options)
     files = (*([spec.whole_config] if spec.whole_config else []), *spec.config)
     return ConfigRecord(
@@ -68,8 +69,3 @@ def _shown(path: Path) -> str:
     """A file as it is called in the repository, elsewhere by its whole path."""
     inside = path.is_relative_to(REPOSITORY)
     return os.fspath(path.relative_to(REPOSITORY) if inside else path)
-
-
-def find_provenance(spec: KernelSpec, cache: Cache) -> Provenance:
-    """Find base and series of a kernel, and apply them. Raises what ``find_inputs`` does."""
-    return describe_inputs(spec, find_inputs(spec, cache))
