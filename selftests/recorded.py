@@ -38,7 +38,10 @@ def update_plan(data: Data) -> Data:
 
 
 def update_round(data: Data) -> Data:
-    """Findings became data; in the recorded run there are none. Work and missing paths were not recorded."""
+    """Findings became data; in the recorded run there are none.
+
+    Work, missing paths and requests other than flushes were not recorded.
+    """
     return {"findings": [], "work": {}, "work_unit": "", "absent_paths": [], **data}
 
 

@@ -17,7 +17,6 @@ from guestloop.agent.trace import Trace
 from guestloop.ground import proc
 from guestloop.ground.errors import GuestError, ProcessError
 
-REQUEST = 256
 FUNCTION = "kvm_make_all_cpus_request"
 TDP = {"kvm": {"tdp_mmu": "Y"}, "kvm_amd": {"npt": "Y"}}
 DIRECT = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "Y"}}
@@ -114,8 +113,8 @@ class NoTrace(Trace):
     def __init__(self) -> None:
         self.log: list[str] = []
 
-    def arm(self, request: int, functions: Collection[str]) -> list[str]:
-        self.log.append(f"arm {request} {','.join(functions)}")
+    def arm(self, functions: Collection[str]) -> list[str]:
+        self.log.append(f"arm {','.join(functions)}")
         return []
 
     def disarm(self) -> None:
@@ -143,49 +142,49 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modules:
 
 def test_load_reads_back_what_it_asked_for(system: Modules, tmp_path: Path) -> None:
     trace = NoTrace()
-    facts = Kvm(tmp_path, trace).load("shadow", SHADOW, REQUEST)
+    facts = Kvm(tmp_path, trace).load("shadow", SHADOW)
     assert facts == {"kvm.tdp_mmu": "0", "kvm_amd.npt": "0", "kvm.build_id": "", "kvm_amd.build_id": ""}
     assert system.commands == [["insmod", "kvm.ko", "tdp_mmu=N"], ["insmod", "kvm-amd.ko", "npt=N"]]
-    assert trace.log == ["disarm", f"arm {REQUEST} {FUNCTION}"]
+    assert trace.log == ["disarm", f"arm {FUNCTION}"]
 
 
 def test_load_does_nothing_when_nothing_changes(system: Modules, tmp_path: Path) -> None:
     kvm = Kvm(tmp_path, NoTrace())
-    first = kvm.load("direct", DIRECT, REQUEST)
+    first = kvm.load("direct", DIRECT)
     done = len(system.commands)
-    assert kvm.load("direct", DIRECT, REQUEST) == first
+    assert kvm.load("direct", DIRECT) == first
     assert len(system.commands) == done
 
 
 def test_load_of_another_mode_reloads(system: Modules, tmp_path: Path) -> None:
     trace = NoTrace()
     kvm = Kvm(tmp_path, trace)
-    kvm.load("shadow", SHADOW, REQUEST)
-    assert kvm.load("tdp", TDP, REQUEST)["kvm.tdp_mmu"] == "1"
+    kvm.load("shadow", SHADOW)
+    assert kvm.load("tdp", TDP)["kvm.tdp_mmu"] == "1"
     assert system.commands[2:4] == [["rmmod", "kvm_amd"], ["rmmod", "kvm"]]
-    assert trace.log[-2:] == ["disarm", f"arm {REQUEST} {FUNCTION}"], "a trigger would keep KVM from going"
+    assert trace.log[-2:] == ["disarm", f"arm {FUNCTION}"], "a trigger would keep KVM from going"
 
 
 def test_grace_periods_are_hurried_while_kvm_is_exchanged_and_never_else(
     system: Modules, tmp_path: Path
 ) -> None:
-    Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
+    Kvm(tmp_path, NoTrace()).load("tdp", TDP)
     assert system.hurried == ["1", "1"] and system.expedited.read_text() == "0\n"
     with pytest.raises(AssertionError, match="File exists"):
-        Kvm(tmp_path, Failing(system)).load("direct", DIRECT, REQUEST)
+        Kvm(tmp_path, Failing(system)).load("direct", DIRECT)
     assert system.expedited.read_text() == "0\n", "also when it could not be loaded"
 
 
 def test_a_kernel_without_that_switch_loads_all_the_same(system: Modules, tmp_path: Path) -> None:
     system.expedited.unlink()
-    Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
+    Kvm(tmp_path, NoTrace()).load("tdp", TDP)
     assert len(system.commands) == 2 and not system.expedited.exists()
 
 
 def test_functions_are_read_once_in_a_boot(system: Modules, tmp_path: Path) -> None:
     kvm = Kvm(tmp_path, NoTrace())
-    kvm.load("shadow", SHADOW, REQUEST)
-    kvm.load("tdp", TDP, REQUEST)
+    kvm.load("shadow", SHADOW)
+    kvm.load("tdp", TDP)
     assert kvm.functions(["kvm_mmu_load", FUNCTION]) == [FUNCTION] and system.looks == 1
 
 
@@ -193,15 +192,15 @@ def test_a_parameter_of_an_earlier_load_does_not_stay(system: Modules, tmp_path:
     kvm = Kvm(tmp_path, NoTrace())
     intel = {"kvm": {"tdp_mmu": "Y"}, "kvm_intel": {"ept": "Y"}}
     extra = {**intel, "kvm_intel": {"ept": "Y", "eptad": "N"}}
-    assert kvm.load("tdp", extra, REQUEST)["kvm_intel.eptad"] == "0"
-    kvm.load("tdp", intel, REQUEST)
+    assert kvm.load("tdp", extra)["kvm_intel.eptad"] == "0"
+    kvm.load("tdp", intel)
     assert not (system.root / "kvm_intel/parameters/eptad").exists(), "still as it was set before"
 
 
 def test_a_value_that_kvm_did_not_take_is_an_error(system: Modules, tmp_path: Path) -> None:
     system.stubborn["tdp_mmu"] = "N"
     with pytest.raises(GuestError, match=r"MMU mode tdp: kvm\.tdp_mmu: wanted Y, read back N"):
-        Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
+        Kvm(tmp_path, NoTrace()).load("tdp", TDP)
 
 
 def test_not_loaded_is_a_mismatch_even_where_n_is_wanted(
@@ -209,16 +208,16 @@ def test_not_loaded_is_a_mismatch_even_where_n_is_wanted(
 ) -> None:
     monkeypatch.setattr(proc, "run", lambda *_words, **_options: None)
     with pytest.raises(GuestError, match=r"kvm\.tdp_mmu: wanted N, read back nothing \(not loaded\)"):
-        Kvm(tmp_path, NoTrace()).load("shadow", SHADOW, REQUEST)
+        Kvm(tmp_path, NoTrace()).load("shadow", SHADOW)
 
 
 def test_what_kvm_needs_is_loaded_before_it_once(system: Modules, tmp_path: Path) -> None:
     (tmp_path / ORDER).write_text("irqbypass\nkvm\nccp\nvirt-dma\nkvm-amd\nkvm-intel\n")
     (system.root / "virt_dma").mkdir()  # built in, or loaded by the initramfs
     kvm = Kvm(tmp_path, NoTrace())
-    kvm.load("tdp", TDP, REQUEST)
+    kvm.load("tdp", TDP)
     assert [command[1] for command in system.commands] == ["irqbypass.ko", "kvm.ko", "ccp.ko", "kvm-amd.ko"]
-    kvm.load("shadow", SHADOW, REQUEST)
+    kvm.load("shadow", SHADOW)
     assert [command[1] for command in system.commands[-2:]] == ["kvm.ko", "kvm-amd.ko"]
     assert len(system.commands) == 8, "what KVM needs stays when KVM goes"
 
@@ -228,7 +227,7 @@ def test_a_load_that_broke_off_is_done_again_from_the_beginning(system: Modules,
     system.refused = "kvm_amd"
     system.says = "6,1187,91230177,-;kvm: RT requires X86_FEATURE_CONSTANT_TSC\n SUBSYSTEM=x\n"
     with pytest.raises(GuestError) as raised:
-        kvm.load("tdp", TDP, REQUEST)
+        kvm.load("tdp", TDP)
     assert str(raised.value).splitlines() == [
         "kvm-amd does not load: kvm: RT requires X86_FEATURE_CONSTANT_TSC (insmod: exit status 95)",
         "  kernel | kvm: RT requires X86_FEATURE_CONSTANT_TSC",
@@ -238,7 +237,7 @@ def test_a_load_that_broke_off_is_done_again_from_the_beginning(system: Modules,
     assert system.expedited.read_text() == "0\n"
     system.refused = ""
     system.commands.clear()
-    assert kvm.load("tdp", TDP, REQUEST)["kvm_amd.npt"] == "1"
+    assert kvm.load("tdp", TDP)["kvm_amd.npt"] == "1"
     assert [command[:2] for command in system.commands] == [
         ["rmmod", "kvm"],
         ["insmod", "kvm.ko"],
@@ -249,7 +248,7 @@ def test_a_load_that_broke_off_is_done_again_from_the_beginning(system: Modules,
 def test_a_kernel_that_refuses_without_a_word(system: Modules, tmp_path: Path) -> None:
     system.refused = "kvm"
     with pytest.raises(GuestError, match=r"^kvm does not load: the kernel does not say why \(insmod: exit"):
-        Kvm(tmp_path, NoTrace()).load("tdp", TDP, REQUEST)
+        Kvm(tmp_path, NoTrace()).load("tdp", TDP)
 
 
 @pytest.mark.parametrize(("flag", "vendor"), [("svm", "kvm-amd.ko"), ("vmx", "kvm-intel.ko")])
@@ -263,7 +262,7 @@ def test_kvm_is_tried_out_as_it_comes(
     assert system.commands == [["insmod", "kvm.ko"], ["insmod", vendor]]
     kvm.try_out()
     assert len(system.commands) == 2, "what is there already is accepted"
-    kvm.load("tdp", TDP, REQUEST)
+    kvm.load("tdp", TDP)
     assert system.commands[-1] == ["insmod", "kvm-amd.ko", "npt=Y"], "loaded anew for a mode"
 
 
@@ -279,8 +278,8 @@ def test_a_cpu_without_virtualization_is_named(
 
 def test_parameters_that_nobody_asked_for_are_told_too(system: Modules, tmp_path: Path) -> None:
     kvm = Kvm(tmp_path, NoTrace())
-    kvm.load("tdp", TDP, REQUEST)
+    kvm.load("tdp", TDP)
     (system.root / "kvm/parameters/halt_poll_ns").write_text("200000\n")
     (system.root / "kvm/parameters/write_only").mkdir()
-    facts = kvm.load("tdp", TDP, REQUEST)
+    facts = kvm.load("tdp", TDP)
     assert facts["kvm.halt_poll_ns"] == "200000" and "kvm.write_only" not in facts

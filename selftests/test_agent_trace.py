@@ -14,6 +14,8 @@ from guestloop.agent.trace import (
     LOG_PROBE,
     MSR_TRIGGER,
     PROBE,
+    ROOT_DEFINITION,
+    ROOT_PROBE,
     WAIT_DEFINITION,
     WAIT_PROBE,
     Trace,
@@ -21,10 +23,9 @@ from guestloop.agent.trace import (
 )
 from guestloop.ground.errors import GuestError
 
-REQUEST = 256
 FUNCTIONS = ("kvm_flush_remote_tlbs", "kvm_make_all_cpus_request")
 COUNT = "hist:keys=common_cpu"
-STACK = f"hist:keys=common_stacktrace,req:size=8192 if req=={REQUEST}"
+STACK = "hist:keys=common_stacktrace,req:size=8192"
 
 
 def add_event(tracefs: Path, event: str) -> None:
@@ -47,13 +48,12 @@ def written(tracefs: Path, file: str) -> list[str]:
 
 def test_arm_and_disarm(tracefs: Path) -> None:
     counting = Trace(tracefs)
-    assert counting.arm(REQUEST, FUNCTIONS) == ["kvm_async_pf_ready", "kvm_age_hva"], (
-        "only what this kernel has"
-    )
+    assert counting.arm(FUNCTIONS) == ["kvm_async_pf_ready", "kvm_age_hva"], "only what this kernel has"
     assert written(tracefs, "kprobe_events") == [
         "p:guestloop/request kvm:kvm_make_all_cpus_request+4 req=%si:u32",
         LOG_DEFINITION,
         WAIT_DEFINITION,
+        ROOT_DEFINITION,
     ]
     assert written(tracefs, f"events/{PROBE}/trigger") == [STACK]
     assert Tracing(counting).read() == {
@@ -64,31 +64,40 @@ def test_arm_and_disarm(tracefs: Path) -> None:
     counting.disarm()
     assert written(tracefs, f"events/{PROBE}/trigger") == [STACK, f"!{STACK}"]
     assert written(tracefs, "events/kvm/kvm_age_hva/trigger")[1] == f"!{COUNT}"
-    assert written(tracefs, "kprobe_events")[3:] == [f"-:{PROBE}"]
+    assert written(tracefs, "kprobe_events")[4:] == [f"-:{PROBE}"]
     assert counting.read() == {}
 
 
 def test_a_kernel_that_has_everything(tracefs: Path) -> None:
-    for event in (LOG_PROBE, WAIT_PROBE, "kvm/kvm_msr", *(f"kvm/{event}" for event in KVM_EVENTS)):
+    for event in (
+        LOG_PROBE,
+        WAIT_PROBE,
+        ROOT_PROBE,
+        "kvm/kvm_msr",
+        *(f"kvm/{event}" for event in KVM_EVENTS),
+    ):
         if not (tracefs / "events" / event).exists():
             add_event(tracefs, event)
     counting = Trace(tracefs)
-    assert sorted(counting.arm(REQUEST, FUNCTIONS)) == sorted(KVM_EVENTS)
-    assert counting.read().keys() == {"request", "log_sync", "swap_wait", "kvm_msr", *KVM_EVENTS}
+    assert sorted(counting.arm(FUNCTIONS)) == sorted(KVM_EVENTS)
+    assert counting.read().keys() == {"request", "log_sync", "swap_wait", "root_load", "kvm_msr", *KVM_EVENTS}
     assert written(tracefs, "events/kvm/kvm_msr/trigger") == [MSR_TRIGGER]
     assert written(tracefs, f"events/{LOG_PROBE}/trigger") == [COUNT]
     assert written(tracefs, f"events/{WAIT_PROBE}/trigger") == [f"{COUNT} if waits==1"]
+    assert written(tracefs, f"events/{ROOT_PROBE}/trigger") == [COUNT]
     assert written(tracefs, "events/kvm/kvm_async_pf_ready/trigger") == [COUNT], "armed once"
     counting.disarm()
-    assert written(tracefs, "kprobe_events")[3:] == [f"-:{probe}" for probe in (PROBE, LOG_PROBE, WAIT_PROBE)]
+    assert written(tracefs, "kprobe_events")[4:] == [
+        f"-:{probe}" for probe in (PROBE, LOG_PROBE, WAIT_PROBE, ROOT_PROBE)
+    ]
 
 
 def test_disarm_when_kvm_is_gone_already(tracefs: Path) -> None:
     counting = Trace(tracefs)
-    counting.arm(REQUEST, FUNCTIONS)
+    counting.arm(FUNCTIONS)
     (tracefs / "events/kvm/kvm_age_hva/trigger").unlink()
     counting.disarm()
-    assert written(tracefs, "kprobe_events")[3:] == [f"-:{PROBE}"]
+    assert written(tracefs, "kprobe_events")[4:] == [f"-:{PROBE}"]
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -107,13 +116,13 @@ def test_the_probe_sits_at_the_entry_where_no_instruction_begins_behind_it(
     tracefs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing(monkeypatch, "+4")
-    Trace(tracefs).arm(REQUEST, FUNCTIONS)
+    Trace(tracefs).arm(FUNCTIONS)
     probe = "p:guestloop/request kvm:kvm_make_all_cpus_request req=%si:u32"
     assert written(tracefs, "kprobe_events")[0] == probe
 
 
 def test_up_to_6_9_the_probe_sits_where_the_wrapper_leads_to(tracefs: Path) -> None:
-    Trace(tracefs).arm(REQUEST, ("kvm_make_all_cpus_request_except", *FUNCTIONS))
+    Trace(tracefs).arm(("kvm_make_all_cpus_request_except", *FUNCTIONS))
     probe = "p:guestloop/request kvm:kvm_make_all_cpus_request_except+4 req=%si:u32"
     assert written(tracefs, "kprobe_events")[0] == probe
 
@@ -121,7 +130,7 @@ def test_up_to_6_9_the_probe_sits_where_the_wrapper_leads_to(tracefs: Path) -> N
 def test_before_6_3_the_stack_has_another_name(tracefs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusing(monkeypatch, "common_stacktrace")
     counting = Trace(tracefs)
-    counting.arm(REQUEST, FUNCTIONS)
+    counting.arm(FUNCTIONS)
     old = STACK.replace("common_stacktrace", "stacktrace")
     assert written(tracefs, f"events/{PROBE}/trigger") == [old]
     counting.disarm()
@@ -135,27 +144,27 @@ def test_a_kernel_that_counts_no_stacks_is_told_with_both_keys(
     with pytest.raises(
         GuestError, match=r"keys=common_stacktrace,.*; tracefs refused 'hist:keys=stacktrace,"
     ):
-        Trace(tracefs).arm(REQUEST, FUNCTIONS)
+        Trace(tracefs).arm(FUNCTIONS)
 
 
 def test_without_a_function_that_is_known_nothing_is_counted(tracefs: Path) -> None:
     wanted = "neither kvm_make_all_cpus_request_except nor kvm_make_all_cpus_request in KVM"
     with pytest.raises(GuestError, match=wanted):
-        Trace(tracefs).arm(REQUEST, ("kvm_flush_remote_tlbs",))
+        Trace(tracefs).arm(("kvm_flush_remote_tlbs",))
     assert written(tracefs, "kprobe_events") == []
 
 
 def test_without_the_probe_nothing_is_counted(tracefs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusing(monkeypatch, "kvm_make_all_cpus_request")
     with pytest.raises(GuestError, match=r"refused 'p:guestloop/request kvm:kvm_make_all_cpus_request req="):
-        Trace(tracefs).arm(REQUEST, FUNCTIONS)
+        Trace(tracefs).arm(FUNCTIONS)
 
 
-def test_a_kernel_without_the_function_of_the_dirty_log_counts_the_rest(
+def test_a_kernel_without_the_functions_of_further_probes_counts_the_rest(
     tracefs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusing(monkeypatch, LOG_DEFINITION, WAIT_DEFINITION)
-    assert Trace(tracefs).arm(REQUEST, FUNCTIONS) == ["kvm_async_pf_ready", "kvm_age_hva"]
+    refusing(monkeypatch, LOG_DEFINITION, WAIT_DEFINITION, ROOT_DEFINITION)
+    assert Trace(tracefs).arm(FUNCTIONS) == ["kvm_async_pf_ready", "kvm_age_hva"]
 
 
 def test_a_refusal_names_text_and_file() -> None:

@@ -12,6 +12,7 @@ from guestloop.counters import (
     Histogram,
     StackCount,
     attribute,
+    attribute_others,
     diff,
     inconsistency,
     parse_histogram,
@@ -19,6 +20,7 @@ from guestloop.counters import (
     render_stacks,
     subtract,
 )
+from guestloop.counters.requests import request_name
 from guestloop.ground.errors import LabError
 
 DATA = Path(__file__).parent / "data"
@@ -181,13 +183,13 @@ def test_recorded_histogram() -> None:
     assert fault.frames[:3] == ("kvm_make_all_cpus_request", "kvm_flush_remote_tlbs_range", "mmu_set_spte")
     assert len(fault.frames) == 13
     assert (fault.keys, fault.hits) == ({"req": TLB_FLUSH}, 7)
-    # request 800 is KVM_REQ_MMU_FREE_OBSOLETE_ROOTS-like: it is no flush
+    # request 800 is no flush
     assert attribute(histogram, TLB_FLUSH) == {
         "async_page_ready": 1092,
         "mmu_notifier_unmap": 131,
         "page_fault": 7,
     }
-    assert attribute(histogram, 800) == {"memslot": 3}
+    assert attribute_others(histogram, TLB_FLUSH) == {"get_nested_state_pages/memslot": 3}
 
 
 def test_recorded_storm() -> None:
@@ -211,7 +213,7 @@ def test_subtract_gives_the_interval() -> None:
     late = histogram(12, 1, entry(("a", "b"), 3), entry(("a", "b"), 2), entry(("c",), 4), entry(("d",), 3))
     moved = subtract(late, early)
     assert moved == histogram(5, 0, entry(("a", "b"), 2), entry(("d",), 3))
-    assert render_stacks(moved).splitlines()[:2] == ["3 other:d", "    d"]
+    assert render_stacks(moved, TLB_FLUSH).splitlines()[:2] == ["3 other:d", "    d"]
     with pytest.raises(LabError, match="vanished"):
         subtract(early, late)
 
@@ -281,8 +283,9 @@ def test_attribution_needs_the_request() -> None:
         (1000, 1000, True),
         (990, 1000, True),
         (989, 1000, False),
-        (1010, 1000, True),
-        (1011, 1000, False),
+        (1050, 1000, True),  # KVM's increment is not atomic
+        (1051, 1000, False),
+        (25118, 24803, True),
         (2, 0, True),  # one request in flight at each end
         (3, 0, False),
         (0, 3, False),
@@ -290,11 +293,40 @@ def test_attribution_needs_the_request() -> None:
         (98, 101, False),
     ],
 )
-def test_one_percent(total: int, counter: int, consistent: bool) -> None:
+def test_paths_may_lack_one_percent_and_exceed_by_five(total: int, counter: int, consistent: bool) -> None:
     reason = inconsistency({"zap": total - total // 2, "sync": total // 2}, counter)
     assert (reason == "") is consistent
     if reason:
-        assert str(total) in reason and str(counter) in reason
+        slack = "1 % fewer" if total < counter else "5 % more"
+        wanted = f"paths account for {total} flush requests, KVM counted {counter} ({slack} allowed)"
+        assert reason == wanted
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        # as objdump shows them in 6.1.0-50-cloud-amd64, 6.12.117 and 7.2.13+deb14-cloud-amd64
+        (0x300, "tlb_flush"),
+        (0x301, "vm_dead"),  # kvm_vm_dead()
+        (0xC, "clock_update"),  # kvm_xen_hvm_config()
+        (0x12, "pmu"),  # kvm_vm_ioctl_set_pmu_event_filter()
+        (0x15, "masterclock_update"),  # kvm_xen_shared_info_init()
+        (0x316, "mclock_inprogress"),  # kvm_arch_vcpu_ioctl_run(), inlined
+        (0x317, "scan_ioapic"),  # kvm_make_scan_ioapic_request()
+        (0x319, "apic_page_reload"),  # kvm_unmap_gfn_range()
+        (0x321, "apicv_update"),  # __kvm_set_or_clear_apicv_inhibit()
+        (0x323, "tlb_flush_guest"),  # 6.1: kvm_hv_flush_tlb()
+        (0x25, "recalc_intercepts"),  # kvm_vm_ioctl_set_msr_filter()
+        (0x326, "update_cpu_dirty_logging"),  # kvm_arch_commit_memory_region()
+        (0x327, "mmu_free_obsolete_roots"),  # kvm_mmu_zap_all_fast(), __kvm_mmu_prepare_zap_page()
+        (0x328, "hv_tlb_flush"),  # 7.2: kvm_hv_flush_tlb()
+        (0x700, "outside_guest_mode"),  # 7.2: make_spte(); its number is that of a flush
+        (0x32B, "request 43"),
+        (4, "request 4"),
+    ],
+)
+def test_requests_have_the_names_that_kvm_gives_them(number: int, name: str) -> None:
+    assert request_name(number) == name
 
 
 def test_drops_are_inconsistent_whatever_the_sum() -> None:

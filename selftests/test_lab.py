@@ -83,7 +83,7 @@ def test_l1_of_a_test(connection: Connection, machines: list[FakeMachine], tmp_p
     assert (l1.boot, l1.request, l1.console) == (1, 256, tmp_path / "patched.1/console.log")
     l1.set_mmu(Mmu.SHADOW)
     parameters = {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}}
-    loaded = ("kvm.load", {"mmu": "shadow", "parameters": parameters, "request": 256})
+    loaded = ("kvm.load", {"mmu": "shadow", "parameters": parameters})
     assert machines[0].calls[-2] == loaded
     assert {"change_pte", "dirty_log"} <= set(l1.absent_paths), "it has none of their functions"
     assert not {"clear_flush_young", "async_page_ready"} & set(l1.absent_paths)

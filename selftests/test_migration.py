@@ -61,6 +61,17 @@ def test_a_round_of_each_way(lab: ScriptedLab, way: str) -> None:
     assert len(set(record.evidence)) == len(record.evidence), "nothing is written over"
 
 
+def test_other_requests_are_counted_in_the_phases_in_which_they_were_made(lab: ScriptedLab) -> None:
+    lab.script.root_loads = 3
+    record = measure(lab).record
+    (asked,) = record.requests.items()
+    syncs = record.paths["dirty_log"] // 5
+    assert asked == ("mmu_free_obsolete_roots/memslot", 3 * syncs)
+    assert record.events["root_loads"] == 3 * syncs > 0
+    phases = {name: sum(phase.requests.values()) for name, phase in record.phases.items()}
+    assert phases["before"] == 0 and sum(phases.values()) == 3 * syncs
+
+
 def test_precopy_step_by_step(lab: ScriptedLab) -> None:
     ended = measure(lab)
     assert set(ended.record.phases) == BASE

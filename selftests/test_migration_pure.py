@@ -185,7 +185,10 @@ def sent_mark(
         source={FLUSH_REQUESTS: sum(flushes.values()), "exits": moved[0]},
         destination={"exits": moved[1], "halts": 1},
         vmstat={"pswpin": 4},
-        histograms={"request": render_stacks(flushes, REQUEST), "log_sync": render_hits(syncs)},
+        histograms={
+            "request": render_stacks({(path, REQUEST): hits for path, hits in flushes.items()}),
+            "log_sync": render_hits(syncs),
+        },
         migration={"ram": dict(ram)} if ram else {},
     )
 

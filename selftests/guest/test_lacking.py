@@ -23,7 +23,7 @@ pytestmark = pytest.mark.guest
 @pytest.fixture(scope="module")
 def machine(parts: L1Parts, kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     made = Machine(parts, tmp_path_factory.mktemp("lab"))
-    made.agent.kvm.load("tdp", Mmu.TDP.parameters(Vendor.AMD.module), kernel.tlb_flush_request)
+    made.agent.kvm.load("tdp", Mmu.TDP.parameters(Vendor.AMD.module))
     yield made
     made.close()
 

@@ -39,7 +39,7 @@ def test_mmu_modes_are_read_back(machine: Machine, kernel: Kernel) -> None:
     wanted = {"tdp": ("Y", "Y"), "direct": ("N", "Y"), "shadow": ("N", "N")}
     for mmu, values in wanted.items():
         parameters = Mmu(mmu).parameters(Vendor.AMD.module)
-        facts = machine.agent.kvm.load(mmu, parameters, kernel.tlb_flush_request)
+        facts = machine.agent.kvm.load(mmu, parameters)
         assert (facts["kvm.tdp_mmu"], facts["kvm_amd.npt"]) == values
         assert facts["kvm.build_id"] == kernel.build_ids["kvm"]
     assert set(machine.agent.trace.read()) >= {"request", "kvm_async_pf_ready", "kvm_age_hva"}

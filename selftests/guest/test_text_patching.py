@@ -69,7 +69,7 @@ def machine(parts: L1Parts, packaged: Kernel, l2_kernel: Kernel, tmp_path: Path)
 
 
 def test_trace_events_are_armed_while_a_guest_runs(machine: Machine, packaged: Kernel) -> None:
-    machine.agent.kvm.load("tdp", Mmu.TDP.parameters(Vendor.AMD.module), packaged.tlb_flush_request)
+    machine.agent.kvm.load("tdp", Mmu.TDP.parameters(Vendor.AMD.module))
     machine.agent.guests.start("l2", l2_argv(L2Spec(name="l2")))
     machine.agent.guests.command("l2", "load name=hot mib=16", "ready")
     machine.agent.guests.command("l2", "start laps=0", "running")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from guestloop.agent.trace import Trace
 
 REQUESTS, FLUSHES = "remote_tlb_flush_requests", "remote_tlb_flush"
-VCPU_COUNTERS = ("exits", "pf_taken", "pf_fixed")
+VCPU_COUNTERS = ("exits", "pf_taken", "pf_fixed", "tlb_flush")
 
 # A call stack for each path that a script may take, innermost first, as 6.12 prints it.
 STACKS = {
@@ -19,8 +19,11 @@ STACKS = {
     "dirty_log": ("kvm_flush_remote_tlbs_memslot", "kvm_vm_ioctl_clear_dirty_log"),
     "dirty_logging_off": ("zap_collapsible_spte_range", "kvm_tdp_mmu_zap_collapsible_sptes"),
     "page_fault": ("mmu_set_spte", "kvm_tdp_mmu_page_fault", "kvm_mmu_page_fault"),
+    "memslot": ("kvm_mmu_zap_all_fast", "kvm_arch_flush_shadow_memslot", "kvm_set_memslot"),
     "other:some_new_caller": ("some_new_caller", "vcpu_run"),
 }
+FREE_ROOTS = 0x327
+"""KVM_REQ_MMU_FREE_OBSOLETE_ROOTS."""
 TRACEPOINTS = (
     "kvm_try_async_get_page",
     "kvm_async_pf_not_present",
@@ -32,6 +35,7 @@ TRACEPOINTS = (
     "kvm_dirty_ring_exit",
     "kvm_dirty_ring_reset",
     "log_sync",
+    "root_load",
 )
 
 
@@ -43,15 +47,15 @@ def render_histogram(entries: Iterable[tuple[str, int]], dropped: int = 0) -> st
     return f"# event histogram\n#\n# trigger info: hist:keys=x [active]\n#\n\n{body}\nTotals:\n{totals}"
 
 
-def render_stacks(paths: Mapping[str, int], request: int, dropped: int = 0) -> str:
-    """The histogram of flush requests, for hits by path."""
+def render_stacks(requests: Mapping[tuple[str, int], int], dropped: int = 0) -> str:
+    """The histogram of requests to all vCPUs, for hits by path and number of the request."""
 
-    def key(path: str) -> str:
+    def key(path: str, request: int) -> str:
         frames = ("kvm_make_all_cpus_request", *STACKS[path])
         lines = "".join(f"         {frame}+0x5/0xb0 [kvm]\n" for frame in frames)
         return f"common_stacktrace:\n{lines}, req: {request:10}"
 
-    return render_histogram(((key(path), hits) for path, hits in paths.items()), dropped)
+    return render_histogram(((key(*asked), hits) for asked, hits in requests.items()), dropped)
 
 
 def render_hits(hits: int) -> str:
@@ -73,7 +77,7 @@ class Kernel:
 
     def __init__(self, request: int) -> None:
         self._request, self._lock = request, threading.Lock()
-        self._paths: Counter[str] = Counter()
+        self._requests: Counter[tuple[str, int]] = Counter()
         self._hits: Counter[str] = Counter(dict.fromkeys(TRACEPOINTS, 0))
         self._guests: defaultdict[str, Counter[str]] = defaultdict(
             lambda: Counter(dict.fromkeys((REQUESTS, FLUSHES, *VCPU_COUNTERS), 0))
@@ -85,9 +89,15 @@ class Kernel:
     def flush(self, guest: str, path: str, count: int) -> None:
         """A call path asked so many times for the TLBs of a guest's vCPUs to be flushed."""
         with self._lock:
-            self._paths[path] += count
+            self._requests[path, self._request] += count
             self._guests[guest][REQUESTS] += count
             self._guests[guest][FLUSHES] += count // 2
+
+    def reload_roots(self, count: int) -> None:
+        """A memslot went so many times: all vCPUs free their roots, and one loads a new one."""
+        with self._lock:
+            self._requests["memslot", FREE_ROOTS] += count
+        self.hit("root_load", count)
 
     def count(self, guest: str, counter: str, count: int) -> None:
         """KVM counted something, for no reason that tracing has seen."""
@@ -108,7 +118,7 @@ class Kernel:
         """As agent/trace.py: Trace.read."""
         with self._lock:
             return {
-                "request": render_stacks(self._paths, self._request, self.dropped),
+                "request": render_stacks(self._requests, self.dropped),
                 "kvm_msr": render_msr_writes(self.msr_writes),
                 **{name: render_hits(hits) for name, hits in self._hits.items()},
             }
@@ -121,7 +131,7 @@ class ScriptedTrace(Trace):
         super().__init__()
         self._kernel = kernel
 
-    def arm(self, request: int, functions: Collection[str]) -> list[str]:
+    def arm(self, functions: Collection[str]) -> list[str]:
         return list(TRACEPOINTS)
 
     def read(self) -> dict[str, str]:

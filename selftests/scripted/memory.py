@@ -42,7 +42,8 @@ class Pages:
             kernel.hit("kvm_async_pf_not_present", script.ready)
             kernel.hit("kvm_async_pf_ready", script.ready)
             kernel.flush(self.guest, "async_page_ready", script.ready_flushes)
-        kernel.count(self.guest, "remote_tlb_flush_requests", script.uncounted)
+        kernel.count(self.guest, "remote_tlb_flush_requests", script.uncounted - script.lost)
+        kernel.reload_roots(script.root_loads)
         self.swapped -= pages
         self.touched |= pages
 

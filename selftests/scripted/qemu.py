@@ -160,6 +160,7 @@ class ScriptedQmp(Qmp):
         kernel, script = self._kernel, self._script
         kernel.flush(self.name, "dirty_log", 5)
         kernel.count(self.name, "remote_tlb_flush_requests", script.uncounted)
+        kernel.reload_roots(script.root_loads)
         if self._ring:
             kernel.hit("kvm_dirty_ring_push", script.ring_pages)
             kernel.hit("kvm_dirty_ring_exit", script.ring_exits)

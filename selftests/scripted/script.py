@@ -20,6 +20,10 @@ class Script:
     """Reasons by what is lacking: a need (``swap``) or a service (``mglru``)."""
     uncounted: int = 0
     """Flush requests in each lap and dirty round that KVM counts and no call path accounts for."""
+    lost: int = 0
+    """Flush requests in each lap that KVM's counter lost."""
+    root_loads: int = 0
+    """Roots that vCPUs load in each lap and dirty round, after as many requests to free the old ones."""
     swaps: bool = True
     splits: bool = True
     ready: int = 400

@@ -11,7 +11,7 @@ class ScriptedKvm(Kvm):
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage.directory, stage.trace)
 
-    def load(self, mmu: str, parameters: dict[str, dict[str, str]], request: int) -> dict[str, str]:
+    def load(self, mmu: str, parameters: dict[str, dict[str, str]]) -> dict[str, str]:
         facts = {f"{module}.build_id": "ef01" for module in parameters}
         for module, values in parameters.items():
             facts |= {f"{module}.{key}": value for key, value in values.items()}

@@ -38,20 +38,19 @@ class Kvm:
         self._loaded: dict[str, dict[str, str]] = {}
         self._functions: frozenset[str] = frozenset()
 
-    def load(self, mmu: str, parameters: dict[str, dict[str, str]], request: int) -> dict[str, str]:
+    def load(self, mmu: str, parameters: dict[str, dict[str, str]]) -> dict[str, str]:
         """Have KVM loaded with these parameters by module, and counted; reloads only when something differs.
 
-        ``mmu`` names the mode in messages; ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel
-        under test. Returns all parameters of the modules as they read back (``kvm.tdp_mmu``: ``N``), those
-        that were not asked for included, and each module's build id. Raises GuestError when KVM took another
-        value than the one asked for, or does not load.
+        ``mmu`` names the mode in messages. Returns all parameters of the modules as they read back
+        (``kvm.tdp_mmu``: ``N``), those that were not asked for included, and each module's build id. Raises
+        GuestError when KVM took another value than the one asked for, or does not load.
         """
         # A parameter of an earlier load that is not wanted now must go back to its default.
         if parameters != self._loaded or self._mismatch(parameters):
             with expedited_grace_periods():
                 self.unload()
                 self._insert_all(parameters)
-                self._trace.arm(request, self._read_functions())
+                self._trace.arm(self._read_functions())
             self._loaded = parameters
         if wrong := self._mismatch(parameters):
             raise GuestError(f"MMU mode {mmu}: {wrong}")

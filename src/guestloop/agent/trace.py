@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Counting in L1's tracefs: flush requests by call path, and events of KVM.
+"""Counting in L1's tracefs: requests to all vCPUs by call path, and events of KVM.
 
 ``kvm_flush_remote_tlbs`` is inlined into its callers, so the probe sits on the function that makes a request
 to all vCPUs (virt/kvm/kvm_main.c). Where kernels differ, what this one has is found out by asking it.
@@ -27,7 +27,7 @@ PROBE_DEFINITION = "p:{probe} kvm:{function}{offset} req=%si:u32"
 REQUEST_FUNCTIONS = ("kvm_make_all_cpus_request_except", "kvm_make_all_cpus_request")
 # What the stack is called as a key of a histogram: since 6.3, and before.
 STACK_KEYS = ("common_stacktrace", "stacktrace")
-STACK_TRIGGER = "hist:keys={key},req:size=8192 if req=={request}"
+STACK_TRIGGER = "hist:keys={key},req:size=8192"
 COUNT_TRIGGER = "hist:keys=common_cpu"
 KVM_EVENTS = (
     "kvm_try_async_get_page",
@@ -52,7 +52,15 @@ LOG_DEFINITION = f"p:{LOG_PROBE} kvm:kvm_arch_sync_dirty_log"
 WAIT_PROBE = "guestloop/swap_wait"
 WAIT_DEFINITION = f"p:{WAIT_PROBE} swap_readpage waits=%si:u8"
 WAIT_TRIGGER = f"{COUNT_TRIGGER} if waits==1"
-FURTHER_PROBES = {LOG_PROBE: (LOG_DEFINITION, COUNT_TRIGGER), WAIT_PROBE: (WAIT_DEFINITION, WAIT_TRIGGER)}
+# A vCPU gets a new root of its page tables, for which it flushes its own TLB without counting that in its
+# statistics (arch/x86/kvm/mmu/mmu.c). KVM counts neither.
+ROOT_PROBE = "guestloop/root_load"
+ROOT_DEFINITION = f"p:{ROOT_PROBE} kvm:kvm_mmu_load"
+FURTHER_PROBES = {
+    LOG_PROBE: (LOG_DEFINITION, COUNT_TRIGGER),
+    WAIT_PROBE: (WAIT_DEFINITION, WAIT_TRIGGER),
+    ROOT_PROBE: (ROOT_DEFINITION, COUNT_TRIGGER),
+}
 
 
 def write_control(path: Path, text: str) -> None:
@@ -118,15 +126,15 @@ class Trace:
         self._root = root
         self._armed: list[tuple[str, str]] = []
 
-    def arm(self, request: int, functions: Collection[str]) -> list[str]:
+    def arm(self, functions: Collection[str]) -> list[str]:
         """Start counting from zero; returns the events of KVM that this kernel has.
 
-        ``request`` is the number of KVM_REQ_TLB_FLUSH in the kernel under test, ``functions`` are those of
-        its KVM (symbols.py). The module must be loaded. Triggers must be gone before KVM can be unloaded,
-        see ``disarm``. Raises GuestError when requests cannot be counted by call stack.
+        ``functions`` are those of the KVM under test (symbols.py). The module must be loaded. Triggers must
+        be gone before KVM can be unloaded, see ``disarm``. Raises GuestError when requests cannot be counted
+        by call stack.
         """
         self._define_probe(request_function(functions))
-        self._count_stacks(request)
+        self._count_stacks()
         self._trigger("kvm/kvm_async_pf_ready", COUNT_TRIGGER)
         if (self._root / "events/kvm/kvm_msr").exists():
             self._trigger("kvm/kvm_msr", MSR_TRIGGER)
@@ -148,8 +156,8 @@ class Trace:
         ]
         write_accepted(self._root / "kprobe_events", definitions)
 
-    def _count_stacks(self, request: int) -> None:
-        triggers = [STACK_TRIGGER.format(key=key, request=request) for key in STACK_KEYS]
+    def _count_stacks(self) -> None:
+        triggers = [STACK_TRIGGER.format(key=key) for key in STACK_KEYS]
         accepted = write_accepted(self._root / "events" / PROBE / "trigger", triggers)
         self._armed.append((PROBE, accepted))
 

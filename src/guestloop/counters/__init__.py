@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What KVM counted: differences of counters, call-path histograms, flushes by named path.
+"""What KVM counted: differences of counters, call-path histograms, requests by named path.
 
 All functions here are pure: they take what was read and touch nothing.
 """
@@ -13,6 +13,7 @@ from guestloop.counters.paths import (
     PATHS,
     absent_paths,
     attribute,
+    attribute_others,
     inconsistency,
     path_of,
     render_stacks,
@@ -31,6 +32,7 @@ __all__ = [
     "StackCount",
     "absent_paths",
     "attribute",
+    "attribute_others",
     "diff",
     "inconsistency",
     "parse_histogram",

@@ -136,7 +136,7 @@ class L1:
     def set_mmu(self, mmu: Mmu) -> None:
         """Have KVM loaded for this MMU mode; its parameters as read back are added to ``facts``."""
         parameters = mmu.parameters(self._vendor.module)
-        self.facts |= self.agent.kvm.load(mmu.value, parameters, self.request)
+        self.facts |= self.agent.kvm.load(mmu.value, parameters)
         self.absent_paths = counters.absent_paths(self.agent.kvm.functions(list(counters.FUNCTIONS)))
 
     def lay_ground(self) -> None:

@@ -71,6 +71,7 @@ class Phase:
     seconds: float
     counters: Counts
     paths: Counts
+    requests: Counts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Round:
     over vCPUs), ``paths`` are flush requests by named call path. ``judged`` names the paths that the
     workload is about, ``incidental`` those whose requests come from what the test itself does to set
     the scene, and decide nothing. ``absent_paths`` are those that this kernel has no functions for: nothing
-    could be counted on them.
+    could be counted on them. ``requests`` are the other requests to all vCPUs, by request and call path
+    (``mmu_free_obsolete_roots/memslot``).
 
     ``work`` is what was done to the guest's pages meanwhile (``Work``), and ``work_unit`` names the one that
     flushes are related to. Events are the kernel's own behaviour, and differ between kernels for the same
@@ -117,6 +119,7 @@ class Round:
     work: Counts = field(default_factory=dict)
     work_unit: str = ""
     absent_paths: tuple[str, ...] = ()
+    requests: Counts = field(default_factory=dict)
 
     @property
     def is_wrong(self) -> bool:

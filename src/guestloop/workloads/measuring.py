@@ -79,7 +79,7 @@ class Measuring:
 
     @contextmanager
     def counting(self, l2: L2, phase: str) -> Iterator[None]:
-        """Count while the body runs: KVM's counters, flushes by path, events, and L1's swapping."""
+        """Count while the body runs: KVM's counters, requests by path, events, and L1's swapping."""
         started, before = time.monotonic(), take_reading(l2)
         yield
         after, seconds = take_reading(l2), time.monotonic() - started
@@ -94,7 +94,7 @@ class Measuring:
         """
         assert self.l1
         phase, requests = after.since(before, seconds, self.l1.request)
-        self.keep(f"{prefix}stacks.txt", counters.render_stacks(requests))
+        self.keep(f"{prefix}stacks.txt", counters.render_stacks(requests, self.l1.request))
         counted = phase.counters[counters.FLUSH_REQUESTS]
         if reason := counters.inconsistency(phase.paths, counted, dropped=requests.dropped):
             self.find(FindingKind.INCONSISTENT_COUNT, f"{prefix.rstrip('.') or 'migration'}: {reason}")
@@ -157,6 +157,7 @@ class Measuring:
             counters=_sum(phase.counters for phase in self.phases.values()),
             phases=self.phases,
             paths=_sum(phase.paths for phase in self.phases.values()),
+            requests=_sum(phase.requests for phase in self.phases.values()),
             judged=self.judged,
             incidental=self.incidental,
             seconds=time.monotonic() - self.started,

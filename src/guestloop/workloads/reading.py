@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from guestloop.lab.client import L2
 
 SWAP_WAITS = "swap_reads_waited_for"
+ROOT_LOADS = "root_loads"
 # What the tracepoints of KVM are called in a result (arch/x86/include/asm/trace/kvm.h, trace/events/kvm.h).
 EVENT_NAMES = {
     "kvm_async_pf_ready": "page_ready",
@@ -29,6 +30,7 @@ EVENT_NAMES = {
     "kvm_test_age_hva": "test_age_hva",
     # not of KVM, see agent/trace.py
     "swap_wait": SWAP_WAITS,
+    "root_load": ROOT_LOADS,
 }
 SWAPPED_IN = "pages_swapped_in"
 SWAPPED_OUT = "pages_swapped_out"
@@ -58,13 +60,14 @@ class Reading:
         return counters.subtract(late, early)
 
     def since(self, before: Reading, seconds: float, request: int) -> tuple[Phase, Histogram]:
-        """What was counted since an earlier reading, and the call stacks behind its flush requests.
+        """What was counted since an earlier reading, and the call stacks behind its requests to all vCPUs.
 
         ``request`` is the number of KVM_REQ_TLB_FLUSH in this kernel.
         """
         requests = self.requests_since(before)
         moved = counters.diff(before.counters, self.counters)
-        return Phase(seconds, moved, counters.attribute(requests, request)), requests
+        paths, others = counters.attribute(requests, request), counters.attribute_others(requests, request)
+        return Phase(seconds, moved, paths, others), requests
 
     def hits_since(self, before: Reading, tracepoint: str) -> int:
         """How often a tracepoint was hit since then; 0 for one that this kernel does not have."""

@@ -14,6 +14,7 @@ from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import oracles, turns
 from guestloop.workloads.migration.explained import Area
 from guestloop.workloads.migration.ledger import Entry, done_between, idle_vcpus, lost_visits, parse_ledger
+from guestloop.workloads.reading import ROOT_LOADS
 
 if TYPE_CHECKING:
     from guestloop.lab.client import L2
@@ -48,6 +49,7 @@ EVENT_NAMES = {
     "kvm_dirty_ring_push": "dirty_ring_pages",
     "kvm_dirty_ring_exit": "dirty_ring_exits",
     "kvm_dirty_ring_reset": RING_EVENT,
+    "root_load": ROOT_LOADS,
 }
 JUDGED = ("dirty_log", "dirty_logging_off")
 
@@ -200,5 +202,7 @@ class Hop:
         if self._round_s:  # else rounds go by faster than marks can be taken
             least = min(turns.redirtied(marks)[:NEEDED_ROUNDS], default=0)
             self._this.events["redirtied_least"] = min(self._this.events.get("redirtied_least", least), least)
+        first, last = marks[0].reading, marks[-1].reading
         for tracepoint, event in EVENT_NAMES.items():
-            self._this.add_event(event, marks[-1].reading.hits_since(marks[0].reading, tracepoint))
+            if tracepoint in last.histograms:  # what a kernel does not count is not 0
+                self._this.add_event(event, last.hits_since(first, tracepoint))

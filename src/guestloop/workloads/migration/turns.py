@@ -61,7 +61,10 @@ def phases_of(marks: Sequence[Mark], request: int) -> dict[str, Phase]:
 def add(one: Phase, other: Phase) -> Phase:
     """Two parts of a phase as one."""
     return Phase(
-        one.seconds + other.seconds, total(one.counters, other.counters), total(one.paths, other.paths)
+        one.seconds + other.seconds,
+        total(one.counters, other.counters),
+        total(one.paths, other.paths),
+        total(one.requests, other.requests),
     )
 
 
