@@ -40,7 +40,7 @@ def update_plan(data: Data) -> Data:
 def update_round(data: Data) -> Data:
     """Findings became data; in the recorded run there are none.
 
-    Work, missing paths and requests other than flushes were not recorded.
+    Work, missing paths, requests other than flushes and the load were not recorded.
     """
     return {"findings": [], "work": {}, "work_unit": "", "absent_paths": [], **data}
 

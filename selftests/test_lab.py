@@ -33,6 +33,7 @@ from guestloop.ground.errors import (
     LinkLost,
     TimedOut,
 )
+from guestloop.ground.usage import total
 from guestloop.ground.wait import clock, wait_for
 from guestloop.job import session
 from guestloop.lab import client, server
@@ -93,6 +94,14 @@ def test_l1_of_a_test(connection: Connection, machines: list[FakeMachine], tmp_p
     l1.throttle_swap(0)
     assert machines[0].throttled == [250, 0]
     assert L1(connection, "patched", fresh=True).boot == 2
+
+
+def test_what_the_qemu_of_an_l1_has_used(connection: Connection, machines: list[FakeMachine]) -> None:
+    l1 = L1(connection, "patched")
+    assert l1.usage() == {}, "it has ended"
+    machines[0].process.pid = os.getpid()
+    seen = l1.usage()
+    assert os.getpid() in seen and total(seen).ran_s > 0
 
 
 def test_a_round_ends_with_what_its_kernel_complained_of(

@@ -12,6 +12,7 @@ from scripted.kernel import REQUESTS, Kernel
 
 from guestloop.ground import errors
 from guestloop.ground.errors import GuestCrashed, GuestError, GuestloopError, Kind, LabError, Lacking
+from guestloop.ground.usage import Threads, Usage
 from guestloop.lab.client import L1, L2
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Bearing, FindingKind
@@ -52,6 +53,14 @@ class World:
         self.kernel.flush("storm", "async_page_ready", 10)
         self.kernel.hit(READY, 100)
         self.asked: list[str] = []
+        self.used = {7: Usage(100.0, 50.0)}
+
+    def usage(self) -> Threads:
+        return dict(self.used)
+
+    def work(self, ran_s: float, waited_s: float) -> None:
+        """Its QEMU gets CPU time, and waits for some."""
+        self.used[7] += Usage(ran_s, waited_s)
 
     def move(self, ready: int = 0, **paths: int) -> None:
         """Let events and flushes happen."""
@@ -80,7 +89,9 @@ def world() -> World:
 
 @pytest.fixture
 def this(world: World, tmp_path: Path) -> Measuring:
-    return Measuring(CELL, "patched", 2, tmp_path / "evidence", l1=cast(L1, world))
+    this = Measuring(CELL, "patched", 2, tmp_path / "evidence")
+    this.use(cast(L1, world))
+    return this
 
 
 def l2(world: World) -> L2:
@@ -392,10 +403,37 @@ def test_the_time_of_a_round_begins_with_its_l1(tmp_path: Path, world: World) ->
     assert this.finish().seconds < 60
 
 
+def test_the_load_is_of_the_counting_phases_and_of_the_round(this: Measuring, world: World) -> None:
+    world.work(2.0, 0.0)  # the guest boots
+    with this.counting(l2(world), "storm"):
+        world.work(4.0, 1.0)
+    world.work(8.0, 8.0)  # contents are checked
+    with this.counting(l2(world), "again"):
+        world.work(1.0, 0.5)
+    assert this.finish().load is None, "the round is not over"
+    this.take_load()
+    record = this.finish()
+    load = record.load
+    assert load and (load.ran_s, load.waited_s) == (5.0, 1.5)
+    assert (load.round_ran_s, load.round_waited_s) == (15.0, 9.5)
+    assert 0.0 <= load.host_idle <= 1.0 and 0.0 <= load.host_stolen <= 1.0
+    assert record.slowdown == 1.3
+
+
+def test_nothing_is_known_of_the_load_without_an_l1_or_without_work(tmp_path: Path, world: World) -> None:
+    this = Measuring(CELL, "patched", 1, tmp_path / "evidence")
+    this.take_load()
+    assert (this.finish().load, this.finish().slowdown) == (None, None)
+    this.use(cast(L1, world))
+    this.take_load()
+    assert this.finish().load and this.finish().slowdown is None
+
+
 def test_a_round_survives_being_stored(this: Measuring, world: World, tmp_path: Path) -> None:
     with this.counting(l2(world), "storm"):
         world.move(ready=600, async_page_ready=240)
     this.judge(False, FindingKind.CONTENTS, "2 pages")
+    this.take_load()
     record = this.finish()
     path = write_round(tmp_path, record)
     assert parse_round(json.loads(path.read_text())) == record

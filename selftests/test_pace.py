@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from guestloop.ground import threads
-from guestloop.ground.usage import Usage, read_threads, spent, total
+from guestloop.ground.usage import HostTime, Usage, read_host, read_threads, spent, total
 from guestloop.ground.wait import clock, wait_for
 from guestloop.lab import pace as module
 from guestloop.lab.pace import FORGET, TELL, Pace, boot_speed
@@ -54,6 +54,26 @@ def test_a_thread_that_ends_takes_nothing_away_from_the_others() -> None:
     before = {70: Usage(10.0, 1.0), 71: Usage(9.0, 9.0)}
     now = {70: Usage(10.5, 2.0), 72: Usage(0.25, 0.0)}
     assert spent(now, before) == Usage(0.75, 1.0)
+
+
+def test_an_id_that_was_given_to_another_thread_begins_anew() -> None:
+    assert spent({70: Usage(0.5, 0.25)}, {70: Usage(9.0, 9.0)}) == Usage(0.5, 0.25)
+
+
+def test_what_the_cpus_of_the_host_did(tmp_path: Path) -> None:
+    words = "cpu  100 10 50 600 20 5 5 10 90 9"  # the last two are guests, in user and nice already
+    (tmp_path / "stat").write_text(f"{words}\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 5\n")
+    seen = read_host(tmp_path)
+    assert seen == HostTime(idle=620, stolen=10, total=800)
+    moved = HostTime(idle=820, stolen=30, total=1300) - seen
+    assert (moved.share(moved.idle), moved.share(moved.stolen)) == (0.4, 0.04)
+    assert HostTime(-3, 0, 100).share(-3) == 0.0, "waiting for a disk may go backwards"
+    assert (seen - seen).share(0) == 0.0
+
+
+def test_this_host_has_done_something() -> None:
+    seen = read_host()
+    assert 0 <= seen.idle < seen.total
 
 
 def test_a_machine_is_slow_by_the_cpu_time_of_its_boots() -> None:

@@ -15,6 +15,7 @@ from scripted import ScriptedL1, ScriptedLab, cell
 from scripted.lab import Body, ScriptedTest, make_test
 
 from guestloop.ground.errors import ConfigError, GuestError, L1Panicked, LabError, Lacking, TimedOut
+from guestloop.ground.usage import Usage
 from guestloop.ground.wait import wait_for
 from guestloop.lab.client import L1
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE
@@ -69,6 +70,28 @@ def test_a_measured_round(lab: ScriptedLab) -> None:
         "kvm_amd.build_id": "ef01",
     }
     assert [params["mmu"] for params in lab.called("kvm.load")] == ["shadow"]
+
+
+def test_a_round_says_what_its_l1_got_and_waited_for(
+    lab: ScriptedLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = iter([{7: Usage(2.0, 1.0)}, {7: Usage(5.0, 1.5), 8: Usage(1.0, 0.0)}])
+    monkeypatch.setattr(lab.slot, "usage", lambda: next(seen))
+    load = lab.measure(CELL, checked).record.load
+    assert load and (load.round_ran_s, load.round_waited_s) == (4.0, 0.5)
+    assert (load.ran_s, load.slowdown) == (0.0, None), "nothing was counted"
+
+
+def test_a_load_that_cannot_be_read_at_the_end_is_no_finding(
+    lab: ScriptedLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def body(this: Measuring, l1: L1) -> None:
+        checked(this, l1)
+        error = LabError("the lab is busy")
+        monkeypatch.setattr(lab.slot, "usage", lambda: raising(error)(this, l1))
+
+    ended = lab.measure(CELL, body)
+    assert (ended.status, ended.kinds, ended.record.load) == ("PASS", [], None)
 
 
 def test_a_round_says_what_kernel_its_l2_ran(lab: ScriptedLab) -> None:

@@ -14,6 +14,7 @@ from avocado.core.tree import TreeNode
 
 from guestloop import testing
 from guestloop.ground.errors import GuestKilled, L1Panicked
+from guestloop.ground.usage import Threads, Usage
 from guestloop.lab.spec import OUT_VARIABLE
 from guestloop.results.cells import Mmu
 from guestloop.results.findings import FindingKind
@@ -39,6 +40,9 @@ class FakeL1:
 
     def set_mmu(self, mmu: Mmu) -> None:
         self.facts["mmu"] = mmu.value
+
+    def usage(self) -> Threads:
+        return {7: Usage(1.0, 0.5)}
 
     def conclude(self) -> list[str]:
         self.concluded += 1

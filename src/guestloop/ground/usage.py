@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""CPU time that a process got and that it waited for, thread by thread (/proc/PID/task/TID/schedstat).
+"""CPU time: what a process got and waited for, thread by thread, and what the whole machine did with its own.
 
-See Documentation/scheduler/sched-stats.rst.
+See Documentation/scheduler/sched-stats.rst for /proc/PID/task/TID/schedstat, and
+Documentation/filesystems/proc.rst for /proc/stat.
 """
 
 from __future__ import annotations
@@ -55,4 +56,41 @@ def total(threads: Threads) -> Usage:
 
 def spent(now: Threads, before: Threads) -> Usage:
     """What the threads that live now have used since an earlier look."""
-    return total({thread: usage - before.get(thread, NOTHING) for thread, usage in now.items()})
+    return total({thread: usage - _earlier(thread, usage, before) for thread, usage in now.items()})
+
+
+def _earlier(thread: int, now: Usage, before: Threads) -> Usage:
+    """What this thread had used; nothing if the id was that of another one, which has ended."""
+    earlier = before.get(thread, NOTHING)
+    return earlier if earlier.ran_s <= now.ran_s else NOTHING
+
+
+@dataclass(frozen=True)
+class HostTime:
+    """What all CPUs of this machine together did, in ticks: waited for work, were stolen, and in all.
+
+    ``idle`` includes waiting for a disk. ``stolen`` is what the hypervisor gave to others, if this is a VM.
+    """
+
+    idle: int
+    stolen: int
+    total: int
+
+    def __sub__(self, other: HostTime) -> HostTime:
+        return HostTime(self.idle - other.idle, self.stolen - other.stolen, self.total - other.total)
+
+    def share(self, part: int) -> float:
+        """A part of all this time; 0 if that is shorter than a tick.
+
+        It is within 0 and 1 also where the kernel's count of waiting for a disk goes backwards.
+        """
+        return min(1.0, max(0.0, part / self.total)) if self.total > 0 else 0.0
+
+
+def read_host(root: Path = Path("/proc")) -> HostTime:
+    """What the CPUs did since the machine was booted."""
+    with (root / "stat").open() as file:
+        words = file.readline().split()
+    # Time of guests is in that of user and nice already.
+    user, nice, system, idle, iowait, irq, softirq, steal = map(int, words[1:9])
+    return HostTime(idle + iowait, steal, user + nice + system + idle + iowait + irq + softirq + steal)

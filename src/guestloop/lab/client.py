@@ -27,6 +27,7 @@ from guestloop.ground.errors import (
     LabError,
 )
 from guestloop.ground.rpc import Caller, client
+from guestloop.ground.usage import Threads
 from guestloop.ground.wait import Deadline, clock, wait_for
 from guestloop.ground.words import parse_words
 from guestloop.lab.services import LabServices
@@ -167,6 +168,10 @@ class L1:
     def throttle_swap(self, reads_per_second: int) -> None:
         """Have L0 limit the reads of L1's swap disk; 0: no limit."""
         self._lab.throttle_swap(self.kernel, reads_per_second)
+
+    def usage(self) -> Threads:
+        """CPU time that the threads of its QEMU got and waited for so far; none when it has ended."""
+        return self._lab.usage(self.kernel)
 
     def conclude(self) -> list[str]:
         """End the round: its guests, and then what L1's kernel complained of since the last round.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guestloop.ground.errors import LabError
+from guestloop.ground.usage import Threads
 from guestloop.ground.wait import clock
 from guestloop.lab.spec import Acquired
 
@@ -36,6 +37,10 @@ class Lab:
     def throttle_swap(self, kernel: str, reads_per_second: int) -> None:
         """Limit the reads of an L1's swap disk (0: no limit)."""
         self._slot(kernel).throttle_swap(reads_per_second)
+
+    def usage(self, kernel: str) -> Threads:
+        """What the threads of an L1's QEMU have used so far; none when there is no L1."""
+        return self._slot(kernel).usage()
 
     def pace(self) -> float:
         """How many times longer than usual everything takes at the moment, see lab/pace.py."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from guestloop.ground import threads
 from guestloop.ground.errors import GuestloopError, L1Ended, L1Panicked, L1Rebooted, MachineFault, NotBooted
-from guestloop.ground.usage import read_threads, total
+from guestloop.ground.usage import Threads, read_threads, total
 from guestloop.lab.pace import boot_speed
 from guestloop.lab.spec import Acquired, LabSpec
 from guestloop.vm.l1 import Machine
@@ -53,6 +53,11 @@ class Slot:
         """The process of its QEMU, None while there is none."""
         machine = self._machine
         return machine.process.pid if machine else None
+
+    def usage(self) -> Threads:
+        """What the threads of its QEMU have used so far; none when there is none."""
+        pid = self.pid
+        return read_threads(pid) if pid else {}
 
     def boot_ahead(self) -> None:
         """Boot the L1 before it is asked for. What fails is tried again for the round that asks."""

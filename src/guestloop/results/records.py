@@ -16,6 +16,7 @@ from typing import Any
 from guestloop.results.cells import Cell, parse_cell
 from guestloop.results.files import read_json, write_json
 from guestloop.results.findings import Bearing, Finding, parse_finding
+from guestloop.results.load import Load
 
 Counts = Mapping[str, int]
 
@@ -96,6 +97,7 @@ class Round:
     ``facts`` hold what was read back (module parameters, releases, build ids), and how much slower than
     usual this machine was (``pace``). ``findings`` are what was
     found wrong, or why the round proves nothing, as data; ``reason`` is the same as one text for people.
+    ``load`` is how busy the machine was; None when L1 was gone at the end, or nobody recorded it.
     """
 
     cell: Cell
@@ -120,6 +122,12 @@ class Round:
     work_unit: str = ""
     absent_paths: tuple[str, ...] = ()
     requests: Counts = field(default_factory=dict)
+    load: Load | None = None
+
+    @property
+    def slowdown(self) -> float | None:
+        """How many times longer what was counted took than on an idle machine; None where it is not known."""
+        return self.load.slowdown if self.load else None
 
     @property
     def is_wrong(self) -> bool:
@@ -172,5 +180,6 @@ def parse_round(data: Mapping[str, Any]) -> Round:
     fields["phases"] = {name: Phase(**phase) for name, phase in data["phases"].items()}
     for name in ("judged", "incidental", "evidence", "absent_paths"):
         fields[name] = tuple(data.get(name, ()))
+    fields["load"] = Load(**load) if (load := data.get("load")) else None
     fields["findings"] = tuple(parse_finding(finding) for finding in data["findings"])
     return Round(**fields)

@@ -15,7 +15,9 @@ from guestloop import counters
 from guestloop.ground.errors import GuestloopError, Kind
 from guestloop.results.cells import Cell
 from guestloop.results.findings import Bearing, Finding, FindingKind
+from guestloop.results.load import Load
 from guestloop.results.records import Correctness, Outcome, Phase, Round, Work
+from guestloop.workloads.meter import LoadMeter
 from guestloop.workloads.reading import Reading, take_reading
 
 if TYPE_CHECKING:
@@ -72,17 +74,23 @@ class Measuring:
     evidence: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    meter: LoadMeter | None = None
+    load: Load | None = None
 
     def use(self, l1: L1) -> None:
         """Measure in this L1: the time of the round begins, as its boot is not of the cell."""
         self.l1, self.started = l1, time.monotonic()
+        self.meter = LoadMeter(l1)
 
     @contextmanager
     def counting(self, l2: L2, phase: str) -> Iterator[None]:
         """Count while the body runs: KVM's counters, requests by path, events, and L1's swapping."""
+        assert self.meter
+        self.meter.begin()
         started, before = time.monotonic(), take_reading(l2)
         yield
         after, seconds = take_reading(l2), time.monotonic() - started
+        self.meter.end()
         self.phases[phase] = self.count(before, after, seconds, f"{phase}.")
         for event, count in after.events_since(before).items():
             self.add_event(event, count)
@@ -99,6 +107,11 @@ class Measuring:
         if reason := counters.inconsistency(phase.paths, counted, dropped=requests.dropped):
             self.find(FindingKind.INCONSISTENT_COUNT, f"{prefix.rstrip('.') or 'migration'}: {reason}")
         return phase
+
+    def take_load(self) -> None:
+        """The round is over: what its L1 got and waited for is known."""
+        if self.meter:
+            self.load = self.meter.read()
 
     def add_event(self, event: str, count: int) -> None:
         """Count an event of the round; events of the same name are added up."""
@@ -158,6 +171,7 @@ class Measuring:
             phases=self.phases,
             paths=_sum(phase.paths for phase in self.phases.values()),
             requests=_sum(phase.requests for phase in self.phases.values()),
+            load=self.load,
             judged=self.judged,
             incidental=self.incidental,
             seconds=time.monotonic() - self.started,
