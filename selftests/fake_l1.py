@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from samples import L2_KERNEL
+from samples import DIGESTS, L2_KERNEL
 
 from guestloop.agent.services import Agent
 from guestloop.agent.system import Hello
@@ -59,6 +59,7 @@ def make_spec(directory: Path, *kernels: str) -> LabSpec:
         parts={name: make_parts(name) for name in kernels},
         requests=dict.fromkeys(kernels, 256),
         l2_kernel=L2_KERNEL,
+        digests=DIGESTS,
     )
 
 

@@ -29,7 +29,7 @@ Data = dict[str, Any]
 def update_plan(data: Data) -> Data:
     """A list of two kernels became a reference and its candidates.
 
-    Options of kernels, and L2's kernel, were not recorded then.
+    Options and build ids of kernels, L2's kernel and digests were not recorded then.
     """
     if isinstance(data["kernels"], dict):
         return data

@@ -25,6 +25,8 @@ BUILT = Origin(OriginKind.BUILT, A, "linux-source-6.12", "6.12.117")
 REFERENCE = PlannedKernel(A, "6.12.117", "linux-source-6.12", (), "a" * 64, Reach(), BUILT)
 CANDIDATE = replace(REFERENCE, name=B, series=("0001.patch",), sha256="b" * 64, reach=REACH)
 
+DIGESTS = {"qemu": "d1" * 32, "agent": "d2" * 32}
+
 L2_KERNEL = L2Kernel("6.12.117", "linux-source-6.12 6.12.117-1", "c" * 64, "gcc 12.2.0", "12cd" * 10)
 
 

@@ -26,7 +26,14 @@ from guestloop.config import REPOSITORY, load_kernel
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.job.measure import Slot, _with_parameters, find_tests, order
 from guestloop.job.options import labels, load_kernels
-from guestloop.job.plugin import LabForJob, load_named, one_of_each_value, parameters, planned
+from guestloop.job.plugin import (
+    LabForJob,
+    last_round,
+    load_named,
+    one_of_each_value,
+    parameters,
+    planned,
+)
 from guestloop.job.progress import _summary
 from guestloop.job.run import check_directory, new_directory
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE
@@ -239,6 +246,15 @@ def test_a_job_measures_every_value_on_every_kernel_and_mode(monkeypatch: pytest
     assert len({(runnable.uri, runnable.variant["variant_id"]) for runnable in suite.tests}) == len(
         suite.tests
     )
+
+
+def test_the_rounds_of_a_job_are_those_that_its_tests_are_given() -> None:
+    one, other = runnables()[:2]
+    assert last_round(FakeJob([one, other])) == 1
+    pairs = [["/run", [["/run", "round", "3"]]]]
+    other.variant = {"variant": pairs, "variant_id": "r3", "paths": ["/run/*"]}
+    assert last_round(FakeJob([one, other])) == 3
+    assert last_round(FakeJob([])) == 1
 
 
 def given(runnable: Runnable, *names: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from fake_l1 import ANSWERS, FakeMachine, machines, make_spec
-from samples import L2_KERNEL
+from samples import DIGESTS, L2_KERNEL
 
 from guestloop.agent.memory import PageOut
 from guestloop.ground import rpc, threads
@@ -89,7 +89,8 @@ def test_l1_of_a_test(connection: Connection, machines: list[FakeMachine], tmp_p
     assert {"change_pte", "dirty_log"} <= set(l1.absent_paths), "it has none of their functions"
     assert not {"clear_flush_young", "async_page_ready"} & set(l1.absent_paths)
     own = {"release": "6.12.117", "vmlinux.build_id": "abcd", "kvm.tdp_mmu": "N"}
-    assert l1.facts == own | L2_KERNEL.facts
+    digests = {"sha256.qemu": DIGESTS["qemu"], "sha256.agent": DIGESTS["agent"]}
+    assert l1.facts == own | digests | L2_KERNEL.facts
     l1.throttle_swap(250)
     l1.throttle_swap(0)
     assert machines[0].throttled == [250, 0]

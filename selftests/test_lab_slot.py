@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_l1 import HELLO, FakeMachine, machines, make_spec
-from samples import L2_KERNEL
+from samples import DIGESTS, L2_KERNEL
 
 from guestloop.ground.errors import (
     GuestloopError,
@@ -49,7 +49,7 @@ def slot(machines: list[FakeMachine], tmp_path: Path) -> Slot:
 
 def test_acquire_boots_once(slot: Slot, machines: list[FakeMachine], tmp_path: Path) -> None:
     assert slot.pid is None
-    wanted = Acquired(1, 5.0, tmp_path / "patched.1/console.log", HELLO, Vendor.AMD, 256, L2_KERNEL)
+    wanted = Acquired(1, 5.0, tmp_path / "patched.1/console.log", HELLO, Vendor.AMD, 256, L2_KERNEL, DIGESTS)
     assert slot.acquire() == wanted
     assert slot.acquire() == wanted
     assert len(machines) == 1 and slot.pid == machines[0].process.pid

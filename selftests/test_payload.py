@@ -70,6 +70,24 @@ def test_equal_content_is_an_equal_disk(parts: Parts, tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_the_digest_of_the_agent_is_of_nothing_else(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = payload.agent_digest()
+    assert len(before) == 64 and payload.agent_digest() == before
+    package = tmp_path / "guestloop"
+    for name in ("__init__.py", "agent/__main__.py", "lab/client.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(f"# {name}\n")
+    monkeypatch.setattr(payload, "PACKAGE", package)
+    seen = [before, payload.agent_digest()]
+    (package / "lab/client.py").write_text("# changed\n")
+    assert payload.agent_digest() == seen[-1], "it is not carried"
+    (package / "agent/__main__.py").write_text("# changed\n")
+    seen.append(payload.agent_digest())
+    assert len(set(seen)) == 3
+
+
 def test_any_change_is_another_disk(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path / "cache")
     seen = [parts.build(cache)]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import scripted
 from avocado.core import exceptions as avocado
-from samples import L2_KERNEL
+from samples import DIGESTS, L2_KERNEL
 from scripted import ScriptedL1, ScriptedLab, cell
 from scripted.lab import Body, ScriptedTest, make_test
 
@@ -64,6 +64,8 @@ def test_a_measured_round(lab: ScriptedLab) -> None:
         "pace": "1.0",
         "release": "6.12.117",
         "vmlinux.build_id": "abcd",
+        "sha256.qemu": DIGESTS["qemu"],
+        "sha256.agent": DIGESTS["agent"],
         "kvm.tdp_mmu": "N",
         "kvm_amd.npt": "N",
         "kvm.build_id": "ef01",

@@ -141,6 +141,7 @@ KERNEL = Built(
     series=(),
     sha256="a" * 64,
     flush_callers={},
+    build_ids={"vmlinux": "a1"},
     config=Path("/nonexistent/config"),
 )
 NOT_APPLIED = NotApplied("bad.patch: hunk 1 does not fit\n  stands there: x", hint="rebase")
@@ -159,6 +160,7 @@ def obtained(*subjects: Subject, module: str = "kvm_amd") -> Kernels:
 def test_candidates_are_built_whatever_becomes_of_others(capsys: pytest.CaptureFixture[str]) -> None:
     kernels = obtained(subject(A), subject("bad", NOT_APPLIED), subject("good"), subject("worse", NOT_BUILT))
     assert [kernel.name for kernel in kernels.measured] == [A, "good"]
+    assert [kernel.build_ids for kernel in kernels] == [KERNEL.build_ids, {}, KERNEL.build_ids, {}]
     bad, _, worse = kernels.candidates
     assert bad.failure == Failure(
         Kind.NOT_APPLIED, "bad.patch: hunk 1 does not fit", ("  stands there: x", "hint: rebase")

@@ -24,7 +24,7 @@ from avocado.core.nrunner.runnable import Runnable
 from avocado.core.status.repo import StatusRepo
 from avocado.core.utils.messages import FinishedMessage
 from processes import at_most, is_running
-from samples import L2_KERNEL, REFERENCE, plan_of
+from samples import DIGESTS, L2_KERNEL, REFERENCE, plan_of
 from test_job import classes_in_tests
 
 from guestloop.compare import Status, compare
@@ -217,7 +217,7 @@ def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     def prepared(specs: tuple[str, ...], *_: object) -> Any:
         kernels = [replace(REFERENCE, name=name) for name in specs]
         both = Kernels(kernels[0], tuple(kernels[1:]))
-        return SimpleNamespace(lab="a lab", qemu="7.2", kernels=both, l2_kernel=L2_KERNEL)
+        return SimpleNamespace(lab="a lab", qemu="7.2", kernels=both, l2_kernel=L2_KERNEL, digests=DIGESTS)
 
     monkeypatch.delenv(SOCKET_VARIABLE, raising=False)
     monkeypatch.setattr(plugin, "REPOSITORY", tmp_path)

@@ -95,7 +95,8 @@ def migrate(
     out, name = tmp_path_factory.mktemp("out"), parts.name
     socket = f"guestloop-selftest-{secrets.token_hex(8)}"
     requests, l2 = {name: kernel.tlb_flush_request}, describe_l2_kernel(l2_kernel)
-    with running_lab(LabSpec(socket, out / "lab", Vendor.AMD, {name: parts}, requests, l2), out):
+    spec = LabSpec(socket, out / "lab", Vendor.AMD, {name: parts}, requests, l2, digests={})
+    with running_lab(spec, out):
         connection = connect()
 
         def run(

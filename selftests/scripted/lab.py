@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from avocado.core import exceptions as avocado
 from avocado.core.tree import TreeNode
-from samples import L2_KERNEL
+from samples import DIGESTS, L2_KERNEL
 
 from guestloop import testing
 from guestloop.agent import guest, guests, migration
@@ -146,7 +146,7 @@ def make_spec(directory: Path) -> LabSpec:
     keys, nothing = Keys(Path("/keys/client"), "ssh-ed25519 AAAA"), Path("/nothing")
     parts = L1Parts(KERNEL, nothing, (), (), nothing, BUILD_ID, nothing, nothing, keys)
     name = f"guestloop-selftest-{secrets.token_hex(8)}"
-    return LabSpec(name, directory, Vendor.AMD, {KERNEL: parts}, {KERNEL: REQUEST}, L2_KERNEL)
+    return LabSpec(name, directory, Vendor.AMD, {KERNEL: parts}, {KERNEL: REQUEST}, L2_KERNEL, DIGESTS)
 
 
 def make_test(

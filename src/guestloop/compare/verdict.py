@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from guestloop.compare.answer import render_answer
@@ -12,9 +12,10 @@ from guestloop.compare.differences import Difference, differences
 from guestloop.compare.expectations import judge_expectations
 from guestloop.compare.kernel_state import KernelVerdict, describe_failure, describe_kernel
 from guestloop.compare.statuses import Overall, judge_overall
-from guestloop.ground.errors import Exit, LabError
+from guestloop.ground.errors import Exit
+from guestloop.results.consistency import check
 from guestloop.results.plan import Plan, PlannedKernel
-from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, Round
+from guestloop.results.records import Correctness, Round
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,11 @@ def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str
     ``late`` has the complaints of an L1 after its last round, by the name of its kernel. They belong to no
     round, so they decide about no cell, but a run that has any proves no absence of regressions.
 
-    Raises LabError for a round of a cell or a kernel that was not planned: then rounds of two runs
-    are mixed, and no verdict can be trusted. The same holds for a complaint of another kernel, and for
-    rounds whose L2s ran different kernels.
+    Raises LabError if plan and rounds do not belong together (results/consistency.py): then rounds of two
+    runs are mixed, and no verdict can be trusted.
     """
     late = late or {}
-    _refuse_strangers(plan, rounds, late)
-    _refuse_two_l2_kernels(plan, rounds)
+    check(plan, rounds, late)
     # Without a candidate that was built nothing was measured, of the reference neither.
     judged = plan.cells if len(plan.kernels.measured) > 1 else ()
     cells = tuple(
@@ -78,34 +77,6 @@ def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str
 
 def _describe(kernel: PlannedKernel, rounds: Sequence[Round], late: Sequence[str]) -> KernelVerdict:
     return describe_failure(kernel.failure) if kernel.failure else describe_kernel(rounds, late)
-
-
-def _refuse_strangers(plan: Plan, rounds: Sequence[Round], late: Iterable[str]) -> None:
-    cells, kernels = {cell.id for cell in plan.cells}, plan.kernels.names
-    strangers = [
-        f"round {item.round} of {item.cell.id} on {item.kernel}"
-        for item in rounds
-        if item.cell.id not in cells or item.kernel not in kernels
-    ]
-    strangers += [f"the L1 of {name}, which complained late," for name in late if name not in kernels]
-    if strangers:
-        hint = "were the results of two runs written to one directory?"
-        raise LabError(f"{strangers[0]} is not in the plan", hint=hint)
-
-
-def _refuse_two_l2_kernels(plan: Plan, rounds: Sequence[Round]) -> None:
-    """A plan and rounds that are all of a guestloop that did not record L2's kernel agree with each other."""
-    found = {plan.l2_kernel.build_id: "the plan"} if plan.l2_kernel else {}
-    for item in rounds:
-        seen = item.facts.get(L2_BUILD_ID, "")
-        if seen or item.outcome is Outcome.MEASURED:
-            found.setdefault(seen, f"round {item.round} of {item.cell.id} on {item.kernel}")
-    if len(found) > 1:
-        seen_in = [f"build id {build_id or 'not recorded'} in {who}" for build_id, who in found.items()]
-        raise LabError(
-            f"L2 ran more than one kernel: {'; '.join(seen_in)}",
-            hint="only rounds with one L2 kernel can be compared; were two runs written to one directory?",
-        )
 
 
 def _only_it_fails(plan: Plan, candidate: PlannedKernel, kernels: Mapping[str, KernelVerdict]) -> bool:

@@ -81,4 +81,5 @@ def _plan_kernel(found: Obtained) -> PlannedKernel:
         options=telling_options(kernel.config),
         provenance=subject.provenance,
         expect=subject.expect,
+        build_ids=kernel.build_ids,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import locale
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
@@ -65,12 +65,12 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
         for suite in job.test_suites:
             suite.config["run.max_parallel_tasks"] = 1  # the lab serves one test at a time
         try:
-            self._start(Path(job.logdir) / "guestloop", cells, kernels)
+            self._start(Path(job.logdir) / "guestloop", cells, kernels, last_round(job))
         except GuestloopError as error:
             self._stack.close()
             raise JobError(error.render()) from error
 
-    def _start(self, out: Path, cells: list[Cell], kernels: list[str]) -> None:
+    def _start(self, out: Path, cells: list[Cell], kernels: list[str], rounds: int) -> None:
         check_semaphores()
         host = read_host()
         machine = choose(host)
@@ -86,9 +86,10 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
             host=host_facts(host, machine, prepared.qemu),
             kernels=prepared.kernels,
             cells=tuple(cells),
-            rounds=1,
+            rounds=rounds,
             left_out=tuple(cell.id for cell in all_cells() if cell not in cells),
             l2_kernel=prepared.l2_kernel,
+            digests=prepared.digests,
         )
         write_plan(out, plan)
         self._stack.enter_context(running_lab(lab, out))
@@ -117,20 +118,19 @@ def planned(job: Any) -> tuple[list[Cell], list[str]]:
     """Cells and kernels that the guest tests of a job name in their tags and parameters."""
     cells: list[Cell] = []
     kernels: list[str] = []
-    for suite in job.test_suites:
-        for runnable in suite.tests or []:
-            if not _is_ours(runnable):
-                continue
-            values = parameters(runnable.variant)
-            cell, kernel = (
-                cell_of(runnable.tags or {}, values.get("mmu", "tdp"), values),
-                values.get("kernel"),
-            )
-            if cell not in cells:
-                cells.append(cell)
-            if kernel and kernel not in kernels:
-                kernels.append(kernel)
+    for runnable in _ours(job):
+        values = parameters(runnable.variant)
+        cell, kernel = cell_of(runnable.tags or {}, values.get("mmu", "tdp"), values), values.get("kernel")
+        if cell not in cells:
+            cells.append(cell)
+        if kernel and kernel not in kernels:
+            kernels.append(kernel)
     return cells, kernels
+
+
+def last_round(job: Any) -> int:
+    """The greatest number of a round that a guest test of a job has as a parameter; without one it is 1."""
+    return max((int(parameters(runnable.variant).get("round", 1)) for runnable in _ours(job)), default=1)
 
 
 def load_named(kernels: Sequence[str]) -> tuple[KernelArgument, ...]:
@@ -146,6 +146,11 @@ def load_named(kernels: Sequence[str]) -> tuple[KernelArgument, ...]:
                 hint=f"scripts/run takes any kernel: --kernels {','.join(kernels)}",
             )
     return specs
+
+
+def _ours(job: Any) -> Iterator[Runnable]:
+    for suite in job.test_suites:
+        yield from filter(_is_ours, suite.tests or [])
 
 
 def _is_ours(runnable: Runnable) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.cache import Cache
+from guestloop.cache.digests import remembered_digest
 from guestloop.images import L1Image, build_l1, build_l2
 from guestloop.job.obtain import obtain_kernels, plan_kernels
 from guestloop.job.subjects import Subject
@@ -19,7 +20,7 @@ from guestloop.machines.kind import Qemu
 from guestloop.results.late import LAB_DIRECTORY
 from guestloop.results.plan import Kernels, L2Kernel
 from guestloop.vm.parts import Keys, L1Parts
-from guestloop.vm.payload import build_payload
+from guestloop.vm.payload import agent_digest, build_payload
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Prepared:
     @property
     def l2_kernel(self) -> L2Kernel | None:
         return self.lab.l2_kernel if self.lab else None
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of what all rounds run with beside the kernels, as the plan has them."""
+        return self.lab.digests if self.lab else {}
 
 
 def prepare(subjects: Sequence[Subject], machine: Choice, out: Path, cache: Cache) -> Prepared:
@@ -86,4 +92,10 @@ def _make_lab(
         },
         requests={name: kernel.tlb_flush_request for name, kernel in kernels.items()},
         l2_kernel=describe_l2_kernel(l2_kernel),
+        digests={
+            "qemu": remembered_digest(qemu.program, cache),
+            "l1_root": root.sha256,
+            "agent": agent_digest(),
+            "l2_initramfs": l2.sha256,
+        },
     )

@@ -88,6 +88,7 @@ def make_plan(
         rounds=profile.rounds,
         left_out=selection.left_out,
         l2_kernel=prepared.l2_kernel,
+        digests=prepared.digests,
     )
 
 

@@ -33,7 +33,7 @@ from guestloop.ground.words import parse_words
 from guestloop.lab.services import LabServices
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.results.cells import Mmu
-from guestloop.results.records import BOOT, L2_BUILD_ID, SETTINGS, VMLINUX_BUILD_ID
+from guestloop.results.records import BOOT, DIGEST, L2_BUILD_ID, SETTINGS, VMLINUX_BUILD_ID
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
 PACE_S = 1.0
@@ -117,8 +117,8 @@ class L1:
 
     ``agent`` calls its agent. ``boot`` counts its boots in this run, ``request`` is the number of
     KVM_REQ_TLB_FLUSH in its kernel, ``facts`` what was read back from it (releases, build ids, parameters),
-    and what kernel its L2s run. ``absent_paths`` are the call paths that its KVM has no functions for; it is
-    empty before ``set_mmu``.
+    what it runs with, and what kernel its L2s run. ``absent_paths`` are the call paths that its KVM has no
+    functions for; it is empty before ``set_mmu``.
     """
 
     def __init__(self, connection: Connection, kernel: str, *, fresh: bool = False) -> None:
@@ -127,7 +127,8 @@ class L1:
         self.boot, self.console, self.request = seen.boot, seen.console, seen.request
         self._vendor, self._l2_kernel = seen.vendor, seen.l2_kernel
         own = {"release": seen.hello.release, VMLINUX_BUILD_ID: seen.hello.build_id}
-        self.facts = own | seen.l2_kernel.facts
+        digests = {f"{DIGEST}{name}": digest for name, digest in seen.digests.items()}
+        self.facts = own | digests | seen.l2_kernel.facts
         self.absent_paths: tuple[str, ...] = ()
         self.agent = client(Agent, self._call)
 

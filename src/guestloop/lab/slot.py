@@ -84,6 +84,7 @@ class Slot:
             vendor=self._spec.vendor,
             request=self._spec.requests[self._kernel],
             l2_kernel=self._spec.l2_kernel,
+            digests=self._spec.digests,
         )
 
     def _look_after_the_last(self) -> None:

@@ -24,7 +24,8 @@ class LabSpec:
     """The L1s by kernel name, and the directory for their consoles.
 
     ``socket`` is a name in the abstract namespace: it has no file that could be left behind.
-    ``requests`` gives the number of KVM_REQ_TLB_FLUSH per kernel. ``l2_kernel`` is what each L2 must run.
+    ``requests`` gives the number of KVM_REQ_TLB_FLUSH per kernel. ``l2_kernel`` is what each L2 must run,
+    ``digests`` are those of the plan.
     """
 
     socket: str
@@ -33,6 +34,7 @@ class LabSpec:
     parts: Mapping[str, L1Parts]
     requests: Mapping[str, int]
     l2_kernel: L2Kernel
+    digests: Mapping[str, str]
 
     def dump(self) -> str:
         """One line of JSON."""
@@ -48,7 +50,8 @@ def parse_lab_spec(text: str) -> LabSpec:
 class Acquired:
     """An L1 to measure in: which boot of its kernel it is, where its console is, and what it says it is.
 
-    ``request`` is the number of KVM_REQ_TLB_FLUSH in its kernel, ``l2_kernel`` what each L2 must run.
+    ``request`` is the number of KVM_REQ_TLB_FLUSH in its kernel, ``l2_kernel`` what each L2 must run,
+    ``digests`` are those of what it runs with, by name.
     """
 
     boot: int
@@ -58,3 +61,4 @@ class Acquired:
     vendor: Vendor
     request: int
     l2_kernel: L2Kernel
+    digests: Mapping[str, str]

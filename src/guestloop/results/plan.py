@@ -38,6 +38,8 @@ class PlannedKernel:
     of counters/paths.py names: their flushes are counted as ``other:<function>``. ``options`` are those of
     its configuration that bear on what is measured; empty when it is not known. ``provenance`` is None for a
     kernel that existed already. With a ``failure`` there is no kernel: ``release`` and ``sha256`` are empty.
+    ``build_ids`` are the GNU build ids of ``vmlinux`` and of its modules, by name; empty in results of a
+    guestloop that did not record them.
     """
 
     name: str
@@ -52,6 +54,7 @@ class PlannedKernel:
     provenance: Provenance | None = None
     expect: tuple[Expectation, ...] = ()
     failure: Failure | None = None
+    build_ids: Mapping[str, str] = field(default_factory=dict)
 
     def is_same_build(self, other: PlannedKernel) -> bool:
         """The two are byte for byte the same: nothing that differs between them is due to a kernel."""
@@ -132,7 +135,8 @@ class Plan:
 
     ``accelerator`` is ``kvm`` or ``tcg``; ``host`` are facts for the reader (CPU, cores, QEMU);
     ``left_out`` says what the profile leaves out, one line each. ``l2_kernel`` is None in results of a
-    guestloop that did not record it: L2 then ran the reference kernel.
+    guestloop that did not record it: L2 then ran the reference kernel. ``digests`` are the SHA-256 of what
+    all rounds run with beside the kernels: ``qemu`` of L1, ``l1_root``, ``agent`` and ``l2_initramfs``.
     """
 
     profile: str
@@ -143,6 +147,7 @@ class Plan:
     rounds: int
     left_out: tuple[str, ...] = ()
     l2_kernel: L2Kernel | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 PLAN_FILE = "plan.json"
@@ -169,6 +174,7 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         rounds=data["rounds"],
         left_out=tuple(data["left_out"]),
         l2_kernel=_parse_l2_kernel(data.get("l2_kernel")),
+        digests=data.get("digests", {}),
     )
 
 

@@ -20,16 +20,21 @@ from guestloop.results.load import Load
 
 Counts = Mapping[str, int]
 
-VMLINUX_BUILD_ID = "vmlinux.build_id"
-"""The fact of a round that holds the GNU build id of the running L1 kernel, read back from it."""
+BUILD_ID = ".build_id"
+"""Ends the names of facts that are GNU build ids, read back from what runs: ``kvm.build_id``."""
 
+VMLINUX_BUILD_ID = f"vmlinux{BUILD_ID}"
+"""The fact of a round that holds the GNU build id of the running L1 kernel."""
+
+DIGEST = "sha256."
+"""Begins the names of facts that are the SHA-256 of what the round ran with, beside the kernels (plan.py)."""
 
 BOOT = "boot."
 """Begins the names of facts that the L1 kernel had from its boot on (agent/boot_facts.py)."""
 
 SETTINGS = "settings."
 """Begins the names of facts that are settings of the L1 kernel, as they read back (agent/settings.py)."""
-L2_BUILD_ID = "l2.vmlinux.build_id"
+L2_BUILD_ID = f"l2.{VMLINUX_BUILD_ID}"
 """The fact of a round that holds the GNU build id of the running L2 kernel, read back from it."""
 
 
@@ -151,6 +156,11 @@ class Round:
 
     def _has(self, bearing: Bearing) -> bool:
         return any(finding.kind.bearing is bearing for finding in self.findings)
+
+
+def build_id_fact(module: str) -> str:
+    """The fact that holds the build id of ``vmlinux`` or of a module, ``kvm-amd`` or ``kvm_amd``."""
+    return f"{module.replace('-', '_')}{BUILD_ID}"
 
 
 def round_path(out: Path, cell: Cell, kernel: str, number: int) -> Path:

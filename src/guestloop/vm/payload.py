@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from guestloop.agent.kvm import ORDER
-from guestloop.cache import Cache, file_digest
+from guestloop.cache import Cache, content_key, file_digest
 from guestloop.ground.errors import LabError
 from guestloop.vm.argv import AGENT_PORT, L1_PAYLOAD
 
@@ -42,17 +42,26 @@ def build_payload(cache: Cache, modules: Mapping[str, Path], l2_kernel: Path, l2
     return cache.obtain("payload", inputs, make) / "payload.tar"
 
 
+def agent_digest() -> str:
+    """The SHA-256 of the agent and of what it imports, as every payload carries them."""
+    return content_key({"start": START} | {name: file_digest(path) for name, path in _agent_files()})
+
+
 def _files(modules: Mapping[str, Path], l2_kernel: Path, l2_initramfs: Path) -> Iterator[tuple[str, Path]]:
     for module in modules.values():
         yield f"modules/{module.name}", module
+    yield from _agent_files()
+    yield "l2/vmlinux", l2_kernel
+    yield "l2/initramfs.cpio", l2_initramfs
+
+
+def _agent_files() -> Iterator[tuple[str, Path]]:
     yield "lib/guestloop/__init__.py", PACKAGE / "__init__.py"
     for package in CARRIED:
         for path in sorted((PACKAGE / package).rglob("*.py")):
             yield f"lib/guestloop/{path.relative_to(PACKAGE)}", path
     for path in sorted(_find_qmp().glob("*.py")):
         yield f"lib/qemu/qmp/{path.name}", path
-    yield "l2/vmlinux", l2_kernel
-    yield "l2/initramfs.cpio", l2_initramfs
 
 
 def _find_qmp() -> Path:
