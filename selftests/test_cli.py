@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +31,7 @@ from guestloop.results.cells import Mmu
 from guestloop.workloads.catalog import all_cells
 
 SHADOW = "rounds/asyncpf/shadow/read-shared"
+TDP = "rounds/asyncpf/tdp/read-shared"
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -328,10 +331,24 @@ def test_more_flushes_are_a_regression(terminal: Terminal, out: Path) -> None:
         other = {"patched": "unpatched", "unpatched": "patched"}
         data["kernel"] = other[data["kernel"]]
 
-    for kernel in ("patched", "unpatched"):
-        change(out, kernel, swap)
+    for kernel, cell in itertools.product(("patched", "unpatched"), (SHADOW, TDP)):
+        change(out, kernel, swap, cell)
     assert terminal.run("compare", out).returncode == Exit.REGRESSION
     assert statuses(out)[1] == "more"
+
+
+def test_a_round_that_was_copied_by_hand_is_refused(terminal: Terminal, out: Path) -> None:
+    shutil.copy(out / SHADOW / "patched.1.json", out / SHADOW / "patched.3.json")
+    message, hint = terminal.refused("compare", out, status=Exit.LAB)
+    assert message == "guestloop: round 1 of asyncpf/shadow/read-shared on patched is there twice"
+    assert hint.strip() == "hint: was a file in rounds/ copied or renamed by hand?"
+
+
+def test_a_round_of_another_build_is_refused(terminal: Terminal, out: Path) -> None:
+    change(out, "patched", lambda data: data["facts"].update({"kvm.build_id": "0bad"}))
+    message, _ = terminal.refused("compare", out, status=Exit.LAB)
+    assert "on patched ran another build than round 1 of" in message
+    assert re.search(r": kvm\.build_id \w+, wanted \w+$", message)
 
 
 def test_nothing_measured_is_not_a_pass(terminal: Terminal, out: Path) -> None:
