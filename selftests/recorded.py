@@ -29,7 +29,7 @@ Data = dict[str, Any]
 def update_plan(data: Data) -> Data:
     """A list of two kernels became a reference and its candidates.
 
-    Options of kernels, and L2's kernel, were not recorded then.
+    Options of kernels, and L2's kernel, were not recorded then. All rounds were one look.
     """
     if isinstance(data["kernels"], dict):
         return data
@@ -38,8 +38,11 @@ def update_plan(data: Data) -> Data:
 
 
 def update_round(data: Data) -> Data:
-    """Findings became data; in the recorded run there are none. Work and missing paths were not recorded."""
-    return {"findings": [], "work": {}, "work_unit": "", "absent_paths": [], **data}
+    """Findings became data; in the recorded run there are none.
+
+    Work and missing paths were not recorded, and nothing was repeated.
+    """
+    return {"findings": [], "work": {}, "work_unit": "", "absent_paths": [], "repeats": 0, **data}
 
 
 def in_todays_form(path: Path, update: Callable[[Data], Data]) -> object:

@@ -32,7 +32,7 @@ def plan_of(*kernels: PlannedKernel, cells: tuple[Cell, ...] = (SHADOW,), rounds
     """A plan for these kernels, the reference first."""
     reference, *candidates = kernels
     both = Kernels(reference, tuple(candidates))
-    return Plan("default", "tcg", {"cpus": "2"}, both, cells, rounds, l2_kernel=L2_KERNEL)
+    return Plan("default", "tcg", {"cpus": "2"}, both, cells, (rounds,), l2_kernel=L2_KERNEL)
 
 
 def make_round(cell: Cell, kernel: str, number: int, ready: int, events: int = 1000, **more: Any) -> Round:

@@ -61,7 +61,7 @@ def make_plan(*names: str) -> Plan:
         host={"cpu": "AMD EPYC (no svm)", "cpus": "2", "qemu": "7.2.22"},
         kernels=Kernels(first, (second,)),
         cells=tuple(CELLS[name][0] for name in names),
-        rounds=2,
+        looks=(2,),
         left_out=(
             "migration in direct mode: covered by shadow mode",
             "fresh boots between rounds (profile lab)",

@@ -17,11 +17,11 @@ from guestloop.config import load_kernel
 from guestloop.ground.errors import ConfigError, Exit, GuestloopError, Kind, LabError, NotApplied, NotBuilt
 from guestloop.job import run
 from guestloop.job.conclude import conclude
-from guestloop.job.measure import order
 from guestloop.job.obtain import obtain_kernels, plan_kernels
 from guestloop.job.options import Options
 from guestloop.job.plugin import complete_lab
 from guestloop.job.prepare import Prepared
+from guestloop.job.schedule import all_looks
 from guestloop.job.subjects import Existing, Subject, ToBuild
 from guestloop.lab.spec import LabSpec
 from guestloop.report import describe, render_text
@@ -67,7 +67,8 @@ def test_nothing_is_measured_where_the_only_candidate_does_not_compile() -> None
     verdict = compare(plan, [])
     assert (verdict.overall, verdict.exit_status, verdict.cells) == (Overall.REGRESSION, Exit.REGRESSION, ())
     assert verdict.answer == f"regression: {why().reason}; nothing was measured"
-    assert list(order(plan)) != [] and {slot.kernel for slot in order(plan)} == {A}
+    (look,) = all_looks(plan, [], ())
+    assert look.slots and {slot.kernel for slot in look.slots} == {A}
 
 
 @pytest.mark.parametrize("others", [(), (CANDIDATE,)])

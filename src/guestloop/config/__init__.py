@@ -2,6 +2,7 @@
 """Frozen specs of kernels and profiles, read from YAML."""
 
 from guestloop.config.change import Change, Words, parse_change
+from guestloop.config.durations import parse_duration
 from guestloop.config.existing import ExistingSpec
 from guestloop.config.expect import parse_expect_options
 from guestloop.config.kernels import (
@@ -34,6 +35,7 @@ __all__ = [
     "load_kernel",
     "load_profiles",
     "parse_change",
+    "parse_duration",
     "parse_expect_options",
     "parse_kernel",
 ]

@@ -86,7 +86,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
             host=host_facts(host, machine, prepared.qemu),
             kernels=prepared.kernels,
             cells=tuple(cells),
-            rounds=1,
+            looks=(1,),
             left_out=tuple(cell.id for cell in all_cells() if cell not in cells),
             l2_kernel=prepared.l2_kernel,
         )

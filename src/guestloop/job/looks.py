@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which cells are not settled, and are measured in the next look."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from guestloop.compare import Status, compare
+from guestloop.results.plan import Plan
+from guestloop.results.records import Round
+
+
+def open_cells(plan: Plan, rounds: Sequence[Round]) -> Collection[str]:
+    """The ids of cells of which more rounds may say what these do not."""
+    verdict = compare(plan, rounds)
+    return {one.cell.id for one in verdict.cells if one.status is Status.INCONCLUSIVE}
