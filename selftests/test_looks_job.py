@@ -16,6 +16,13 @@ from xml.etree import ElementTree
 
 import pytest
 from avocado.core import suite as avocado
+from avocado.core.exit_codes import (
+    AVOCADO_ALL_OK,
+    AVOCADO_FAIL,
+    AVOCADO_JOB_FAIL,
+    AVOCADO_JOB_INTERRUPTED,
+    AVOCADO_TESTS_FAIL,
+)
 from avocado.core.job import Job
 from avocado.core.nrunner.runnable import Runnable
 from processes import at_most
@@ -173,36 +180,72 @@ def test_nothing_is_begun_after_an_interruption(
     assert len(called) == calls
 
 
-def test_what_goes_wrong_between_looks_ends_the_job_and_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Avocado logs what a suite raises, and the run would go on with what it has."""
+class FakeJob:
+    """Runs no test."""
 
-    class FakeJob:
-        def __init__(self, _config: object, suites: list[LookSuite]) -> None:
-            self.test_suites = suites
+    status = 0
 
-        def __enter__(self) -> FakeJob:
-            return self
+    def __init__(self, _config: object, suites: list[LookSuite]) -> None:
+        self.test_suites = suites
 
-        def __exit__(self, *_: object) -> None: ...
+    def __enter__(self) -> FakeJob:
+        return self
 
-        def run(self) -> int:
-            for suite in self.test_suites:
-                suite._go_on(self)
-            return 0
+    def __exit__(self, *_: object) -> None: ...
 
-    looks = iter([SimpleNamespace(name="look-1", slots=())])
+    def run(self) -> int:
+        for suite in self.test_suites:
+            suite._go_on(self)
+        return self.status
 
-    def begin_look() -> Any:
-        for look in looks:
-            return look
-        raise LabError("a round is damaged")
 
+@pytest.fixture
+def fake_job(monkeypatch: pytest.MonkeyPatch) -> type[FakeJob]:
     monkeypatch.setattr(measure, "Job", FakeJob)
     monkeypatch.setattr(measure, "find_tests", dict)
+    return FakeJob
+
+
+def sitting_of(*looks: Exception | None) -> CurrentSitting:
+    """After a look without rounds, each of these is raised, or there is no other look."""
+    answers = iter([SimpleNamespace(name="look-1", slots=()), *looks])
+
+    def begin_look() -> Any:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
     plan = plan_of(REFERENCE, CANDIDATE)
-    sitting = SimpleNamespace(begin_look=begin_look, out=Path("out"), plan=plan)
+    return cast(CurrentSitting, SimpleNamespace(begin_look=begin_look, out=Path("out"), plan=plan))
+
+
+@pytest.mark.usefixtures("fake_job")
+def test_what_goes_wrong_between_looks_ends_the_job_and_is_raised() -> None:
+    """Avocado logs what a suite raises, and the run would go on with what it has."""
     with pytest.raises(LabError, match="a round is damaged"):
-        measure.measure(cast(CurrentSitting, sitting))
+        measure.measure(sitting_of(LabError("a round is damaged")))
+
+
+@pytest.mark.parametrize(
+    ("status", "complete"),
+    [(AVOCADO_ALL_OK, True), (AVOCADO_TESTS_FAIL, True), (AVOCADO_JOB_INTERRUPTED, False)],
+)
+def test_how_a_job_ended(
+    status: int, complete: bool, fake_job: type[FakeJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_job, "status", status)
+    assert measure.measure(sitting_of(None)) is complete
+
+
+@pytest.mark.parametrize("status", [AVOCADO_FAIL, AVOCADO_JOB_FAIL | AVOCADO_TESTS_FAIL])
+def test_a_job_that_fails_itself_is_no_end(
+    status: int, fake_job: type[FakeJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what it did not run would be taken for left out by the budget."""
+    monkeypatch.setattr(fake_job, "status", status)
+    with pytest.raises(LabError, match=r"Avocado's job failed, see out/avocado/latest/job\.log"):
+        measure.measure(sitting_of(None))
 
 
 def test_two_suites_of_one_look_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,6 +173,18 @@ def test_a_run_that_is_killed_after_each_round_comes_to_its_end(world: World) ->
     assert world.sitting().begin_look() is None
 
 
+def test_boots_of_the_first_rounds_are_not_expected_of_the_others(world: World) -> None:
+    sitting = world.sitting()
+    look = sitting.begin_look()
+    assert look
+    assert sitting.costs.overhead_s == 2, "what is usual, before anything was seen"
+    for slot, boot_s in zip(look.slots, (30, 25, 0, 0, 0, 0), strict=True):
+        world.now += boot_s
+        world.measure(slot)
+        sitting.end(slot)
+    assert sitting.costs.overhead_s == 1
+
+
 def test_an_interrupted_sitting_says_so(world: World) -> None:
     sitting = world.sitting()
     with suppress(Killed):
@@ -225,8 +237,9 @@ def test_open_cells_are_those_of_which_more_rounds_may_say_more() -> None:
 
 
 def test_progress_says_which_look_how_far_and_how_long(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: world.now)
     world.plan = replace(PLAN, budget_s=66 + 44 + 5)
     sitting = world.sitting()
     progress = Progress({SITTING_KEY: sitting})
@@ -248,14 +261,17 @@ def test_progress_says_which_look_how_far_and_how_long(
     assert first[:3] == [
         "==> look 1 of 3: 3 cells, 6 rounds",
         f"[look-1 1/6] {TDP} unpatched, round 1",
-        f"    {done} [0.0 s, about 55.0 s left of this look, 1 min 44 s of the budget]",
+        f"    {done} [11.0 s, about 55.0 s left of this look, 1 min 44 s of the budget]",
     ]
-    assert first[-1] == f"    {done} [0.0 s]"
+    assert first[-1] == f"    {done} [11.0 s]"
     assert second[0] == "==> look 2 of 3: 2 cells, 4 rounds" and second[1].startswith("[look-2 1/4] ")
     assert second[-2:] == [f"    {SHADOW} {kernel}, round 2: {NOT_STARTED}" for kernel in (B, A)]
 
 
-def test_progress_of_one_look_is_as_it_was(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_of_one_look_is_as_it_was(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: world.now)
     world.plan = replace(PLAN, looks=(1,))
     sitting = world.sitting()
     progress = Progress({SITTING_KEY: sitting})

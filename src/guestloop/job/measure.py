@@ -10,7 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from avocado.core.exit_codes import AVOCADO_JOB_INTERRUPTED
+from avocado.core.exit_codes import AVOCADO_FAIL, AVOCADO_JOB_FAIL, AVOCADO_JOB_INTERRUPTED
 from avocado.core.job import Job
 from avocado.core.nrunner.runnable import Runnable
 from avocado.core.output import LOG_UI
@@ -92,6 +92,10 @@ def measure(sitting: CurrentSitting) -> bool:
             status: int = job.run()
     if suites.fault:
         raise suites.fault
+    if status & (AVOCADO_FAIL | AVOCADO_JOB_FAIL):
+        raise LabError(
+            f"Avocado's job failed, see {sitting.out}/avocado/latest/job.log", hint="--resume goes on with it"
+        )
     return not status & AVOCADO_JOB_INTERRUPTED
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from guestloop.ground.errors import LabError
 from guestloop.ground.log import duration, say
@@ -44,6 +45,7 @@ class CurrentSitting:
         self.plan, self.out = plan, out
         self._find_open, self._clock = find_open, clock
         self._begun = self._ended_at = clock()
+        self._overheads: list[float] = []
         self.rounds = read_rounds(out)
         self._new: list[Round] = []
         self._ran: set[str] = set()  # labels
@@ -63,12 +65,11 @@ class CurrentSitting:
 
     @property
     def costs(self) -> Costs:
-        """What rounds take, and what they take beside in this sitting."""
-        overhead_s = USUAL_OVERHEAD_S
-        if self._new:
-            beside = self._ended_at - self._begun - sum(item.seconds for item in self._new)
-            overhead_s = max(0.0, beside / len(self._new))
-        return Costs.of(self.rounds, overhead_s)
+        """What rounds take, and what they usually take beside in this sitting.
+
+        That is the median: L1s that are booted once for all rounds are not to be expected again.
+        """
+        return Costs.of(self.rounds, median(self._overheads) if self._overheads else USUAL_OVERHEAD_S)
 
     def begin_look(self) -> Look | None:
         """Judge what is there, and begin the next look that fits; None: there is none.
@@ -111,7 +112,7 @@ class CurrentSitting:
 
     def end(self, slot: Slot) -> Round | None:
         """A round has ended; returns its record, None if it has none."""
-        self._ended_at = self._clock()
+        before, self._ended_at = self._ended_at, self._clock()
         self._ran.add(slot.label)
         path = round_path(self.out, slot.cell, slot.kernel, slot.round)
         if not path.exists():
@@ -119,6 +120,7 @@ class CurrentSitting:
         record = read_json(path, parse_round)
         self.rounds.append(record)
         self._new.append(record)
+        self._overheads.append(max(0.0, self._ended_at - before - record.seconds))
         return record
 
     def close_look(self) -> None:
