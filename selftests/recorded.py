@@ -29,7 +29,8 @@ Data = dict[str, Any]
 def update_plan(data: Data) -> Data:
     """A list of two kernels became a reference and its candidates.
 
-    Options and build ids of kernels, L2's kernel and digests were not recorded then.
+    Options and build ids of kernels, L2's kernel and digests were not recorded then. All rounds were one
+    look.
     """
     if isinstance(data["kernels"], dict):
         return data
@@ -40,9 +41,10 @@ def update_plan(data: Data) -> Data:
 def update_round(data: Data) -> Data:
     """Findings became data; in the recorded run there are none.
 
-    Work, missing paths, requests other than flushes and the load were not recorded.
+    Work, missing paths, requests other than flushes and the load were not recorded, and
+    nothing was repeated.
     """
-    return {"findings": [], "work": {}, "work_unit": "", "absent_paths": [], **data}
+    return {"findings": [], "work": {}, "work_unit": "", "absent_paths": [], "repeats": 0, **data}
 
 
 def in_todays_form(path: Path, update: Callable[[Data], Data]) -> object:

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from guestloop import compare as comparing
+from guestloop.compare import Calibration, Verdict
+from guestloop.compare.calibration import Known
+from guestloop.compare.samples import Scatter
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import Kind
 from guestloop.results.cells import Cell, Mmu
@@ -30,11 +34,25 @@ DIGESTS = {"qemu": "d1" * 32, "agent": "d2" * 32}
 L2_KERNEL = L2Kernel("6.12.117", "linux-source-6.12 6.12.117-1", "c" * 64, "gcc 12.2.0", "12cd" * 10)
 
 
+class Steady(Calibration):
+    """Good kernels whose rounds scatter by ``CV`` in all that is counted."""
+
+    CV = 0.04
+
+    def scatter(self, cell: str, test: str, statement: str) -> Known:
+        return Known(Scatter(self.CV**2, 30), calibrated=True)
+
+
+def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str]] | None = None) -> Verdict:
+    """Compare with a scatter that is known, as it is in a run on a machine of a known class."""
+    return comparing.compare(plan, rounds, late, Steady())
+
+
 def plan_of(*kernels: PlannedKernel, cells: tuple[Cell, ...] = (SHADOW,), rounds: int = 2) -> Plan:
     """A plan for these kernels, the reference first."""
     reference, *candidates = kernels
     both = Kernels(reference, tuple(candidates))
-    return Plan("default", "tcg", {"cpus": "2"}, both, cells, rounds, l2_kernel=L2_KERNEL)
+    return Plan("default", "tcg", {"cpus": "2"}, both, cells, (rounds,), l2_kernel=L2_KERNEL)
 
 
 def make_round(cell: Cell, kernel: str, number: int, ready: int, events: int = 1000, **more: Any) -> Round:

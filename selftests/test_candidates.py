@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from samples import CANDIDATE, L2_KERNEL, REFERENCE, SHADOW, TDP, A, B, plan_of, rounds_of
+from samples import CANDIDATE, L2_KERNEL, REFERENCE, SHADOW, TDP, A, B, compare, plan_of, rounds_of
 
-from guestloop.compare import KernelState, Overall, Status, Verdict, compare
+from guestloop.compare import KernelState, Overall, Status, Verdict
 from guestloop.ground.errors import Exit, LabError
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import Kernels, PlannedKernel
@@ -46,8 +46,8 @@ def test_each_candidate_is_compared_with_the_reference() -> None:
     verdict = judged(rounds_of({A: FLUSHES, B: FEW, C: (425, 430)}))
     assert statuses(verdict) == {B: Status.FEWER, C: Status.SAME}
     fewer, same = verdict.cells[0].candidates.values()
-    assert fewer.decisive and fewer.decisive.figures.per_event == (0.4265, 0.0005)
-    assert same.decisive and same.decisive.figures.per_event == (0.4265, 0.4275)
+    assert fewer.decisive and fewer.decisive.judgement.rates == (0.4265, 0.0005)
+    assert same.decisive and same.decisive.judgement.rates == (0.4265, 0.4275)
     assert list(verdict.kernels) == [A, B, C]
     assert list(verdict.cells[0].correctness) == [A, B, C]
     assert verdict.overall is Overall.NO_REGRESSION
@@ -60,7 +60,10 @@ def test_the_worst_candidate_speaks_for_the_cell(names: tuple[str, str]) -> None
     verdict = judged(rounds)
     assert statuses(verdict) == {good: Status.FEWER, bad: Status.MORE}
     cell = verdict.cells[0]
-    assert (cell.status, cell.reason) == (Status.MORE, "async_page_ready 0.205 -> 0.426 per event")
+    assert cell.status is Status.MORE
+    assert cell.reason == (
+        "async_page_ready 0.205 -> 0.426 per page-ready event, all flush requests 305.0 -> 526.5 per round"
+    )
     assert verdict.exit_status is Exit.REGRESSION
 
 
@@ -71,9 +74,9 @@ def test_of_equally_bad_candidates_the_first_speaks() -> None:
 
 
 def test_the_order_of_statuses_is_the_one_that_is_written_down() -> None:
-    worst_first = ["broken", "more", "inconclusive", "invalid", "skipped"]
-    assert list(Status)[:5] == worst_first
-    assert all(status.effect is Status.SAME.effect for status in list(Status)[5:])
+    worst_first = ["broken", "more", "unexplained", "inconclusive", "invalid", "skipped", "moved"]
+    assert list(Status)[:7] == worst_first
+    assert all(status.effect is Status.SAME.effect for status in list(Status)[7:])
     assert [status.severity for status in Status] == list(range(len(Status)))
 
 
@@ -84,8 +87,8 @@ def test_a_finding_on_one_candidate_is_not_told_of_another() -> None:
     verdict = judged(rounds)
     reasons = [candidate.reason for candidate in verdict.cells[0].candidates.values()]
     assert reasons == [
-        "wrong on patched, right on unpatched: page 7 lost",
-        "wrong on other, right on unpatched: page 9 lost",
+        "wrong on patched in 1 of 2 rounds, right on unpatched: page 7 lost",
+        "wrong on other in 1 of 2 rounds, right on unpatched: page 9 lost",
     ]
 
 
@@ -157,9 +160,9 @@ def test_the_answer_has_a_part_for_each_candidate_the_worst_first() -> None:
     ]
     verdict = judged(rounds, cells=(SHADOW, TDP))
     assert verdict.answer == (
-        "regression: other: 1 cell broken (asyncpf/tdp/read-shared: wrong on other, right on unpatched: "
-        "lost), 1 cell same; patched: 1 cell cannot differ, 1 cell with fewer flushes "
-        "(async_page_ready 0.426 -> 0.001 per event); tcg, 2 cells x 2 rounds"
+        "regression: other: 1 cell broken (asyncpf/tdp/read-shared: wrong on other in 1 of 2 rounds, right "
+        "on unpatched: lost), 1 cell same; patched: 1 cell cannot differ, 1 cell with fewer flushes "
+        "(async_page_ready 0.426 -> 0.0005 per page-ready event); tcg, 2 cells x 2 rounds"
     )
 
 
@@ -230,7 +233,7 @@ def test_a_rate_that_differs_between_identical_kernels_is_inconclusive(
     status, reason = verdict.cells[0].status, verdict.cells[0].reason
     assert status is Status.INCONCLUSIVE
     assert reason.startswith("async_page_ready 0.") and reason.endswith(
-        " per event, between identical kernels: no difference can be claimed"
+        " per round, between identical kernels: no difference can be claimed"
     )
     assert (verdict.overall, verdict.exit_status) == (Overall.INCONCLUSIVE, Exit.INCONCLUSIVE)
 
@@ -241,7 +244,9 @@ def test_a_gross_rise_of_an_unjudged_path_is_no_regression_of_an_identical_kerne
     rounds = alter(rounds, TWIN.name, paths=counts, counters={"remote_tlb_flush_requests": 4420})
     cell = judged(rounds, REFERENCE, TWIN).cells[0]
     assert cell.status is Status.INCONCLUSIVE
-    assert cell.reason.startswith("mmu_notifier_unmap 0.100 -> 4.000 per event, a gross change on a path")
+    assert cell.reason.startswith(
+        "all flush requests 526.5 -> 4420.0 per round, mmu_notifier_unmap 100.0 -> 4000.0"
+    )
 
 
 def test_rounds_that_prove_nothing_stay_invalid_on_identical_kernels() -> None:
@@ -338,7 +343,7 @@ def test_the_kind_of_a_finding_decides_and_not_its_words(kind: FindingKind) -> N
     rounds = alter(rounds, B, 2, findings=(found,), reason="all contents were right, nothing is wrong")
     cell = judged(rounds, REFERENCE, CANDIDATE).cells[0]
     expected = {
-        "wrong": (Status.BROKEN, "wrong on patched, right on unpatched: it was seen"),
+        "wrong": (Status.BROKEN, "wrong on patched in 1 of 2 rounds, right on unpatched: it was seen"),
         "invalid": (Status.INVALID, "patched, round 2: it was seen"),
         "skipped": (Status.SKIPPED, "it was seen"),
     }
@@ -398,8 +403,84 @@ def test_the_identity_is_the_build_id_that_was_read_back() -> None:
 
 @pytest.mark.parametrize(("wrong", "unchecked"), [(A, B), (B, A)])
 def test_wrong_on_one_and_not_checked_on_the_other_is_no_claim(wrong: str, unchecked: str) -> None:
-    rounds = alter(rounds_of({A: FLUSHES, B: FLUSHES}), wrong, correctness=Correctness.FAIL)
+    rounds = alter(rounds_of({A: FLUSHES, B: FLUSHES}), wrong, 1, correctness=Correctness.FAIL)
     rounds = alter(rounds, unchecked, 2, correctness=Correctness.NOT_RUN)
     candidate = judged(rounds, REFERENCE, CANDIDATE).cells[0].candidates[B]
     assert candidate.status is Status.INCONCLUSIVE
-    assert candidate.reason.startswith(f"wrong on {wrong}, not checked in every round on {unchecked}")
+    assert candidate.reason.startswith(
+        f"wrong on {wrong} in 1 of 2 rounds, not checked in every round on {unchecked}"
+    )
+
+
+# --- how often each kernel fails -----------------------------------------------------------------------
+
+
+def judged_pair(rounds: list[Round], planned: int) -> Verdict:
+    return compare(plan_of(REFERENCE, CANDIDATE, rounds=planned), rounds)
+
+
+def wrong_in(kernel: str, rounds: list[Round], *numbers: int) -> list[Round]:
+    found = (Finding(FindingKind.CONTENTS, "page 7 lost"),)
+    return alter(rounds, kernel, *numbers, correctness=Correctness.FAIL, findings=found)
+
+
+def test_all_wrong_is_broken_beside_an_invalid_round_of_the_reference() -> None:
+    rounds = wrong_in(B, rounds_of({A: (420,) * 10, B: (420,) * 10}))
+    rounds = alter(rounds, A, 3, outcome=Outcome.INVALID, reason="no event")
+    cell = judged_pair(rounds, 10).cells[0]
+    assert cell.status is Status.BROKEN
+    assert cell.reason == "wrong on patched in 10 of 10 rounds, right on unpatched: page 7 lost"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status"),
+    [
+        ((1,), (2,), Status.INCONCLUSIVE),
+        ((1,), range(1, 9), Status.BROKEN),
+        (range(1, 9), (1,), Status.FIXED),
+        ((1, 2, 3, 4), range(1, 9), Status.INCONCLUSIVE),
+    ],
+)
+def test_where_both_fail_an_exact_test_decides(
+    before: tuple[int, ...], after: tuple[int, ...], status: Status
+) -> None:
+    rounds = rounds_of({A: (420,) * 8, B: (420,) * 8})
+    rounds = wrong_in(B, wrong_in(A, rounds, *before), *after)
+    cell = judged_pair(rounds, 8).cells[0]
+    assert cell.status is status
+    assert (
+        f"wrong on patched in {len(after)} of 8 rounds, wrong on unpatched in {len(before)} of 8"
+        in cell.reason
+    )
+
+
+def never_works(kind: FindingKind, kernel: str, rounds: list[Round]) -> list[Round]:
+    return alter(rounds, kernel, outcome=Outcome.INVALID, findings=(Finding(kind, "no guest boots"),))
+
+
+def test_what_never_works_on_one_kernel_and_always_on_the_other() -> None:
+    rounds = rounds_of({A: (420,) * 6, B: (420,) * 6})
+    for kernel, status in ((B, Status.BROKEN), (A, Status.FIXED)):
+        dead = never_works(FindingKind.GUEST_FAILED, kernel, rounds)
+        cell = judged_pair(dead, 6).cells[0]
+        assert cell.status is status
+        assert f"no round of 6 works on {kernel}, all 6 on" in cell.reason
+
+
+@pytest.mark.parametrize("kind", [FindingKind.LAB, FindingKind.L1_ENDED, FindingKind.INTERRUPTED])
+def test_what_a_lab_does_is_no_fault_of_a_kernel(kind: FindingKind) -> None:
+    rounds = never_works(kind, B, rounds_of({A: (420,) * 6, B: (420,) * 6}))
+    assert judged_pair(rounds, 6).cells[0].status is Status.INVALID
+
+
+def test_one_round_that_does_not_work_proves_nothing() -> None:
+    rounds = never_works(FindingKind.GUEST_FAILED, B, rounds_of({A: (420,), B: (420,)}))
+    assert judged_pair(rounds, 1).cells[0].status is Status.INVALID
+
+
+def test_an_invalid_round_is_made_up_for_by_another() -> None:
+    rounds = rounds_of({A: (420,) * 3, B: (421,) * 3})
+    rounds = alter(rounds, B, 2, outcome=Outcome.INVALID, reason="no event")
+    cell = judged(rounds, REFERENCE, CANDIDATE).cells[0]
+    assert (cell.status, cell.candidates[B].used) == (Status.SAME, (3, 2))
+    assert cell.correctness[B] is Correctness.PASS

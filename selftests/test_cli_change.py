@@ -173,5 +173,6 @@ def test_all_options_of_a_change(
 def test_without_a_change_the_kernels_are_those_of_before(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert asked(terminal, monkeypatch) == Options()
+    options = asked(terminal, monkeypatch)
+    assert options == Options(arguments=options.arguments)
     assert asked(terminal, monkeypatch, "--kernels", "a,b").kernels == ("a", "b")

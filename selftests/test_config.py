@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.config import REPOSITORY, BaseKind, find_kernel_files, load_kernel, load_profiles, parse_kernel
+from guestloop.config import (
+    REPOSITORY,
+    BaseKind,
+    find_kernel_files,
+    load_kernel,
+    load_profiles,
+    parse_duration,
+    parse_kernel,
+)
 from guestloop.config.expect import parse_expect_options
 from guestloop.ground.errors import ConfigError
+from guestloop.job.options import Options, chosen_profile
 from guestloop.results.cells import Mmu
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import Expectation, Trend
@@ -141,7 +150,45 @@ def test_default_profile_has_every_test_and_mode() -> None:
     assert {cell.test for cell in cells} == set(AXES)
     for test in AXES:
         assert {cell.mmu for cell in cells if cell.test == test} == set(Mmu)
-    assert load_profiles(AXES)["default"].rounds >= 2
+
+
+def test_shipped_profiles_have_looks_and_a_budget_or_fixed_rounds() -> None:
+    profiles = load_profiles(AXES)
+    assert (profiles["default"].looks, profiles["default"].budget_s) == ((1, 2, 4, 8), 20 * 60)
+    assert (profiles["smoke"].looks, profiles["smoke"].budget_s) == ((1,), None)
+    assert (profiles["lab"].looks, profiles["lab"].budget_s) == ((10,), None)
+
+
+@pytest.mark.parametrize(
+    ("options", "looks", "budget_s"),
+    [
+        (Options(), (1, 2, 4, 8), 20 * 60),
+        (Options(rounds=3), (3,), None),
+        (Options(budget_s=90.0), (1, 2, 4, 8), 90),
+        (Options("smoke", budget_s=90.0), (1, 2, 4, 8), 90),
+        (Options("smoke", rounds=3), (3,), None),
+    ],
+)
+def test_the_command_line_goes_before_the_profile(
+    options: Options, looks: tuple[int, ...], budget_s: float | None
+) -> None:
+    """A budget needs looks: a profile with a fixed number of rounds gets some."""
+    profile = chosen_profile(options)
+    assert (profile.looks, profile.budget_s) == (looks, budget_s)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1h", 3600), ("120m", 7200), ("05m", 300)]
+)
+def test_a_time_has_a_unit(text: str, seconds: float) -> None:
+    assert parse_duration("--budget", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "20", "0m", "-5m", "1.5h", "20 m", "20min", "m", "1h30m", "٣m"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(ConfigError, match="--budget: a time with its unit was wanted, seen: ") as raised:
+        parse_duration("--budget", text)
+    assert "20m" in raised.value.hint
 
 
 def test_selection_names_what_does_not_exist() -> None:
@@ -181,6 +228,33 @@ def test_own_profile_with_a_typo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     file.write_text("mine: {description: d, rounds: 0, cells: [{test: asyncpf}]}\n")
     with pytest.raises(ConfigError, match="a number of 1 or more"):
         load_profiles(AXES)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("rounds: 2, looks: [1, 2]", "rounds and looks exclude each other"),
+        ("looks: 2", "looks: a list of numbers was wanted, seen: 2"),
+        ("looks: [1, two]", "looks: a list of numbers was wanted, seen: "),
+        ("looks: [1, yes]", "looks: a list of numbers was wanted, seen: "),
+        ("looks: []", "looks: looks rise from 1 or more, seen: none"),
+        ("looks: [0, 1]", "looks: looks rise from 1 or more, seen: 0, 1"),
+        ("looks: [2, 2]", "looks: looks rise from 1 or more, seen: 2, 2"),
+        ("rounds: 2, budget: 20m", "budget: there are no looks that it could end"),
+        ("looks: [1, 2], budget: 20", "budget: a text was wanted, seen: 20"),
+        ("looks: [1, 2], budget: 0m", "budget: a time with its unit was wanted, seen: '0m'"),
+    ],
+)
+def test_own_profile_with_wrong_looks(
+    keys: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = tmp_path / "guestloop" / "profiles.yaml"
+    file.parent.mkdir()
+    file.write_text(f"mine: {{description: d, {keys}, cells: [{{test: asyncpf}}]}}\n")
+    with pytest.raises(ConfigError) as raised:
+        load_profiles(AXES)
+    assert str(raised.value).startswith(f"{file}: mine: {message}")
 
 
 def test_cell_of_tags() -> None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from samples import CANDIDATE, L2_KERNEL, REFERENCE, SHADOW, TDP, A, B, make_round, plan_of
+from samples import CANDIDATE, L2_KERNEL, REFERENCE, SHADOW, TDP, A, B, compare, make_round, plan_of
 
-from guestloop.compare import Difference, Realm, compare
+from guestloop.compare import Difference, Realm
 from guestloop.compare.differences import differences
 from guestloop.kernels.options import pick, telling_options
 from guestloop.report import describe, render_text

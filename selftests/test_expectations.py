@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from samples import CANDIDATE, REFERENCE, SHADOW, TDP, A, B, failed, plan_of, rounds_of
+from samples import CANDIDATE, REFERENCE, SHADOW, TDP, A, B, compare, failed, plan_of, rounds_of
 
-from guestloop.compare import Met, Verdict, compare
+from guestloop.compare import Met, Verdict
 from guestloop.report import describe, render_text
 from guestloop.report.verdict_json import validate
 from guestloop.results.plan import Plan, read_plan, write_plan
@@ -48,7 +48,8 @@ def test_what_came_of_an_expectation(change: Trend, before: int, after: int, met
     validate(data)
     (written,) = data["kernels"][B]["expectations"]
     assert (written["path"], written["change"], written["outcome"]) == (READY.path, change, met)
-    rates = f"{SHADOW.id}: async_page_ready {before / 1000:.3f} -> {after / 1000:.3f} per event"
+    seen_rates = [f"{count / 1000:.3f}" if count else "0" for count in (before, after)]
+    rates = f"{SHADOW.id}: async_page_ready {' -> '.join(seen_rates)} per page-ready event"
     assert written["evidence"] == ("" if met is Met.NOT_MEASURED else rates) or before == after == 0
 
 

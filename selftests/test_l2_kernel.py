@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import test_kernels_build
-from samples import CANDIDATE, L2_KERNEL, REFERENCE, A, B, plan_of, rounds_of
+from samples import CANDIDATE, L2_KERNEL, REFERENCE, A, B, compare, plan_of, rounds_of
 from test_kernels_build import KVM
 
 from guestloop.cache import Cache
-from guestloop.compare import Overall, compare
+from guestloop.compare import Overall
 from guestloop.config import KernelSpec, find_kernel_files, parse_kernel
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.kernels import build_kernel, build_l2_kernel, describe_l2_kernel, kconfig

@@ -13,10 +13,10 @@ from typing import cast
 
 import pytest
 from recorded import RECORDED
-from samples import CANDIDATE, REFERENCE, A, B, plan_of, rounds_of
+from samples import CANDIDATE, REFERENCE, A, B, compare, plan_of, rounds_of
 from test_cli import Terminal
 
-from guestloop.compare import Overall, Verdict, compare
+from guestloop.compare import Overall, Verdict
 from guestloop.ground.errors import Exit, LabError
 from guestloop.lab.server import close
 from guestloop.lab.slot import Slot

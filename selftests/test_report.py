@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import BUILT, L2_KERNEL
+from samples import BUILT, L2_KERNEL, compare
 
-from guestloop.compare import KernelState, KernelVerdict, Overall, Status, Verdict, compare
+from guestloop.compare import KernelState, KernelVerdict, Overall, Status, Verdict
+from guestloop.compare.samples import Scatter
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import LabError
 from guestloop.report import VERDICT_FILE, describe, render_text, write_verdict
@@ -61,7 +62,7 @@ def make_plan(*names: str) -> Plan:
         host={"cpu": "AMD EPYC (no svm)", "cpus": "2", "qemu": "7.2.22"},
         kernels=Kernels(first, (second,)),
         cells=tuple(CELLS[name][0] for name in names),
-        rounds=2,
+        looks=(2,),
         left_out=(
             "migration in direct mode: covered by shadow mode",
             "fresh boots between rounds (profile lab)",
@@ -152,27 +153,30 @@ def with_rounds(name: str, **per_kernel: dict[str, Any]) -> tuple[Plan, Verdict]
     return plan, compare(plan, rounds)
 
 
+def comparisons_of(data: dict[str, Any], cell: int = 0, candidate: str = B) -> dict[str, Any]:
+    """By name."""
+    found = data["cells"][cell]["candidates"][candidate]["comparisons"]
+    return {one["name"]: one for one in found}
+
+
 def test_the_same_work_may_tell_another_story_than_events() -> None:
     """A kernel with three times the events for the same reads: a third of the flushes per event."""
     result = with_rounds("same", b={"events": {"page_ready": 3 * 2580}})
-    (line,) = [line for line in render_text(*result).splitlines() if "for the same work" in line]
-    assert line.strip().endswith("-> 0.383 flush requests per page visited (x1.00)")
-    (cell,) = describe(*result)["cells"]
-    candidate = cell["candidates"][B]
-    assert candidate["work_unit"] == "pages_visited" and candidate["per_work"][B] == pytest.approx(
-        0.3830, 1e-3
-    )
-    assert candidate["comparison"]["per_work"][A] == pytest.approx((2502 + 2489) / 2 / 8192)
+    (row,) = [line for line in render_text(*result).splitlines() if "* async_page_ready" in line]
+    assert row.split()[2:] == ["4991", "4990", "0.305", "0.305", "x1.00", "per", "page", "visited"]
+    data = describe(*result)
+    ready = comparisons_of(data)["async_page_ready"]
+    assert (ready["unit"], ready["change"]) == ("page visited", "same")
+    assert ready["per_work"][A] == pytest.approx((2502 + 2489) / 2 / 8192)
 
 
 @pytest.mark.parametrize(
     "change", [{"work": {}}, {"work_unit": "pages_dirtied", "work": {"pages_dirtied": 5}}]
 )
 def test_work_that_was_not_recorded_or_is_another_is_not_compared(change: dict[str, Any]) -> None:
-    result = with_rounds("same", b=change)
-    assert "for the same work" not in render_text(*result)
-    candidate = describe(*result)["cells"][0]["candidates"][B]
-    assert candidate["per_work"][B] is None
+    data = describe(*with_rounds("same", b=change))
+    total = comparisons_of(data)["all flush requests"]
+    assert (total["unit"], total["per_work"]) == ("round", {A: None, B: None})
 
 
 def test_a_path_that_a_kernel_does_not_have_is_not_shown_as_zero() -> None:
@@ -181,11 +185,22 @@ def test_a_path_that_a_kernel_does_not_have_is_not_shown_as_zero() -> None:
     result = with_rounds("same", a=before)
     text = render_text(*result)
     (row,) = [line for line in text.splitlines() if line.strip().startswith("change_pte")]
-    assert row.split() == ["change_pte", "0.035", "absent", "-"]
+    assert row.split() == [
+        "change_pte",
+        "180",
+        "0",
+        "0.011",
+        "absent",
+        "-",
+        "per",
+        "page",
+        "visited,",
+        "fewer",
+    ]
     assert "call paths that are not in this kernel: guest_memfd" in text
     assert "call paths that are not in this kernel: change_pte" in text
     data = describe(*result)
-    assert data["cells"][0]["candidates"][B]["paths"]["change_pte"]["absent"] == [B]
+    assert comparisons_of(data)["change_pte"]["absent"] == [B]
     assert data["kernels"][A]["absent_paths"] == ["guest_memfd"]
 
 
@@ -222,12 +237,14 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
 def test_comparison_is_about_the_deciding_path() -> None:
     (cell,) = describe(*make_result("fewer"))["cells"]
     candidate = cell["candidates"][B]
-    assert candidate["comparison"]["metric"] == "async_page_ready flush requests per page_ready"
+    assert candidate["comparison"]["metric"] == "async_page_ready per page-ready event"
     assert candidate["comparison"]["per_event"] == {
         A: pytest.approx(0.413, abs=0.001),
         B: pytest.approx(0.0, abs=0.001),
     }
-    assert candidate["paths"]["mmu_notifier_unmap"]["judged"] is False
+    weights = {one["name"]: one["weight"] for one in candidate["comparisons"]}
+    assert weights["mmu_notifier_unmap"] == "other"
+    assert (weights["async_page_ready"], weights["all flush requests"]) == ("judged", "judged")
     assert (cell["status"], cell["reason"]) == (candidate["status"], candidate["reason"])
     assert cell["evidence"] == ["rounds/fewer/console.txt"]
 
@@ -242,7 +259,7 @@ def test_three_kernels_in_one_file(tmp_path: Path) -> None:
     assert [cell["status"] for cell in data["cells"]] == ["more", "same"], "of the worst candidate"
     for name in (B, C):
         assert list(more["candidates"][name]["comparison"]["per_event"]) == [A, name]
-        assert list(more["candidates"][name]["rates"][0]["values"]) == [A, name]
+        assert list(more["candidates"][name]["comparisons"][0]["counts"]) == [A, name]
     assert list(more["correctness"]) == [A, B, C] and len(more["rounds"]) == 6
 
 
@@ -285,7 +302,9 @@ def test_an_infinite_mde_is_null_and_nothing_else_is_infinite() -> None:
     cell = verdict.cells[0]
     candidate = cell.candidates[B]
     assert candidate.decisive
-    wild = replace(candidate.decisive, figures=replace(candidate.decisive.figures, mde=math.inf))
+    judgement = replace(candidate.decisive.judgement, scatter=Scatter(9.0, 0.1))
+    assert math.isinf(judgement.mde)
+    wild = replace(candidate.decisive, judgement=judgement)
     cells = (replace(cell, candidates={B: replace(candidate, decisive=wild)}),)
     data = describe(plan, replace(verdict, cells=cells))
     validate(data)
@@ -319,7 +338,7 @@ def set_(*path: str | int, to: object) -> Callable[[Any], None]:
         (set_("cells", 0, "candidates", B, "comparison", "p_value", to=1.5), "candidates/patched/comparison"),
         (set_("cells", 0, "candidates", B, "comparison", "mood", to=1), "candidates/patched/comparison"),
         (set_("cells", 0, "candidates", B, "comparison", to=None), "candidates/patched/comparison"),
-        (set_("cells", 0, "candidates", B, "paths", "sync", "mood", to=1), "patched/paths/sync"),
+        (set_("cells", 0, "candidates", B, "comparisons", 0, "mood", to=1), "patched/comparisons/0"),
         (set_("cells", 0, "correctness", B, to="fail"), "cells/0/correctness/patched"),
         (set_("cells", 0, "reason", to=""), "cells/0/reason"),
         (set_("kernels", A, "sha256", to="short"), "kernels/unpatched/sha256"),

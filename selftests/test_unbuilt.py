@@ -9,19 +9,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from samples import CANDIDATE, L2_KERNEL, REFERENCE, A, B, failed, plan_of, rounds_of
+from samples import CANDIDATE, L2_KERNEL, REFERENCE, A, B, compare, failed, plan_of, rounds_of
 
 from guestloop.cache import Cache
-from guestloop.compare import KernelState, Overall, compare
+from guestloop.compare import KernelState, Overall
 from guestloop.config import load_kernel
 from guestloop.ground.errors import ConfigError, Exit, GuestloopError, Kind, LabError, NotApplied, NotBuilt
 from guestloop.job import run
 from guestloop.job.conclude import conclude
-from guestloop.job.measure import order
 from guestloop.job.obtain import obtain_kernels, plan_kernels
 from guestloop.job.options import Options
 from guestloop.job.plugin import complete_lab
 from guestloop.job.prepare import Prepared
+from guestloop.job.schedule import all_looks
 from guestloop.job.subjects import Existing, Subject, ToBuild
 from guestloop.lab.spec import LabSpec
 from guestloop.report import describe, render_text
@@ -67,7 +67,8 @@ def test_nothing_is_measured_where_the_only_candidate_does_not_compile() -> None
     verdict = compare(plan, [])
     assert (verdict.overall, verdict.exit_status, verdict.cells) == (Overall.REGRESSION, Exit.REGRESSION, ())
     assert verdict.answer == f"regression: {why().reason}; nothing was measured"
-    assert list(order(plan)) != [] and {slot.kernel for slot in order(plan)} == {A}
+    (look,) = all_looks(plan, [], ())
+    assert look.slots and {slot.kernel for slot in look.slots} == {A}
 
 
 @pytest.mark.parametrize("others", [(), (CANDIDATE,)])
@@ -84,7 +85,7 @@ def test_report_and_file_have_the_compilers_lines(others: tuple[Any, ...], tmp_p
     text = render_text(plan, verdict)
     assert "B  broken: linux-source-6.12, 1 patch, not built\n" in text
     assert "         6 |   x = 1;\n           |   ^\n" in text
-    assert ("events A" in text) == ("L2: " in text) == bool(others)
+    assert ("count A" in text) == ("L2: " in text) == bool(others)
     assert max(map(len, text.splitlines())) <= 110
 
 

@@ -24,16 +24,17 @@ from avocado.core.nrunner.runnable import Runnable
 from avocado.core.status.repo import StatusRepo
 from avocado.core.utils.messages import FinishedMessage
 from processes import at_most, is_running
-from samples import DIGESTS, L2_KERNEL, REFERENCE, plan_of
+from samples import DIGESTS, L2_KERNEL, REFERENCE, compare, plan_of
 from test_job import classes_in_tests
 
-from guestloop.compare import Status, compare
+from guestloop.compare import Status
 from guestloop.config import REPOSITORY
 from guestloop.ground.wait import wait_for
 from guestloop.job import measure, plugin
 from guestloop.job.plugin import parameters, planned
 from guestloop.job.runner import KIND
-from guestloop.job.spawner import SPAWNER, WatchedSpawner, watched
+from guestloop.job.sitting import CurrentSitting
+from guestloop.job.spawner import SPAWNER, Watch, WatchedSpawner, watched
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE
 from guestloop.results.cells import Mmu
 from guestloop.results.findings import Finding, FindingKind
@@ -93,7 +94,7 @@ class Done:
     complete: bool
     plan: Plan
     tests: Path
-    rounds: dict[str, Round]
+    rounds: list[Round]
     sockets: list[str]
 
 
@@ -109,23 +110,26 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     sockets: list[str] = []
 
     @contextmanager
-    def noting(suites: list[avocado.TestSuite]) -> Iterator[None]:
-        with watched(suites):
-            sockets.extend(suite.config["run.status_server_uri"] for suite in suites)
-            yield
+    def noting(suites: list[avocado.TestSuite]) -> Iterator[Watch]:
+        with watched(suites) as watch:
+
+            def note(suite: avocado.TestSuite) -> None:
+                watch(suite)
+                sockets.append(suite.config["run.status_server_uri"])
+
+            yield note
 
     with pytest.MonkeyPatch.context() as patch, long_tmpdir(out), at_most(60):
         patch.setenv(OUT_VARIABLE, str(out))
         patch.setattr(measure, "find_tests", lambda: found)
         patch.setattr(measure, "watched", noting)
-        complete = measure.measure(plan, out)
-    rounds = {item.kernel: item for item in read_rounds(out)}
-    yield Done(complete, plan, out / "tests", rounds, sockets)
+        complete = measure.measure(CurrentSitting(plan, out))
+    yield Done(complete, plan, out / "tests", read_rounds(out), sockets)
 
 
 def test_the_job_goes_on_to_its_end(done: Done) -> None:
     assert done.complete
-    assert list(done.rounds) == sorted(done.plan.kernels.names)
+    assert {item.kernel for item in done.rounds} == set(done.plan.kernels.names)
     assert (done.tests / "mortal.silent").exists()
 
 
@@ -133,13 +137,15 @@ def test_the_job_goes_on_to_its_end(done: Done) -> None:
     ("kernel", "reason"), [("test-dies", KILLED), ("runner-dies", KILLED), ("silent", SILENT)]
 )
 def test_the_round_says_how_its_test_ended(done: Done, kernel: str, reason: str) -> None:
-    record = done.rounds[kernel]
-    assert (record.cell, record.round, record.outcome) == (CELL, 1, Outcome.INVALID)
-    assert record.findings == (Finding(FindingKind.INTERRUPTED, reason),) and record.reason == reason
+    first, again = (item for item in done.rounds if item.kernel == kernel)
+    assert (first.round, first.repeats, again.round, again.repeats) == (1, 0, 2, 1), "it is repeated once"
+    for record in (first, again):
+        assert (record.cell, record.outcome) == (CELL, Outcome.INVALID)
+        assert record.findings == (Finding(FindingKind.INTERRUPTED, reason),) and record.reason == reason
 
 
 def test_so_does_the_verdict(done: Done) -> None:
-    (cell,) = compare(done.plan, list(done.rounds.values())).cells
+    (cell,) = compare(done.plan, done.rounds).cells
     assert (cell.status, cell.reason) == (Status.INVALID, f"test-dies, round 1: {KILLED}")
 
 
@@ -149,7 +155,7 @@ def test_a_test_does_not_outlive_its_runner(done: Done) -> None:
 
 
 def test_the_status_socket_has_a_short_name_and_is_removed(done: Done) -> None:
-    (socket,) = done.sockets
+    (socket,) = set(done.sockets)
     assert len(socket) < 60 and not Path(socket).parent.exists()
 
 
@@ -161,10 +167,10 @@ def test_a_runner_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(measure, "find_tests", lambda: found)
     monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
     with at_most(60):
-        assert measure.measure(plan, tmp_path)
+        assert measure.measure(CurrentSitting(plan, tmp_path))
     assert [item.reason for item in read_rounds(tmp_path)] == [
         "the test's process could not be started: No such file or directory"
-    ] * 2
+    ] * 4
 
 
 class Ended:

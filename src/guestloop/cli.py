@@ -13,14 +13,22 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from guestloop.ground.errors import Exit, GuestloopError
+from guestloop.ground.errors import ConfigError, Exit, GuestloopError
 from guestloop.ground.isolated import settle
 from guestloop.machines.choice import AUTO, KINDS
 from guestloop.results.cells import Mmu
+
+if TYPE_CHECKING:
+    from guestloop.job.options import Options
+
+RESUMED = frozenset({"resume", "rounds", "budget", "words"})
+"""What may differ from an empty command line when a run is resumed."""
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
@@ -74,6 +82,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if rest:
         parsed.change += rest
+    parsed.words = tuple(sys.argv[1:] if arguments is None else arguments)
     return parsed
 
 
@@ -106,12 +115,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     again.add_argument("out", type=Path, metavar="OUT")
     again.set_defaults(action=_compare)
+    _add_calibrate(
+        commands.add_parser(
+            "calibrate", help="measure a good kernel against itself: how widely rounds scatter"
+        )
+    )
     return parser
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directory", type=_directory, metavar="DIR", help="holds the sittings; can be resumed"
+    )
+    parser.add_argument("--sittings", type=int, default=6, metavar="N", help="default: 6; 0 measures nothing")
+    parser.add_argument("--kernel", default="unpatched", metavar="K", help="default: unpatched")
+    parser.add_argument("--profile", default="default")
+    parser.add_argument("--tests", type=_names, default=(), metavar="T,...", help="default: all")
+    parser.add_argument("--rounds", type=_count, default=2, metavar="N", help="of a sitting; default: 2")
+    parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), default=AUTO)
+    parser.add_argument("--runs", type=_count, default=1000, metavar="N", help="to draw; default: 1000")
+    parser.add_argument(
+        "--store", type=_directory, metavar="DIR", help="keep the rounds there; default: they are not kept"
+    )
+    parser.set_defaults(action=_calibrate)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_change(parser)
-    parser.add_argument("--profile", default="default", help="smoke, default, lab, or one of your own")
+    parser.add_argument("--profile", help="smoke, default, lab, or one of your own; default: default")
     parser.add_argument(
         "--kernels",
         type=_names,
@@ -126,8 +157,22 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mmu", type=_names, default=(), metavar=",".join(Mmu), help=f"default: all. {modes}"
     )
-    parser.add_argument("--rounds", type=_count, metavar="N", help="default: the profile's")
-    parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), default=AUTO)
+    limit = parser.add_mutually_exclusive_group()
+    limit.add_argument("--rounds", type=_count, metavar="N", help="so many in each cell")
+    limit.add_argument(
+        "--budget",
+        metavar="TIME",
+        help="20m, 90s or 1h: cells that are not settled get more rounds as long as they fit; default: the"
+        " profile's. The first round of each cell is measured in any case",
+    )
+    parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), help=f"default: {AUTO}")
+    parser.add_argument(
+        "--resume",
+        type=_directory,
+        metavar="OUT",
+        help="go on with a run that was interrupted or has spent its budget; only --rounds or --budget go"
+        " with it, everything else is as it was",
+    )
     parser.add_argument("--out", type=_directory, metavar="DIR", help="default: results/<time>")
     parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
     parser.set_defaults(action=_run)
@@ -177,8 +222,23 @@ def _count(text: str) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    from guestloop.config import Words, parse_change, parse_expect_options
-    from guestloop.job.options import Options, list_cells
+    from guestloop.job.options import list_cells
+
+    if parsed.resume:
+        return _resume(parsed)
+    options = _options(parsed)
+    if parsed.list:
+        print("\n".join(list_cells(options)))
+        return Exit.OK
+    from guestloop.job.run import run
+
+    return run(options)
+
+
+def _options(parsed: argparse.Namespace) -> Options:
+    """What the words of a command line ask for. Raises ConfigError for what contradicts itself."""
+    from guestloop.config import Words, parse_change, parse_duration, parse_expect_options
+    from guestloop.job.options import Options
 
     words = Words(
         arguments=tuple(parsed.change),
@@ -189,23 +249,45 @@ def _run(parsed: argparse.Namespace) -> int:
         config_b=parsed.config_b,
         threeway=parsed.threeway,
     )
-    options = Options(
-        profile=parsed.profile,
+    return Options(
+        profile=parsed.profile or Options.profile,
         kernels=Options.kernels if parsed.kernels is None else parsed.kernels,
         change=parse_change(words, parsed.kernels or ()),
         expect=parse_expect_options(parsed.expect),
         tests=parsed.tests,
         mmu=parsed.mmu,
         rounds=parsed.rounds,
-        accel=parsed.accel,
+        budget_s=None if parsed.budget is None else parse_duration("--budget", parsed.budget),
+        accel=parsed.accel or AUTO,
         out=parsed.out,
+        arguments=parsed.words,
     )
-    if parsed.list:
-        print("\n".join(list_cells(options)))
-        return Exit.OK
-    from guestloop.job.run import run
 
-    return run(options)
+
+def _resume(parsed: argparse.Namespace) -> int:
+    """Go on with a run, in the directory where it began: its kernels are named from there."""
+    _refuse_other_options(parsed)
+    limit = _options(parsed)
+    from guestloop.job.resume import read_resumable, resume
+
+    out = parsed.resume.absolute()
+    plan = read_resumable(out)
+    with chdir(plan.directory):
+        then = _options(_parse(plan.arguments))
+        return resume(out, plan, replace(then, rounds=limit.rounds, budget_s=limit.budget_s))
+
+
+def _refuse_other_options(parsed: argparse.Namespace) -> None:
+    """Raise ConfigError for what is given beside --resume and was decided when the run began."""
+    usual = vars(_parse(("run",)))
+    given = [name for name, value in vars(parsed).items() if value != usual[name] and name not in RESUMED]
+    if given:
+        words = {"change": next(iter(parsed.change), ""), "threeway": "--3way"}
+        named = words.get(given[0], f"--{given[0].replace('_', '-')}")
+        raise ConfigError(
+            f"--resume {parsed.resume}: {named} does not go with it",
+            hint="kernels, cells and machine are those of the run; only --rounds or --budget can be new",
+        )
 
 
 def _compare(parsed: argparse.Namespace) -> int:
@@ -216,6 +298,21 @@ def _compare(parsed: argparse.Namespace) -> int:
         print(f"guestloop: {parsed.out} is not a result directory (no {PLAN_FILE})", file=sys.stderr)
         return Exit.USAGE
     return conclude(parsed.out, replace_old=True).exit_status
+
+
+def _calibrate(parsed: argparse.Namespace) -> int:
+    from guestloop.job.calibrate import Calibrating, calibrate
+    from guestloop.job.options import Options
+
+    options = Options(
+        profile=parsed.profile,
+        kernels=(parsed.kernel, parsed.kernel),
+        tests=parsed.tests,
+        rounds=parsed.rounds,
+        accel=parsed.accel,
+    )
+    directory, store = (path and path.absolute() for path in (parsed.directory, parsed.store))
+    return calibrate(Calibrating(directory, options, parsed.sittings, store, parsed.runs))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """``GuestTest``: one round of one cell on one kernel, as an Avocado test.
 
 The only module of the measuring path that knows Avocado. Parameters are flat and unique:
-``kernel``, ``mmu``, ``round``, and the axes of the test's variant.
+``kernel``, ``mmu``, ``round``, ``repeats``, and the axes of the test's variant.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class GuestTest(Test):  # type: ignore[misc]
             kernel=self.params.get("kernel", default="unpatched"),
             number=int(self.params.get("round", default=1)),
             evidence_directory=self._out / "evidence",
+            repeats=int(self.params.get("repeats", default=0)),
         )
 
     def _axes(self) -> dict[str, str | None]:

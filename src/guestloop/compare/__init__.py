@@ -1,43 +1,58 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From rounds to a verdict (pure): ``compare(plan, rounds)``.
 
-``statuses`` has every word that a verdict can say. ``judge`` decides about two samples of counts;
-``proof`` says what rounds prove, ``figures`` which path decides, ``rates`` what else was counted.
-``candidate`` joins these for one candidate in one cell, ``cell_verdict`` for all of a cell,
-``verdict`` for the run, and ``answer`` puts that in one line. ``differences`` are between the kernels
-themselves; ``expectations`` are what their series are for.
+``statuses`` has every word that a verdict can say.
+
+* What can be stated: ``proof`` says what rounds prove, ``drivers`` what a count is divided by,
+  ``statements`` what is compared in a cell.
+* How it is judged: ``samples``, ``inference`` and ``distributions`` are the statistical model,
+  ``calibration`` what is known of the scatter of rounds, ``error_budget`` which error each statement may
+  have; ``judge`` decides about two samples of counts.
+* What it comes to: ``kinds`` says what is compared, ``correctness`` what went wrong, ``claims`` what the
+  comparisons of a cell mean. ``candidate`` joins these for one candidate in one cell, ``cell_verdict`` for
+  all of a cell, ``verdict`` for the run, and ``answer`` puts that in one line.
+
+``differences`` are between the kernels themselves; ``expectations`` are what their series are for.
 """
 
 from __future__ import annotations
 
+from guestloop.compare.calibration import Calibration, learn
 from guestloop.compare.candidate import CandidateVerdict
 from guestloop.compare.cell_verdict import CellVerdict
+from guestloop.compare.comparison import Comparison, render_rate
 from guestloop.compare.differences import Difference, Realm
 from guestloop.compare.expectations import ExpectationVerdict, Met
-from guestloop.compare.figures import PathFigure
-from guestloop.compare.judge import Change, Judgement, Sample, judge
+from guestloop.compare.judge import Change, Judgement, judge
 from guestloop.compare.kernel_state import KernelState, KernelVerdict
-from guestloop.compare.rates import Rate
+from guestloop.compare.kinds import Kind
+from guestloop.compare.samples import Sample
+from guestloop.compare.statements import Subject, Weight
 from guestloop.compare.statuses import Overall, Status
 from guestloop.compare.verdict import Verdict, compare
 
 __all__ = [
+    "Calibration",
     "CandidateVerdict",
     "CellVerdict",
     "Change",
+    "Comparison",
     "Difference",
     "ExpectationVerdict",
     "Judgement",
     "KernelState",
     "KernelVerdict",
+    "Kind",
     "Met",
     "Overall",
-    "PathFigure",
-    "Rate",
     "Realm",
     "Sample",
     "Status",
+    "Subject",
     "Verdict",
+    "Weight",
     "compare",
     "judge",
+    "learn",
+    "render_rate",
 ]

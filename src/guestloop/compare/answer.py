@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from guestloop.compare.between import describe_between
 from guestloop.compare.candidate import CandidateVerdict
 from guestloop.compare.cell_verdict import CellVerdict
+from guestloop.compare.differences import Difference
 from guestloop.compare.expectations import Met
 from guestloop.compare.kernel_state import KernelVerdict
+from guestloop.compare.kinds import kind_of
 from guestloop.compare.statuses import Overall, Status
 from guestloop.ground.words import plural
 from guestloop.results.cells import Cell
@@ -25,7 +29,9 @@ QUIET = {Status.SAME: "same", Status.CANNOT_DIFFER: "cannot differ"}
 
 BEFORE_QUIET = {
     Status.BROKEN: "broken",
-    Status.MORE: "with more flushes",
+    Status.MORE: "with more",
+    Status.UNEXPLAINED: "unexplained",
+    Status.MOVED: "moved",
     Status.INCONCLUSIVE: "inconclusive",
     Status.INVALID: "invalid",
     Status.FIXED: "fixed",
@@ -46,7 +52,11 @@ class _Row:
 
 
 def render_answer(
-    plan: Plan, overall: Overall, cells: Sequence[CellVerdict], kernels: Mapping[str, KernelVerdict]
+    plan: Plan,
+    overall: Overall,
+    cells: Sequence[CellVerdict],
+    kernels: Mapping[str, KernelVerdict],
+    differences: Sequence[Difference],
 ) -> str:
     """The answer; of several candidates each has a part of its own, the worst candidate first."""
     word = "no difference" if _nothing_differs(plan, overall, cells) else overall.replace("-", " ")
@@ -54,7 +64,12 @@ def render_answer(
         kernel.name: [_Row(cell.cell, cell.candidates[kernel.name]) for cell in cells if not kernel.failure]
         for kernel in plan.kernels.candidates
     }
-    said = {name: ", ".join(_parts(own, kernels[name])) for name, own in rows.items()}
+    said = {}
+    for kernel in plan.kernels.candidates:
+        own = rows[kernel.name]
+        kind, verdicts = kind_of(plan.kernels.reference, kernel), [row.verdict for row in own]
+        between = describe_between(plan, kernel, kind, verdicts, differences) if own else []
+        said[kernel.name] = ", ".join([*_parts(own, kernels[kernel.name]), *between])
     further = [*_reference(kernels[plan.kernels.reference.name]), *_late(kernels), *_contents(cells)]
     size = _size(plan, cells)
     if len(said) == 1:
@@ -66,7 +81,19 @@ def render_answer(
 def _size(plan: Plan, cells: Sequence[CellVerdict]) -> str:
     if not cells:
         return "nothing was measured"
-    return f"{plan.accelerator}, {plural(len(cells), 'cell')} x {plural(plan.rounds, 'round')}"
+    rounds = plural(_most_rounds(cells), "round")
+    if len(plan.looks) > 1:
+        rounds = f"{plan.rounds} to {rounds}"
+    cost = ", no verdict on cost" if plan.correctness_only else ""
+    return f"{plan.accelerator}, {plural(len(cells), 'cell')} x {rounds}{cost}"
+
+
+def _most_rounds(cells: Sequence[CellVerdict]) -> int:
+    """Of any cell on one kernel, rounds that were repeated left out."""
+    counted = Counter(
+        (item.cell.id, item.kernel) for cell in cells for item in cell.rounds if not item.repeats
+    )
+    return max(counted.values(), default=0)
 
 
 def _nothing_differs(plan: Plan, overall: Overall, cells: Sequence[CellVerdict]) -> bool:

@@ -3,169 +3,150 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from guestloop.compare.figures import (
-    PathFigure,
-    PerWork,
-    count_all,
-    decide,
-    figures_by_path,
-    figures_in_all,
-    relate_to_work,
-)
-from guestloop.compare.judge import JUDGED, Change, Judgement
+from guestloop.compare.calibration import Calibration
+from guestloop.compare.claims import Claims
+from guestloop.compare.comparison import Comparison
+from guestloop.compare.correctness import judge_correctness
+from guestloop.compare.drivers import per_work
+from guestloop.compare.error_budget import ErrorBudget
+from guestloop.compare.judge import judge
+from guestloop.compare.kinds import Kind, kind_of
+from guestloop.compare.load import UNLIKE, of_like_load
 from guestloop.compare.proof import CellRounds
-from guestloop.compare.rates import Rate, rates_of
-from guestloop.compare.statuses import Status
-from guestloop.results.findings import Bearing
-from guestloop.results.plan import PlannedKernel, Reach
-from guestloop.results.records import Correctness, Round
-
-Claim = tuple[Status, str]
-"""A status and the reason for it."""
+from guestloop.compare.samples import scatter_of
+from guestloop.compare.statements import TOTAL, Statement, Subject, statements_of
+from guestloop.compare.statuses import Claim, Status
+from guestloop.results.cells import Cell
+from guestloop.results.plan import Plan, PlannedKernel
+from guestloop.results.records import Round
 
 
 @dataclass(frozen=True)
 class CandidateVerdict:
     """The verdict on one candidate in one cell.
 
-    ``decisive`` is the path that ``comparison`` in verdict.json describes: the one that made the
-    status, else the busiest judged one. ``total`` counts all flush requests, ``per_work`` all of them for
-    a ``work_unit``. ``decisive``, ``total``, ``paths`` and ``rates`` are empty when the cell was not measured
-    on both kernels.
+    ``decisive`` is what ``comparison`` in verdict.json describes: the statement that made the status, else
+    the busiest judged one. ``comparisons`` has all of them, the weightiest first. Both are empty when the
+    cell was not measured on both kernels. ``accepted``: the status is one that a kernel of this kind may
+    have, though of another it would be open. ``used`` is how many rounds of the reference and of the
+    candidate the figures rest on, ``unlike_load`` how many pairs of rounds were not compared because the load
+    of the machine changed from one to the other.
     """
 
     status: Status
     reason: str
-    event: str = ""
-    decisive: PathFigure | None = None
-    total: Judgement | None = None
-    paths: tuple[PathFigure, ...] = ()
-    rates: tuple[Rate, ...] = ()
-    work_unit: str = ""
-    per_work: PerWork = (None, None)
+    decisive: Comparison | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    accepted: bool = False
+    used: tuple[int, int] = (0, 0)
+    unlike_load: int = 0
 
     @property
-    def metric(self) -> str:
-        """What ``decisive`` counts, in words."""
-        return f"{self.decisive.path} flush requests per {self.event}" if self.decisive else ""
+    def undecided(self) -> bool:
+        return self.status.undecided and not self.accepted
+
+    @property
+    def total(self) -> Comparison | None:
+        """All flush requests for the work of the guest."""
+        return next((one for one in self.comparisons if one.name == TOTAL), None)
+
+    @property
+    def paths(self) -> tuple[Comparison, ...]:
+        """The call paths."""
+        return tuple(one for one in self.comparisons if one.statement.subject is Subject.PATH)
+
+    @property
+    def is_open(self) -> bool:
+        """More rounds may settle what these did not."""
+        return any(one.is_open for one in self.comparisons) or (self.unlike_load > 0 and not self.used[0])
 
 
-def judge_candidate(cell: CellRounds, candidate: PlannedKernel) -> CandidateVerdict:
-    """Compare a candidate with the reference.
+@dataclass(frozen=True)
+class CandidateRounds:
+    """One candidate in one cell before it is judged: what can be stated about it, or why nothing can."""
 
-    What is wrong decides, even in a round that proves nothing: nothing else makes up for it.
-    """
-    wrong = _what_is_wrong(cell, candidate)
-    if unusable := cell.why_unusable(candidate):
-        status, reason = wrong or unusable
-        return CandidateVerdict(status, reason)
-    before, after = cell.on(cell.kernels.reference), cell.on(candidate)
-    paths = figures_by_path(before, after)
-    decisive, change = decide(paths)
-    status, reason = wrong or _what_changed(cell, candidate, decisive, change)
-    return CandidateVerdict(
-        status,
-        reason,
-        event=before[0].event,
-        decisive=decisive,
-        total=figures_in_all(before, after),
-        paths=paths,
-        rates=rates_of(before, after),
-        work_unit=before[0].work_unit,
-        per_work=relate_to_work(before, after, count_all),
-    )
+    cell: CellRounds
+    candidate: PlannedKernel
+    reference_rounds: tuple[Round, ...] = ()
+    candidate_rounds: tuple[Round, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    unusable: Claim | None = None
+    unlike_load: int = 0
+    correctness_only: bool = False
 
+    @classmethod
+    def of(cls, plan: Plan, cell: CellRounds, candidate: PlannedKernel) -> CandidateRounds:
+        """Find what can be stated."""
+        if unusable := cell.why_unusable(candidate):
+            return cls(cell, candidate, unusable=unusable)
+        pair = (cell.proven(kernel) for kernel in (cell.kernels.reference, candidate))
+        before, after, unlike = of_like_load(*pair)
+        if not before or not after:
+            return cls(cell, candidate, unusable=(Status.INCONCLUSIVE, UNLIKE), unlike_load=len(unlike))
+        return cls(
+            cell,
+            candidate,
+            before,
+            after,
+            statements_of(before, after),
+            unlike_load=len(unlike),
+            correctness_only=plan.correctness_only,
+        )
 
-def _what_is_wrong(cell: CellRounds, candidate: PlannedKernel) -> Claim | None:
-    """The claim that follows from what went wrong on the two kernels; None when nothing did."""
-    reference = cell.kernels.reference
-    before, after = (cell.correctness[kernel.name] for kernel in (reference, candidate))
-    if Correctness.FAIL not in (before, after):
-        return None
-    if twins := _unreliable_build(cell, candidate):
-        return Status.INCONCLUSIVE, _no_claim(cell.on(*twins))
-    a, b, finding = reference.name, candidate.name, _first_finding(cell.on(reference, candidate))
-    if before is after:
-        return Status.INCONCLUSIVE, f"wrong on both kernels{finding}"
-    if before is Correctness.PASS:
-        return Status.BROKEN, f"wrong on {b}, right on {a}{finding}"
-    if after is Correctness.PASS:
-        return Status.FIXED, f"wrong on {a}, right on {b}{finding}"
-    failed, unknown = (b, a) if after is Correctness.FAIL else (a, b)
-    return Status.INCONCLUSIVE, f"wrong on {failed}, not checked in every round on {unknown}{finding}"
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.cell.kernels.reference, self.candidate)
 
+    def judge(self, calibration: Calibration, budget: ErrorBudget) -> CandidateVerdict:
+        """Compare the candidate with the reference.
 
-def _unreliable_build(cell: CellRounds, candidate: PlannedKernel) -> Sequence[PlannedKernel]:
-    """Identical kernels that take the ground from any claim about correctness; empty when there are none.
+        What is wrong decides, even in a round that proves nothing: nothing else makes up for it.
+        """
+        wrong = judge_correctness(self.cell, self.candidate)
+        if self.unusable:
+            status, reason = wrong or self.unusable
+            return CandidateVerdict(status, reason, unlike_load=self.unlike_load)
+        comparisons = tuple(self._compare(one, calibration, budget) for one in self.statements)
+        # Nothing is declared about how a kernel differs from itself.
+        covered = self.kind is Kind.IDENTICAL or self.candidate.reach.covers(self.cell.cell.mmu)
+        claims = Claims(
+            self.kind,
+            comparisons,
+            self.candidate.expect,
+            self.candidate.reach,
+            covered,
+            self.correctness_only,
+        )
+        status, reason = wrong or claims.claim()
+        return CandidateVerdict(
+            status,
+            reason,
+            decisive=claims.decisive(),
+            comparisons=comparisons,
+            accepted=status is Status.MOVED and claims.accepted,
+            unlike_load=self.unlike_load,
+            used=(len(self.reference_rounds), len(self.candidate_rounds)),
+        )
 
-    They are the two that are compared, when these are the same build, or else those of one build, of
-    either of the two, that passed under one name and failed under another.
-    """
-    reference = cell.kernels.reference
-    if candidate.is_same_build(reference):
-        return cell.kernels.same_build_as(reference)
-    for kernel in (reference, candidate):
-        twins = cell.kernels.same_build_as(kernel)
-        if {Correctness.PASS, Correctness.FAIL} <= {cell.correctness[twin.name] for twin in twins}:
-            return twins
-    return ()
-
-
-def _no_claim(rounds: Sequence[Round]) -> str:
-    failed = [item for item in rounds if item.is_wrong]
-    first = f"{failed[0].kernel}, round {failed[0].round}{_first_finding(failed)}"
-    return (
-        f"no difference can be claimed between identical kernels: failed in {len(failed)} of {len(rounds)} "
-        f"rounds ({first}): the lab, or this kernel itself"
-    )
-
-
-def _first_finding(rounds: Sequence[Round]) -> str:
-    """What the first round that found something wrong said of it, to be added to a sentence."""
-    said = [line for item in rounds if item.is_wrong and (line := item.first_line(Bearing.WRONG))]
-    return f": {said[0]}" if said else ""
-
-
-def _what_changed(
-    cell: CellRounds, candidate: PlannedKernel, decisive: PathFigure | None, change: Change
-) -> Claim:
-    """The claim that follows from the figures, where both kernels are right."""
-    if candidate.is_same_build(cell.kernels.reference):
-        return _identical(decisive, change)
-    reach = candidate.reach
-    covered = reach.covers(cell.cell.mmu)
-    if decisive and change is not Change.SAME:
-        return Status(change), _describe_change(decisive) + ("" if covered else _wrong_reach(reach))
-    return _unchanged(decisive) if covered else (Status.CANNOT_DIFFER, reach.because)
+    def _compare(self, statement: Statement, calibration: Calibration, budget: ErrorBudget) -> Comparison:
+        rounds = self.reference_rounds, self.candidate_rounds
+        is_path = statement.subject is Subject.PATH
+        lacking = [{path for item in own for path in item.absent_paths} for own in rounds]
+        return replace(
+            compare_statement(self.cell.cell, statement, calibration, budget),
+            per_work=per_work(statement.reference, statement.tested, *rounds),
+            absent=(is_path and statement.name in lacking[0], is_path and statement.name in lacking[1]),
+        )
 
 
-def _identical(decisive: PathFigure | None, change: Change) -> Claim:
-    """Nothing is declared about how a kernel differs from itself, and no difference is believed."""
-    if not decisive or change is Change.SAME:
-        return _unchanged(decisive)
-    seen = f"{_describe_change(decisive)}, between identical kernels: no difference can be claimed"
-    return Status.INCONCLUSIVE, seen
-
-
-def _describe_change(decisive: PathFigure) -> str:
-    gross = "" if decisive.judged else ", a gross change on a path that is not judged"
-    return decisive.render() + gross
-
-
-def _wrong_reach(reach: Reach) -> str:
-    return f"; the declared reach of the series is wrong: it says {reach.because!r}"
-
-
-def _unchanged(decisive: PathFigure | None) -> Claim:
-    if decisive is None:
-        return Status.SAME, "no path is judged here and none grew grossly"
-    figures = decisive.figures
-    if math.isfinite(figures.mde):
-        return Status.SAME, f"an increase of {figures.mde:.3f} per event would have been seen"
-    scatter = "rounds of one kernel scatter so widely that no increase would have been seen"
-    matters = max(figures.per_event) >= JUDGED.absolute
-    return Status.INCONCLUSIVE if matters else Status.SAME, f"{decisive.render()}: {scatter}"
+def compare_statement(
+    cell: Cell, statement: Statement, calibration: Calibration, budget: ErrorBudget
+) -> Comparison:
+    """Judge one statement with the scatter that is known and the one that is seen."""
+    known = calibration.scatter(cell.id, cell.test, statement.key)
+    scatter = known.scatter.joined(scatter_of((statement.reference, statement.tested)))
+    bounds, alpha = statement.bounds, budget.alpha(statement)
+    judgement = judge(statement.reference, statement.tested, scatter, bounds, alpha)
+    return Comparison(statement, judgement, known.calibrated)

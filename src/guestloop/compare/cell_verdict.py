@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from guestloop.compare.candidate import CandidateVerdict, judge_candidate
-from guestloop.compare.proof import CellRounds
+from guestloop.compare.candidate import CandidateVerdict
 from guestloop.compare.statuses import Status
 from guestloop.results.cells import Cell
-from guestloop.results.plan import Plan
 from guestloop.results.records import Correctness, Round
 
 
@@ -40,14 +38,3 @@ class CellVerdict:
     def evidence(self) -> tuple[str, ...]:
         """Files that the rounds kept, in order, each once."""
         return tuple(dict.fromkeys(path for item in self.rounds for path in item.evidence))
-
-
-def judge_cell(plan: Plan, cell: Cell, rounds: Sequence[Round]) -> CellVerdict:
-    """The verdict on one cell from all its rounds."""
-    sorted_rounds = CellRounds.of(plan, cell, rounds)
-    return CellVerdict(
-        cell,
-        {kernel.name: judge_candidate(sorted_rounds, kernel) for kernel in plan.kernels.measured[1:]},
-        sorted_rounds.correctness,
-        tuple(rounds),
-    )

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from guestloop.ground.words import plural
 from guestloop.results.plan import Plan
 from guestloop.results.records import BOOT, SETTINGS, Outcome, Round
 
@@ -35,6 +36,16 @@ class Realm(StrEnum):
             Realm.SETTINGS: "settings of memory management",
             Realm.KVM: "parameters of KVM",
         }[self]
+
+    def describe(self, number: int) -> str:
+        """``16 options of the configuration``."""
+        noun, _, rest = {
+            Realm.CONFIGURATION: "option of the configuration",
+            Realm.BOOT: "property of the boot",
+            Realm.SETTINGS: "setting of memory management",
+            Realm.KVM: "parameter of KVM",
+        }[self].partition(" of ")
+        return f"{plural(number, noun, 'properties' if noun == 'property' else '')} of {rest}"
 
 
 @dataclass(frozen=True)

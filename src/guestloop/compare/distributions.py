@@ -5,37 +5,74 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from statistics import NormalDist
 
 QUANTILE_STEPS = 80
+QUANTILE_ERROR = 1e-10
+BETA_STEPS = 300
+EXACT_TRIALS = 200
+"""Up to here a beta-binomial tail is summed term by term; beyond, a beta distribution stands for it."""
+
+NORMAL = NormalDist()
+MANY = 200.0
+"""With more degrees of freedom than this Student's t is taken for the normal distribution."""
 
 
-def t_two_sided(t: float, df: int) -> float:
-    """P(|T| >= |t|) of Student's t with ``df`` >= 1 degrees of freedom.
+def normal_quantile(two_sided: float) -> float:
+    """The z with P(|Z| >= z) = ``two_sided``, above 0 and at most 1, of the standard normal distribution."""
+    return -NORMAL.inv_cdf(two_sided / 2)
 
-    The finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4. Results below about 1e-15 are 0.
+
+def t_two_sided(t: float, df: float) -> float:
+    """P(|T| >= |t|) of Student's t with ``df`` degrees of freedom.
+
+    By the incomplete beta function (Abramowitz and Stegun, 26.7.1), which holds far out in the tails too.
     """
-    theta = math.atan2(abs(t), math.sqrt(df))
-    sine, cosine = math.sin(theta), math.cos(theta)
-    odd = df % 2 == 1
-    term = cosine if odd else 1.0
-    total = term if df > 1 else 0.0
-    for step in range(3 if odd else 2, df - 1, 2):
-        term *= cosine * cosine * ((step - 1) / step)
-        total += term
-    inside = (theta + sine * total) * 2 / math.pi if odd else sine * total
-    return min(1.0, max(0.0, 1.0 - inside))
+    if df > MANY:
+        return 2 * NORMAL.cdf(-abs(t))
+    return beta_below(df / (df + t * t), df / 2, 0.5)
 
 
-@lru_cache(maxsize=1024)
-def t_quantile(two_sided: float, df: int) -> float:
-    """The t with P(|T| >= t) = ``two_sided``, 0 < two_sided < 1; by bisection."""
-    low, high = 0.0, 1.0
-    while t_two_sided(high, df) > two_sided:
-        high *= 2
+def f_above(ratio: float, df: float, other_df: float) -> float:
+    """P(F >= ``ratio``) of the ratio of two estimates of one variance, with these degrees of freedom."""
+    if ratio <= 0:
+        return 1.0
+    return beta_below(other_df / (other_df + df * ratio), other_df / 2, df / 2)
+
+
+@lru_cache(maxsize=4096)
+def t_quantile(two_sided: float, df: float) -> float:
+    """The t with P(|T| >= t) = ``two_sided``, 0 < two_sided < 1.
+
+    By regula falsi (Illinois) of the logarithm of the probability over that of t, which is nearly straight.
+    """
+    if df > MANY:
+        return normal_quantile(two_sided)
+    wanted = math.log(two_sided)
+
+    def excess(log_t: float) -> float:
+        return math.log(t_two_sided(math.exp(log_t), df)) - wanted
+
+    low = high = math.log(normal_quantile(two_sided))
+    f_low = f_high = excess(low)
+    while f_high > 0:
+        low, f_low, high = high, f_high, high + 0.5
+        f_high = excess(high)
+    while f_low < 0:
+        high, f_high, low = low, f_low, low - 0.5
+        f_low = excess(low)
     for _ in range(QUANTILE_STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_two_sided(middle, df) > two_sided else (low, middle)
-    return high
+        if high - low < QUANTILE_ERROR:
+            break
+        middle = high - f_high * (high - low) / (f_high - f_low)
+        f_middle = excess(middle)
+        if abs(f_middle) < QUANTILE_ERROR:
+            return math.exp(middle)
+        if f_middle > 0:
+            low, f_low, f_high = middle, f_middle, f_high / 2
+        else:
+            high, f_high, f_low = middle, f_middle, f_low / 2
+    return math.exp(high)
 
 
 def binomial_two_sided(successes: int, trials: int, chance: float) -> float:
@@ -53,3 +90,77 @@ def binomial_two_sided(successes: int, trials: int, chance: float) -> float:
         tail += term
         k -= 1
     return min(1.0, 2 * tail)
+
+
+def fisher_one_sided(failed: int, rounds: int, other_failed: int, other_rounds: int) -> float:
+    """P of at least ``failed`` of ``rounds`` if both kernels fail alike (Fisher's exact test)."""
+    total, chosen = rounds + other_rounds, failed + other_failed
+    ways = sum(
+        math.comb(rounds, k) * math.comb(other_rounds, chosen - k)
+        for k in range(failed, min(rounds, chosen) + 1)
+    )
+    return ways / math.comb(total, chosen)
+
+
+def beta_below(x: float, a: float, b: float) -> float:
+    """P(X <= x) of a beta distribution: the continued fraction of Abramowitz and Stegun, 26.5.8."""
+    if x <= 0 or x >= 1:
+        return 0.0 if x <= 0 else 1.0
+    if x > (a + 1) / (a + b + 2):
+        return 1 - beta_below(1 - x, b, a)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+    return min(1.0, front / a * _fraction(x, a, b))
+
+
+def _fraction(x: float, a: float, b: float) -> float:
+    """By Lentz's method; both kinds of terms of one step at a time."""
+    tiny = 1e-300
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1) or tiny)
+    value = d
+    for m in range(1, BETA_STEPS):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d = 1 / (1 + term * d or tiny)
+            c = 1 + term / c or tiny
+            value *= c * d
+        if abs(c * d - 1) < 1e-14:
+            break
+    return value
+
+
+def beta_binomial_two_sided(successes: int, trials: int, chance: float, concentration: float) -> float:
+    """Two-sided p of a count whose chance scatters: twice the smaller tail of BetaBinomial, at most 1.
+
+    The chance is beta-distributed with the mean ``chance`` and the parameters' sum ``concentration``
+    (infinite: binomial). Beyond EXACT_TRIALS the share is taken for beta-distributed with its own variance.
+    """
+    if trials == 0:
+        return 1.0
+    lower = successes <= trials * chance
+    k, p = (successes, chance) if lower else (trials - successes, 1 - chance)
+    if trials <= EXACT_TRIALS:
+        return min(1.0, 2 * _beta_binomial_below(k, trials, p, concentration))
+    spread = p * (1 - p) * (1 / trials + (1 - 1 / trials) / (concentration + 1))
+    total = p * (1 - p) / spread - 1
+    return min(1.0, 2 * beta_below((k + 0.5) / trials, p * total, (1 - p) * total))
+
+
+def _beta_binomial_below(k: int, n: int, p: float, concentration: float) -> float:
+    if concentration > 1e9:
+        return binomial_two_sided(k, n, p) / 2
+    a, b = p * concentration, (1 - p) * concentration
+    rest = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) + math.lgamma(a + b + n)
+    return sum(
+        math.exp(
+            math.lgamma(n + 1)
+            - math.lgamma(i + 1)
+            - math.lgamma(n - i + 1)
+            + math.lgamma(a + i)
+            + math.lgamma(b + n - i)
+            - rest
+        )
+        for i in range(k + 1)
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a series was expected to do to the flushes of a path, and whether it was seen. It decides nothing."""
+"""What a series was expected to do to the flushes of a path, and whether it was seen. It
+decides only whether fewer flushes that protect data are explained (claims.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from guestloop.compare.cell_verdict import CellVerdict
-from guestloop.compare.figures import PathFigure
+from guestloop.compare.comparison import Comparison
 from guestloop.results.plan import PlannedKernel
 from guestloop.results.provenance import Expectation, Trend
 
@@ -56,15 +57,15 @@ def _judge(name: str, expected: Expectation, cells: Sequence[CellVerdict]) -> Ex
         for cell in cells
         if name in cell.candidates
         for figure in cell.candidates[name].paths
-        if figure.path == expected.path and _could_show(expected.change, figure)
+        if figure.name == expected.path and _could_show(expected.change, figure)
     ]
     if not seen:
         return ExpectationVerdict(expected, Met.NOT_MEASURED)
-    shown = [item for item in seen if item[1].figures.change.value == expected.change.value]
-    cell, figure = shown[0] if shown else max(seen, key=lambda item: max(item[1].figures.per_event))
+    shown = [item for item in seen if item[1].change.value == expected.change.value]
+    cell, figure = shown[0] if shown else max(seen, key=lambda item: max(item[1].judgement.rates))
     return ExpectationVerdict(expected, Met.MET if shown else Met.NOT_MET, f"{cell}: {figure.render()}")
 
 
-def _could_show(change: Trend, figure: PathFigure) -> bool:
+def _could_show(change: Trend, figure: Comparison) -> bool:
     """There can be no fewer requests than the none that the reference had."""
-    return change is Trend.MORE or figure.figures.per_event[0] > 0
+    return change is Trend.MORE or figure.judgement.rates[0] > 0

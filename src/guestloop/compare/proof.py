@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from guestloop.compare.statuses import Status
+from guestloop.compare.statuses import Claim, Status
 from guestloop.counters import FLUSH_REQUESTS, inconsistency
 from guestloop.results.cells import Cell
 from guestloop.results.findings import Bearing
@@ -19,7 +19,7 @@ class CellRounds:
     """The rounds of one cell by kernel, and what they say about the correctness of each kernel.
 
     Both maps have every kernel that was measured, in the order of the plan. ``planned`` is the number of
-    rounds that each kernel should have.
+    rounds that each kernel must have.
     """
 
     cell: Cell
@@ -40,32 +40,45 @@ class CellRounds:
         """The rounds on these kernels, one kernel after the other."""
         return [item for kernel in kernels for item in self.by_kernel[kernel.name]]
 
-    def why_unusable(self, candidate: PlannedKernel) -> tuple[Status, str] | None:
-        """Why the candidate cannot be compared with the reference: invalid before skipped before missing."""
+    def proven(self, kernel: PlannedKernel) -> list[Round]:
+        """The rounds on a kernel that prove that they did their work."""
+        return [item for item in self.by_kernel[kernel.name] if is_proven(item)]
+
+    def why_unusable(self, candidate: PlannedKernel) -> Claim | None:
+        """Why the candidate cannot be compared with the reference: invalid before skipped before missing.
+
+        A round that proves nothing is no obstacle where another was measured in its place.
+        """
         pair = (self.kernels.reference, candidate)
-        rounds = self.on(*pair)
-        for item in rounds:
-            if problem := _problem(item):
-                return Status.INVALID, f"{item.kernel}, round {item.round}: {problem}"
-        if skipped := [item for item in rounds if item.is_skipped]:
+        lacking = [kernel for kernel in pair if len(self.proven(kernel)) < self.planned]
+        for item in self.on(*lacking):
+            if why := problem(item):
+                return Status.INVALID, f"{item.kernel}, round {item.round}: {why}"
+        if skipped := [item for item in self.on(*lacking) if item.is_skipped]:
             return Status.SKIPPED, skipped[0].first_line(Bearing.SKIPPED) or "skipped without a reason"
-        for kernel in pair:
-            if (seen := len(self.by_kernel[kernel.name])) < self.planned:
-                return Status.INVALID, f"{kernel.name}: {seen} of {self.planned} rounds were written"
-        if len(events := sorted({item.event for item in rounds})) > 1:
+        for kernel in lacking:
+            seen = len(self.by_kernel[kernel.name])
+            return Status.INVALID, f"{kernel.name}: {seen} of {self.planned} rounds were written"
+        events = sorted({item.event for kernel in pair for item in self.proven(kernel)})
+        if len(events) > 1:
             return Status.INVALID, f"rounds count different events: {', '.join(events)}"
         return None
 
 
+def is_proven(item: Round) -> bool:
+    """Measured, and proves that it did its work."""
+    return not item.is_skipped and not problem(item)
+
+
 def _correctness(rounds: Sequence[Round], planned: int) -> Correctness:
-    """A kernel fails when any round failed, and passes when every planned round passed with proof."""
+    """A kernel fails when any round failed, and passes when as many as were planned passed with proof."""
     if any(item.is_wrong for item in rounds):
         return Correctness.FAIL
-    proven = [item for item in rounds if not item.is_skipped and not _problem(item)]
-    return Correctness.PASS if len(proven) == len(rounds) >= planned else Correctness.NOT_RUN
+    proven = [item for item in rounds if is_proven(item)]
+    return Correctness.PASS if len(proven) >= planned else Correctness.NOT_RUN
 
 
-def _problem(item: Round) -> str:
+def problem(item: Round) -> str:
     """Why a round proves nothing; empty for a measured or skipped one. Trusts no outcome blindly."""
     if item.is_invalid:
         return item.first_line(Bearing.INVALID) or "invalid without a reason"

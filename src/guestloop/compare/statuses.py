@@ -23,6 +23,7 @@ class Effect(Enum):
     OPEN = "4 (3: unstable)"
     UNPROVEN = "4 (3: nothing-measured)"
     ABSENT = "none (3: nothing-measured)"
+    MOVED = "4 (0: not a series)"
     PASS = "0"
 
 
@@ -47,10 +48,20 @@ class Status(StrEnum):
         Effect.REGRESSION,
         "wrong on the candidate only: contents, a stuck vCPU, a crash, a kernel warning",
     )
-    MORE = "more", Effect.REGRESSION, "more flushes on the candidate, on a path that counts here"
+    MORE = (
+        "more",
+        Effect.REGRESSION,
+        "more flushes, faults, exits, or pages taken for idle or young, on the candidate",
+    )
+    UNEXPLAINED = (
+        "unexplained",
+        Effect.OPEN,
+        "fewer flushes where one protects data, not declared by the series",
+    )
     INCONCLUSIVE = "inconclusive", Effect.OPEN, "no claim can be made, for one of the reasons below"
     INVALID = "invalid", Effect.UNPROVEN, "a round is missing, or cannot prove that it did its work"
     SKIPPED = "skipped", Effect.ABSENT, "the machine or a kernel lacks what the cell needs"
+    MOVED = "moved", Effect.MOVED, "flushes on one path rose, and the cost as a whole did not"
     SAME = "same", Effect.PASS, "right on both kernels, and no difference that matters was seen"
     CANNOT_DIFFER = (
         "cannot-differ",
@@ -76,7 +87,11 @@ class Status(StrEnum):
 
     @property
     def undecided(self) -> bool:
-        return self.effect in (Effect.OPEN, Effect.UNPROVEN)
+        return self.effect in (Effect.OPEN, Effect.UNPROVEN, Effect.MOVED)
+
+
+Claim = tuple[Status, str]
+"""A status and the reason for it."""
 
 
 class Overall(StrEnum):
@@ -117,6 +132,7 @@ class Overall(StrEnum):
 def judge_overall(
     statuses: Collection[Status],
     *,
+    undecided: bool = False,
     reference_boots: bool = True,
     failing: bool = False,
     untried: bool = False,
@@ -125,6 +141,7 @@ def judge_overall(
 ) -> Overall:
     """The verdict on a run from the statuses of all its cells for all its candidates.
 
+    ``undecided``: some cell leaves something open for some candidate.
     ``reference_boots``: it did in some round. ``failing``: some candidate does not compile or boot, which is
     another build than a reference that does. ``untried``: some candidate was not measured, because it could
     not be made. ``unstable``: every candidate is the same build as the reference, and something went wrong.
@@ -136,6 +153,6 @@ def judge_overall(
         return Overall.UNSTABLE
     if not reference_boots or not any(status.measured for status in statuses):
         return Overall.NOTHING_MEASURED
-    if late or untried or any(status.undecided for status in statuses):
+    if late or untried or undecided:
         return Overall.INCONCLUSIVE
     return Overall.NO_REGRESSION

@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from guestloop.compare.answer import render_answer
-from guestloop.compare.cell_verdict import CellVerdict, judge_cell
+from guestloop.compare.calibration import Calibration
+from guestloop.compare.candidate import CandidateRounds
+from guestloop.compare.cell_verdict import CellVerdict
 from guestloop.compare.differences import Difference, differences
+from guestloop.compare.error_budget import ErrorBudget
 from guestloop.compare.expectations import judge_expectations
 from guestloop.compare.kernel_state import KernelVerdict, describe_failure, describe_kernel
+from guestloop.compare.proof import CellRounds
 from guestloop.compare.statuses import Overall, judge_overall
 from guestloop.ground.errors import Exit
 from guestloop.results.consistency import check
@@ -38,22 +42,25 @@ class Verdict:
         return self.overall.exit_status
 
 
-def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str]] | None = None) -> Verdict:
+def compare(
+    plan: Plan,
+    rounds: Sequence[Round],
+    late: Mapping[str, Sequence[str]] | None = None,
+    calibration: Calibration | None = None,
+) -> Verdict:
     """Judge all rounds of a run against its plan.
 
     ``late`` has the complaints of an L1 after its last round, by the name of its kernel. They belong to no
     round, so they decide about no cell, but a run that has any proves no absence of regressions.
+
+    ``calibration`` is what is known of the scatter of rounds; without one it is estimated from the run.
 
     Raises LabError if plan and rounds do not belong together (results/consistency.py): then rounds of two
     runs are mixed, and no verdict can be trusted.
     """
     late = late or {}
     check(plan, rounds, late)
-    # Without a candidate that was built nothing was measured, of the reference neither.
-    judged = plan.cells if len(plan.kernels.measured) > 1 else ()
-    cells = tuple(
-        judge_cell(plan, cell, [item for item in rounds if item.cell.id == cell.id]) for cell in judged
-    )
+    cells = _judge_cells(plan, rounds, calibration or Calibration())
     kernels = {
         kernel.name: _describe(
             kernel, [item for item in rounds if item.kernel == kernel.name], late.get(kernel.name, ())
@@ -65,14 +72,41 @@ def compare(plan: Plan, rounds: Sequence[Round], late: Mapping[str, Sequence[str
         kernels[kernel.name] = replace(kernels[kernel.name], expectations=expectations)
     overall = judge_overall(
         [candidate.status for cell in cells for candidate in cell.candidates.values()],
+        undecided=any(one.undecided for cell in cells for one in cell.candidates.values()),
         reference_boots=kernels[plan.kernels.reference.name].booted,
         failing=any(_only_it_fails(plan, kernel, kernels) for kernel in plan.kernels.candidates),
         untried=any(kernel.failure for kernel in plan.kernels.candidates),
         unstable=plan.kernels.are_identical and _something_went_wrong(cells, kernels),
         late=any(kernel.late for kernel in kernels.values()),
     )
-    answer = render_answer(plan, overall, cells, kernels)
-    return Verdict(overall, answer, kernels, cells, differences(plan, rounds))
+    differing = differences(plan, rounds)
+    answer = render_answer(plan, overall, cells, kernels, differing)
+    return Verdict(overall, answer, kernels, cells, differing)
+
+
+def _judge_cells(plan: Plan, rounds: Sequence[Round], calibration: Calibration) -> tuple[CellVerdict, ...]:
+    """All cells: what can be stated first, since the error is divided among all statements of the run."""
+    # Without a candidate that was built nothing was measured, of the reference neither.
+    judged = plan.cells if len(plan.kernels.measured) > 1 else ()
+    by_cell: dict[str, list[Round]] = {cell.id: [] for cell in judged}
+    for item in rounds:
+        by_cell.setdefault(item.cell.id, []).append(item)
+    gathered = [CellRounds.of(plan, cell, by_cell[cell.id]) for cell in judged]
+    stated = [
+        {one.name: CandidateRounds.of(plan, cell, one) for one in plan.kernels.candidates if not one.failure}
+        for cell in gathered
+    ]
+    statements = (each for own in stated for one in own.values() for each in one.statements)
+    budget = ErrorBudget.divided(statements, len(plan.looks))
+    return tuple(
+        CellVerdict(
+            cell.cell,
+            {name: one.judge(calibration, budget) for name, one in own.items()},
+            cell.correctness,
+            tuple(by_cell[cell.cell.id]),
+        )
+        for cell, own in zip(gathered, stated, strict=True)
+    )
 
 
 def _describe(kernel: PlannedKernel, rounds: Sequence[Round], late: Sequence[str]) -> KernelVerdict:

@@ -2,6 +2,7 @@
 """Frozen specs of kernels and profiles, read from YAML."""
 
 from guestloop.config.change import Change, Words, parse_change
+from guestloop.config.durations import parse_duration
 from guestloop.config.existing import ExistingSpec
 from guestloop.config.expect import parse_expect_options
 from guestloop.config.kernels import (
@@ -13,6 +14,7 @@ from guestloop.config.kernels import (
     kernel_directories,
     load_argument,
     load_kernel,
+    own_directory,
     parse_kernel,
 )
 from guestloop.config.profiles import Profile, load_profiles
@@ -33,7 +35,9 @@ __all__ = [
     "load_argument",
     "load_kernel",
     "load_profiles",
+    "own_directory",
     "parse_change",
+    "parse_duration",
     "parse_expect_options",
     "parse_kernel",
 ]

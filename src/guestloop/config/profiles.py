@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from guestloop.config.durations import parse_duration
 from guestloop.config.kernels import own_directory
 from guestloop.config.reading import Section, load_yaml, seen
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.results.cells import Mmu
+from guestloop.results.plan import check_looks
+
+PROFILE_KEYS = ("description", "rounds", "looks", "budget", "fresh-boots", "correctness-only", "cells")
+DEFAULT_LOOKS = (1, 2, 4, 8)
+"""The looks of a profile that has a fixed number of rounds, when a budget is given."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +25,26 @@ class Profile:
     """A named selection of cells.
 
     ``selections``: each maps axes (``test``, ``mmu``, ``load``, ...) to the values taken; a cell is in when
-    one of them matches. ``fresh_boots`` boots L1 anew for each round.
+    one of them matches. ``looks`` and ``budget_s`` are those of a plan (results/plan.py); one look is a fixed
+    number of rounds. ``fresh_boots`` boots L1 anew for each round. ``correctness_only`` is that of a plan.
     """
 
     name: str
     description: str
-    rounds: int
+    looks: tuple[int, ...]
     fresh_boots: bool
     selections: tuple[Mapping[str, tuple[str, ...]], ...]
+    budget_s: float | None = None
+    correctness_only: bool = False
+
+    def with_rounds(self, rounds: int) -> Profile:
+        """The same with a fixed number of rounds."""
+        return replace(self, looks=(rounds,), budget_s=None)
+
+    def with_budget(self, seconds: float) -> Profile:
+        """The same with a budget, and in looks if it has none: a fixed number of rounds takes its time."""
+        looks = self.looks if len(self.looks) > 1 else DEFAULT_LOOKS
+        return replace(self, looks=looks, budget_s=seconds)
 
 
 def load_profiles(axes: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str, Profile]:
@@ -47,17 +65,47 @@ def load_profiles(axes: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str
 def _parse_profile(
     where: str, name: str, data: object, axes: Mapping[str, Mapping[str, tuple[str, ...]]]
 ) -> Profile:
-    section = Section(where, data, ("description", "rounds", "fresh-boots", "cells"))
+    section = Section(where, data, PROFILE_KEYS)
     cells = section.data.get("cells")
     if not isinstance(cells, list) or not cells:
         raise ConfigError(f"{where}: cells: a list of selections was wanted, seen: {seen(cells)}")
     return Profile(
         name=name,
         description=section.text("description"),
-        rounds=section.number("rounds", 2),
+        looks=_parse_looks(section),
         fresh_boots=section.flag("fresh-boots"),
         selections=tuple(_parse_selection(f"{where}: cells", cell, axes) for cell in cells),
+        budget_s=_parse_budget(section),
+        correctness_only=section.flag("correctness-only"),
     )
+
+
+def _parse_looks(section: Section) -> tuple[int, ...]:
+    """``rounds`` is a fixed number, ``looks`` are several; a profile has one of both."""
+    if "looks" not in section.data:
+        return (section.number("rounds", 2),)
+    if "rounds" in section.data:
+        raise ConfigError(
+            f"{section.where}: rounds and looks exclude each other",
+            hint="rounds is a fixed number, looks are the numbers after which cells are judged",
+        )
+    looks = section.numbers("looks")
+    try:
+        check_looks(looks)
+    except ValueError as error:
+        raise ConfigError(f"{section.where}: looks: {error}", hint="for example [1, 2, 4, 8]") from None
+    return looks
+
+
+def _parse_budget(section: Section) -> float | None:
+    if "budget" not in section.data:
+        return None
+    if "looks" not in section.data:
+        raise ConfigError(
+            f"{section.where}: budget: there are no looks that it could end",
+            hint="looks: [1, 2, 4, 8] in place of rounds",
+        )
+    return parse_duration(f"{section.where}: budget", section.text("budget"))
 
 
 def _parse_selection(

@@ -182,6 +182,17 @@ class Section:
             raise self._wrong(key, "a number of 1 or more", value)
         return value
 
+    def numbers(self, key: str) -> tuple[int, ...]:
+        """A list of numbers."""
+        value = self.data.get(key)
+        if not isinstance(value, list):
+            raise self._wrong(key, "a list of numbers", value)
+        plain = [item.value if isinstance(item, Unquoted) else item for item in value]
+        numbers = tuple(item for item in plain if type(item) is int)  # yes and no are of a kind with them
+        if len(numbers) < len(plain):
+            raise self._wrong(key, "a list of numbers", value)
+        return numbers
+
     def flag(self, key: str) -> bool:
         """``yes`` or ``no``, which is also what a key that is not there means."""
         value = self._plain(key, False)

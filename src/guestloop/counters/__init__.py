@@ -11,6 +11,7 @@ from guestloop.counters.paths import (
     FUNCTIONS,
     OTHER,
     PATHS,
+    PROTECTING,
     absent_paths,
     attribute,
     attribute_others,
@@ -18,6 +19,7 @@ from guestloop.counters.paths import (
     path_of,
     render_stacks,
 )
+from guestloop.counters.requests import is_of_the_mmu
 from guestloop.counters.rules import RULES, PathRule
 from guestloop.counters.snapshot import FLUSH_REQUESTS, diff
 
@@ -26,6 +28,7 @@ __all__ = [
     "FUNCTIONS",
     "OTHER",
     "PATHS",
+    "PROTECTING",
     "RULES",
     "Histogram",
     "PathRule",
@@ -35,6 +38,7 @@ __all__ = [
     "attribute_others",
     "diff",
     "inconsistency",
+    "is_of_the_mmu",
     "parse_histogram",
     "path_of",
     "render_stacks",

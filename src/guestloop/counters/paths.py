@@ -13,6 +13,24 @@ from guestloop.ground.errors import LabError
 PATHS = tuple(rule.path for rule in RULES)
 """Every call path that has a name."""
 
+PROTECTING = frozenset(
+    {
+        "mmu_notifier_unmap",
+        "change_pte",
+        "guest_memfd",
+        "dirty_log",
+        "zap",
+        "memslot",
+        "nested",
+        "sync",
+        "guest_pt_write",
+        "shadow_page",
+    }
+)
+"""Paths on which a flush keeps a vCPU from a translation that must not be used any more: of memory that was
+taken away, of a page that became read-only, of a page table that changed. Fewer flushes there lose data
+unless they were not needed."""
+
 OTHER = "other:"
 """How a path that has no name begins; the function that requested the flush follows."""
 

@@ -52,6 +52,26 @@ _ARCH = (
 )
 _NAMES: Mapping[int, str] = dict(enumerate(_GENERIC)) | dict(enumerate(_ARCH, _ARCH_BASE))
 
+_OF_THE_MMU = frozenset(
+    {
+        "mmu_sync",
+        "load_mmu_pgd",
+        "tlb_flush_current",
+        "tlb_flush_guest",
+        "hv_tlb_flush",
+        "mmu_free_obsolete_roots",
+        "outside_guest_mode",
+    }
+)
+
+
+def is_of_the_mmu(request: str) -> bool:
+    """Whether a request of this name is about translations, so that a flush can be traded for it.
+
+    One that has no name may be. Others come with interrupts, clocks and the state of devices.
+    """
+    return request in _OF_THE_MMU or request.startswith("request ")
+
 
 def request_name(request: int) -> str:
     """Return the name of a request as ``kvm_make_all_cpus_request()`` takes it, flags included.

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from guestloop.compare import Verdict, compare
 from guestloop.ground.log import can_draw, say
+from guestloop.job.calibration import load_calibration
 from guestloop.report import VERDICT_FILE, render_text, write_verdict
 from guestloop.results.late import read_late
 from guestloop.results.plan import read_plan
 from guestloop.results.records import read_rounds
+from guestloop.results.sittings import read_sittings, with_all_looks
 
 READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -23,8 +25,8 @@ def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
     With ``replace_old`` a directory that cannot be written, as that of another user, still has its verdict
     printed.
     """
-    plan = read_plan(out)
-    verdict = compare(plan, read_rounds(out), read_late(out))
+    plan = with_all_looks(read_plan(out), read_sittings(out))
+    verdict = compare(plan, read_rounds(out), read_late(out), load_calibration(plan))
     try:
         write_verdict(out, plan, verdict, replace=replace_old)
     except OSError as error:

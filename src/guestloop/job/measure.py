@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Measure: the planned rounds as one Avocado job, one test at a time, in alternating order."""
+"""Measure: the rounds that are due as one Avocado job, a suite for each look, one test at a time."""
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avocado.core.exit_codes import AVOCADO_JOB_INTERRUPTED
+from avocado.core.exit_codes import AVOCADO_FAIL, AVOCADO_JOB_FAIL, AVOCADO_JOB_INTERRUPTED
 from avocado.core.job import Job
 from avocado.core.nrunner.runnable import Runnable
 from avocado.core.output import LOG_UI
@@ -20,42 +20,82 @@ from avocado.core.varianter import dump_variant
 
 from guestloop.config import REPOSITORY
 from guestloop.ground.errors import LabError
-from guestloop.job.spawner import watched
+from guestloop.job.schedule import Look, Slot
+from guestloop.job.sitting import SITTING_KEY, CurrentSitting
+from guestloop.job.spawner import Watch, watched
 from guestloop.results.cells import Cell, Mmu
-from guestloop.results.plan import Plan
 from guestloop.workloads.catalog import AXES, cell_of
 
-PROGRESS_KEY = "guestloop.progress"
+
+class LookSuite(TestSuite):  # type: ignore[misc]
+    """A look as a suite of its own. Once it was run, ``go_on`` may give the job another one.
+
+    A job runs its suites in the order of a list, to which it is added meanwhile (Job.run_tests, core/job.py).
+    After an interruption there is none: Avocado would go on with the next suite.
+    """
+
+    def __init__(
+        self, name: str, config: dict[str, Any], tests: list[Runnable], go_on: Callable[[Job], None]
+    ) -> None:
+        super().__init__(name, config, tests)
+        self._go_on = go_on
+
+    def run(self, job: Job) -> set[str]:
+        """Run its tests; returns which results there were."""
+        summary: set[str] = super().run(job)
+        if "INTERRUPTED" not in summary:
+            self._go_on(job)
+        return summary
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One test of the job: a round of a cell on one kernel."""
+class _Suites:
+    """Makes the suite of each look when it begins. What goes wrong then is kept: Avocado would log it."""
 
-    cell: Cell
-    kernel: str
-    round: int
+    def __init__(self, sitting: CurrentSitting, config: dict[str, Any], watch: Watch) -> None:
+        self._sitting, self._config, self._watch = sitting, config, watch
+        self._found = find_tests()
+        self._names: list[str] = []
+        self.fault: Exception | None = None
+
+    def suite(self, look: Look) -> LookSuite:
+        tests = [_with_parameters(self._found, slot, self._sitting.plan.fresh_boots) for slot in look.slots]
+        made = LookSuite(self._name(look), self._config, tests, self.go_on)
+        self._watch(made)
+        return made
+
+    def _name(self, look: Look) -> str:
+        """Results of suites that have the same name would overwrite each other."""
+        numbered = (f"{look.name}.{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([look.name], numbered) if name not in self._names)
+        self._names.append(name)
+        return name
+
+    def go_on(self, job: Job) -> None:
+        try:
+            if look := self._sitting.begin_look():
+                job.test_suites.append(self.suite(look))
+        except Exception as error:  # noqa: BLE001 - raised when the job is over
+            self.fault = error
 
 
-def order(plan: Plan) -> Iterator[Slot]:
-    """Rounds in the order they run: A B C, then C B A, so that a drift of the host does not favour one."""
-    names = [kernel.name for kernel in plan.kernels.measured]
-    for number in range(1, plan.rounds + 1):
-        for index, cell in enumerate(plan.cells):
-            turned = (number + index) % 2 == 0
-            for kernel in names[::-1] if turned else names:
-                yield Slot(cell, kernel, number)
-
-
-def measure(plan: Plan, out: Path, *, fresh_boots: bool = False) -> bool:
-    """Run every round; False when it was interrupted. Needs a running lab."""
+def measure(sitting: CurrentSitting) -> bool:
+    """Run every round that is due; False when it was interrupted. Needs a running lab, unless none is due."""
     # job/progress.py prints the same with figures; warnings and errors of Avocado still come through.
     LOG_UI.setLevel(logging.WARNING)
-    slots = list(order(plan))
-    config = _config(out) | {PROGRESS_KEY: slots}
-    suite = TestSuite("measure", config, _runnables(slots, fresh_boots))
-    with watched([suite]), Job(config, [suite]) as job:
-        status: int = job.run()
+    first = sitting.begin_look()
+    if first is None:
+        return True
+    config = _config(sitting.out) | {SITTING_KEY: sitting}
+    with watched([]) as watch:
+        suites = _Suites(sitting, config, watch)
+        with Job(config, [suites.suite(first)]) as job:
+            status: int = job.run()
+    if suites.fault:
+        raise suites.fault
+    if status & (AVOCADO_FAIL | AVOCADO_JOB_FAIL):
+        raise LabError(
+            f"Avocado's job failed, see {sitting.out}/avocado/latest/job.log", hint="--resume goes on with it"
+        )
     return not status & AVOCADO_JOB_INTERRUPTED
 
 
@@ -95,11 +135,6 @@ def values_of(runnable: Runnable) -> list[dict[str, str]]:
     return [{axis: value} for value in tags.get(axis) or values]
 
 
-def _runnables(slots: list[Slot], fresh_boots: bool) -> list[Runnable]:
-    found = find_tests()
-    return [_with_parameters(found, slot, fresh_boots) for slot in slots]
-
-
 def _key(cell: Cell) -> tuple[str, str]:
     """Test and value of its first axis: which Avocado test it is; the rest are parameters."""
     return cell.test, next(iter(cell.variant.values()))
@@ -116,8 +151,8 @@ def _with_parameters(found: Mapping[tuple[str, str], Runnable], slot: Slot, fres
         "mmu": slot.cell.mmu.value,
         "kernel": slot.kernel,
         "round": slot.round,
+        "repeats": slot.repeats,
         "fresh_boot": "yes" if fresh_boots else "no",
     }
-    label = f"{slot.cell.mmu}-{slot.kernel}-{slot.round}"
-    runnable.variant = dump_variant({"variant": [node], "variant_id": label, "paths": ["/run/*"]})
+    runnable.variant = dump_variant({"variant": [node], "variant_id": slot.label, "paths": ["/run/*"]})
     return runnable

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from guestloop.ground.errors import ConfigError
-from guestloop.job.measure import Slot
+from guestloop.job.schedule import Slot
 from guestloop.results.cells import Mmu
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import read_plan
@@ -33,6 +33,7 @@ def write_missing_round(out: Path, test: Mapping[str, Any]) -> None:
         cell=slot.cell,
         kernel=slot.kernel,
         round=slot.round,
+        repeats=slot.repeats,
         boot=0,
         outcome=Outcome.INVALID,
         reason=text,
@@ -49,7 +50,8 @@ def _slot_of(test: Mapping[str, Any]) -> Slot | None:
         cell = cell_of(test["tags"], values.get("mmu", Mmu.TDP), values)
     except ConfigError:
         return None
-    return Slot(cell, values.get("kernel", "unpatched"), int(values.get("round", 1)))
+    number, repeats = int(values.get("round", 1)), int(values.get("repeats", 0))
+    return Slot(cell, values.get("kernel", "unpatched"), number, repeats)
 
 
 def _why(test: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from guestloop.config import Change, KernelArgument, Profile, load_argument, load_profiles
@@ -26,7 +26,9 @@ class Options:
     """What the command line asked for.
 
     ``kernels`` are named one by one, the reference first; in their place a ``change`` makes its own two.
-    ``expect`` is what the candidates are for, beside what their files say.
+    ``expect`` is what the candidates are for, beside what their files say. ``rounds`` and ``budget_s`` go
+    before what the profile says, and at most one of them is given. ``arguments`` are the words of the command
+    line, from which these options can be made again.
     """
 
     profile: str = "default"
@@ -36,18 +38,25 @@ class Options:
     tests: tuple[str, ...] = ()
     mmu: tuple[str, ...] = ()
     rounds: int | None = None
+    budget_s: float | None = None
     accel: str = AUTO
     out: Path | None = None
+    arguments: tuple[str, ...] = ()
 
 
 def chosen_profile(options: Options) -> Profile:
-    """The profile, with ``--rounds`` in place of its own. Raises ConfigError for an unknown one."""
+    """The profile, with ``--rounds`` or ``--budget`` in place of its own.
+
+    Raises ConfigError for an unknown one.
+    """
     profiles = load_profiles(AXES)
     if options.profile not in profiles:
         hint = suggest(options.profile, profiles, "profiles")
         raise ConfigError(f"unknown profile {options.profile!r}", hint=hint)
     profile = profiles[options.profile]
-    return replace(profile, rounds=options.rounds) if options.rounds else profile
+    if options.rounds:
+        return profile.with_rounds(options.rounds)
+    return profile.with_budget(options.budget_s) if options.budget_s else profile
 
 
 def load_kernels(names: Sequence[str]) -> tuple[KernelArgument, ...]:
@@ -82,6 +91,8 @@ def list_cells(options: Options) -> list[str]:
     number = 2 if options.change else len(load_kernels(options.kernels))
     profile = chosen_profile(options)
     selection = select(profile, options.tests, options.mmu)
-    size = f"x {profile.rounds} rounds x {number} kernels"
+    first, last = profile.looks[0], profile.looks[-1]
+    rounds = f"{first}" if first == last else f"{first} to {last}"
+    size = f"x {rounds} rounds x {number} kernels"
     lines = [f"{cell.id}  {size}" for cell in selection.cells]
     return lines + [f"left out: {cell}" for cell in selection.left_out]

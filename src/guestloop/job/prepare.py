@@ -92,6 +92,7 @@ def _make_lab(
         },
         requests={name: kernel.tlb_flush_request for name, kernel in kernels.items()},
         l2_kernel=describe_l2_kernel(l2_kernel),
+        boots={name: boots(out, name) for name in kernels},
         digests={
             "qemu": remembered_digest(qemu.program, cache),
             "l1_root": root.sha256,
@@ -99,3 +100,9 @@ def _make_lab(
             "l2_initramfs": l2.sha256,
         },
     )
+
+
+def boots(out: Path, kernel: str) -> int:
+    """How often the L1 of a kernel was booted in a result directory: each boot has a directory of its own."""
+    found = (path.name.removeprefix(f"{kernel}.") for path in (out / LAB_DIRECTORY).glob(f"{kernel}.*"))
+    return max((int(number) for number in found if number.isdecimal()), default=0)

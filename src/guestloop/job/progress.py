@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from avocado.core.plugin_interfaces import ResultEvents
 
 from guestloop.ground.log import duration, say
-from guestloop.job.measure import PROGRESS_KEY, Slot
 from guestloop.job.missing import write_missing_round
+from guestloop.job.schedule import Slot
+from guestloop.job.sitting import SITTING_KEY, CurrentSitting
+from guestloop.job.spawner import NOT_STARTED
 from guestloop.lab.spec import OUT_VARIABLE
 from guestloop.results.findings import Bearing
-from guestloop.results.records import Outcome, Round, parse_round, round_path
+from guestloop.results.records import Outcome, Round
 
 
 class Progress(ResultEvents):  # type: ignore[misc]
@@ -29,36 +31,31 @@ class Progress(ResultEvents):  # type: ignore[misc]
     description = "progress of a guestloop run"
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self._slots: list[Slot] = config.get(PROGRESS_KEY) or []
-        self._done = 0
-        self._job_started = self._round_started = time.monotonic()
+        self._sitting: CurrentSitting | None = config.get(SITTING_KEY)
+        self._started = time.monotonic()
 
     def pre_tests(self, job: Any) -> None:
-        self._job_started = time.monotonic()
+        """Nothing to say before the first round."""
 
     def start_test(self, result: Any, state: dict[str, Any]) -> None:
-        if not self._slots:
-            return
-        self._round_started = time.monotonic()
-        slot = self._slots[self._done]
-        say(f"[{self._done + 1}/{len(self._slots)}] {slot.cell.id} {slot.kernel}, round {slot.round}")
+        self._started = time.monotonic()
+        if self._sitting and self._sitting.may_start(slot := self._sitting.slot(state["name"].variant)):
+            again = f", which repeats round {slot.repeats}" if slot.repeats else ""
+            say(f"[{_place(self._sitting, slot)}] {slot.cell.id} {slot.kernel}, round {slot.round}{again}")
 
     def end_test(self, result: Any, state: dict[str, Any]) -> None:
-        if out := os.environ.get(OUT_VARIABLE):
+        if (out := os.environ.get(OUT_VARIABLE)) and state.get("fail_reason") != NOT_STARTED:
             write_missing_round(Path(out), state)
-        if not self._slots:
-            return
-        slot = self._slots[self._done]
-        self._done += 1
-        took = time.monotonic() - self._round_started
-        say(f"    {_summary(slot)} [{duration(took)}{self._left()}]")
+        if self._sitting:
+            self._tell_end(self._sitting, self._sitting.slot(state["name"].variant), state)
 
-    def _left(self) -> str:
-        remaining = len(self._slots) - self._done
-        if not remaining:
-            return ""
-        each = (time.monotonic() - self._job_started) / self._done
-        return f", about {duration(each * remaining)} left"
+    def _tell_end(self, sitting: CurrentSitting, slot: Slot, state: Mapping[str, Any]) -> None:
+        if state.get("fail_reason") == NOT_STARTED:
+            say(f"    {slot.cell.id} {slot.kernel}, round {slot.round}: {NOT_STARTED}")
+            return
+        record = sitting.end(slot)
+        took = duration(time.monotonic() - self._started)
+        say(f"    {summary(record) if record else 'no result was written'} [{took}{_left(sitting, slot)}]")
 
     def test_progress(self, progress: bool = False) -> None:
         """Nothing to show for a heartbeat."""
@@ -67,11 +64,29 @@ class Progress(ResultEvents):  # type: ignore[misc]
         """Nothing to add at the end."""
 
 
-def _summary(slot: Slot) -> str:
-    path = round_path(Path(os.environ[OUT_VARIABLE]), slot.cell, slot.kernel, slot.round)
-    if not path.exists():
-        return "no result was written"
-    record: Round = parse_round(json.loads(path.read_text()))
+def _place(sitting: CurrentSitting, slot: Slot) -> str:
+    """How far the look is: ``3/42``, and which look it is if there are several."""
+    assert sitting.look
+    slots = sitting.look.slots
+    several = f"{sitting.look.name} " if len(sitting.plan.looks) > 1 else ""
+    return f"{several}{slots.index(slot) + 1}/{len(slots)}"
+
+
+def _left(sitting: CurrentSitting, slot: Slot) -> str:
+    """How long the rest of the look will take, and how much of the budget is left."""
+    assert sitting.look
+    slots = sitting.look.slots
+    if not (rest := slots[slots.index(slot) + 1 :]):
+        return ""
+    several = " of this look" if len(sitting.plan.looks) > 1 else ""
+    told = f", about {duration(sitting.costs.seconds(rest))} left{several}"
+    if sitting.plan.budget_s is None:
+        return told
+    return f"{told}, {duration(max(0.0, sitting.left_s))} of the budget"
+
+
+def summary(record: Round) -> str:
+    """What came of a round, in one line."""
     if record.is_wrong:
         return f"wrong: {record.first_line(Bearing.WRONG)}"
     if record.is_invalid:

@@ -19,19 +19,28 @@ from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
 from guestloop.job.prepare import Prepared, prepare
 from guestloop.job.session import running_lab
+from guestloop.job.sitting import CurrentSitting, describe_left
 from guestloop.job.spawner import check_semaphores
 from guestloop.job.subjects import find_subjects, refuse_no_change
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice, choose
 from guestloop.machines.host import Host, read_host
+from guestloop.results.hold import held
 from guestloop.results.plan import PLAN_FILE, Plan, write_plan
 from guestloop.results.records import read_rounds
+from guestloop.results.sittings import Ending, Sitting
 from guestloop.workloads.selection import Selection, select
 
 
 def run(options: Options) -> Exit:
     """Build, measure, compare, report. Raises GuestloopError when it cannot."""
     started = time.monotonic()
+    status = _run(options)
+    say(f"==> {time.monotonic() - started:.0f} s in all")
+    return status
+
+
+def _run(options: Options) -> Exit:
     profile = chosen_profile(options)
     selection = select(profile, options.tests, options.mmu)
     named = () if options.change else load_kernels(options.kernels)
@@ -46,16 +55,31 @@ def run(options: Options) -> Exit:
     if options.change:
         refuse_no_change(subjects)
     out = new_directory(options.out)
-    with removed_if_unused(out):
-        prepared = prepare(subjects, machine, out, cache)
-    plan = make_plan(profile, selection, prepared, host, machine)
-    write_plan(out, plan)
-    if prepared.lab and not _measure(plan, prepared.lab, out, profile):
-        say(f"interrupted: {len(read_rounds(out))} rounds are in {out}; scripts/compare {out} compares them")
+    with held(out):
+        with removed_if_unused(out):
+            prepared = prepare(subjects, machine, out, cache)
+        plan = make_plan(options, profile, selection, prepared, host, machine)
+        write_plan(out, plan)
+        return measure_and_conclude(plan, prepared.lab, out)
+
+
+def measure_and_conclude(plan: Plan, lab: LabSpec | None, out: Path, *, resumed: bool = False) -> Exit:
+    """Measure what is due in a lab of its own, then compare and report. Without a lab nothing is measured."""
+    sitting = _measure(plan, lab, out) if lab else None
+    if sitting and sitting.ending is Ending.INTERRUPTED:
+        say(f"interrupted: {len(read_rounds(out))} rounds are in {out}; scripts/compare {out} compares them,")
+        say(f"  scripts/run --resume {out} goes on")
         return Exit.INTERRUPTED
-    verdict = conclude(out)
-    say(f"==> {time.monotonic() - started:.0f} s in all")
+    verdict = conclude(out, replace_old=resumed)
+    for line in describe_left(sitting, out) if sitting else []:
+        say(line)
     return verdict.exit_status
+
+
+def _measure(plan: Plan, lab: LabSpec, out: Path) -> Sitting:
+    with running_lab(lab, out):
+        sitting = CurrentSitting(plan, out)
+        return sitting.finish(measure(sitting))
 
 
 @contextmanager
@@ -69,14 +93,13 @@ def removed_if_unused(out: Path) -> Iterator[None]:
         raise
 
 
-def _measure(plan: Plan, lab: LabSpec, out: Path, profile: Profile) -> bool:
-    """Run every round in a lab of its own; False when it was interrupted."""
-    with running_lab(lab, out):
-        return measure(plan, out, fresh_boots=profile.fresh_boots)
-
-
 def make_plan(
-    profile: Profile, selection: Selection, prepared: Prepared, host: Host, machine: Choice
+    options: Options,
+    profile: Profile,
+    selection: Selection,
+    prepared: Prepared,
+    host: Host,
+    machine: Choice,
 ) -> Plan:
     """What this run sets out to do."""
     return Plan(
@@ -85,9 +108,14 @@ def make_plan(
         host=host_facts(host, machine, prepared.qemu),
         kernels=prepared.kernels,
         cells=selection.cells,
-        rounds=profile.rounds,
+        looks=profile.looks,
         left_out=selection.left_out,
         l2_kernel=prepared.l2_kernel,
+        budget_s=profile.budget_s,
+        fresh_boots=profile.fresh_boots,
+        correctness_only=profile.correctness_only,
+        arguments=options.arguments,
+        directory=str(Path.cwd()),
         digests=prepared.digests,
     )
 

@@ -25,7 +25,7 @@ def running_lab(spec: LabSpec, out: Path) -> Iterator[None]:
     reading, writing = os.pipe()
     command = python("guestloop.lab.server")
     variables = {SOCKET_VARIABLE: spec.socket, OUT_VARIABLE: str(out)}
-    with (spec.directory / "lab.log").open("wb") as log:
+    with (spec.directory / "lab.log").open("ab") as log:
         try:
             with proc.spawn(command, stdin=reading, stdout=log) as process:
                 os.close(reading)

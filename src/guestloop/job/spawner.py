@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from avocado.core.nrunner.runnable import RUNNERS_REGISTRY_STANDALONE_EXECUTABLE, Runnable
+from avocado.core.nrunner.runnable import RUNNERS_REGISTRY_STANDALONE_EXECUTABLE
 from avocado.core.nrunner.task import Task
 from avocado.core.suite import TestSuite
 from avocado.core.utils.messages import FinishedMessage, StartedMessage
@@ -28,6 +28,7 @@ from guestloop.ground.isolated import python
 from guestloop.ground.surroundings import inherited
 from guestloop.ground.wait import comes_true
 from guestloop.job import runner
+from guestloop.job.sitting import SITTING_KEY, CurrentSitting
 
 SPAWNER = "guestloop"
 """The name of the spawner's entry point in pyproject.toml."""
@@ -38,6 +39,9 @@ SHORT_DIRECTORIES = tuple(map(Path, ("/tmp", "/var/tmp", "/run", "/dev/shm")))
 # Avocado kills a job's tests this long after asking them to end; its default of 1 s is too short
 # for a test to have its guests ended.
 SOFT_TO_HARD_S = 20
+
+NOT_STARTED = "not started: its cell does not fit into what is left of the budget"
+"""The reason of a test that was skipped. Nothing was measured, and there is no record of its round."""
 
 DRAIN_TURNS = 10
 """Within these the job has read what a process sent before it ended: the kernel holds a few reads of it."""
@@ -57,23 +61,25 @@ def check_semaphores() -> None:
         ) from error
 
 
+Watch = Callable[[TestSuite], None]
+"""Has a suite watched like those that were there from the start."""
+
+
 @contextmanager
-def watched(suites: Sequence[TestSuite]) -> Iterator[None]:
-    """While the body runs these suites, each instrumented test that dies ends with a result."""
+def watched(suites: Sequence[TestSuite]) -> Iterator[Watch]:
+    """While the body runs these suites, each instrumented test that dies ends with a result.
+
+    The body is given what has a suite watched that is made later.
+    """
     RUNNERS_REGISTRY_STANDALONE_EXECUTABLE[runner.KIND] = python(runner.__name__)
     with tempfile.TemporaryDirectory(prefix="guestloop-", dir=_short_directory()) as directory:
-        socket = f"{directory}/status"
+
+        def watch(suite: TestSuite) -> None:
+            _watch(suite, f"{directory}/status")
+
         for suite in suites:
-            suite.config |= {
-                "run.spawner": SPAWNER,
-                "run.status_server_auto": False,
-                "run.status_server_listen": socket,
-                "run.status_server_uri": socket,
-                "runner.task.interval.from_soft_to_hard_termination": SOFT_TO_HARD_S,
-            }
-            for runnable in suite.tests or []:
-                _watch(runnable)
-        yield
+            watch(suite)
+        yield watch
 
 
 def _short_directory() -> Path:
@@ -85,9 +91,17 @@ def _short_directory() -> Path:
     raise LabError(f"no place for a socket: none of {tried} can be written", hint="make /tmp writable")
 
 
-def _watch(runnable: Runnable) -> None:
-    if runnable.kind == "avocado-instrumented":
-        runnable.kind = runner.KIND
+def _watch(suite: TestSuite, socket: str) -> None:
+    suite.config |= {
+        "run.spawner": SPAWNER,
+        "run.status_server_auto": False,
+        "run.status_server_listen": socket,
+        "run.status_server_uri": socket,
+        "runner.task.interval.from_soft_to_hard_termination": SOFT_TO_HARD_S,
+    }
+    for runnable in suite.tests or []:
+        if runnable.kind == "avocado-instrumented":
+            runnable.kind = runner.KIND
 
 
 class WatchedSpawner(ProcessSpawner):  # type: ignore[misc]
@@ -96,8 +110,12 @@ class WatchedSpawner(ProcessSpawner):  # type: ignore[misc]
     description = "starts tasks as processes, and notices when one dies"
 
     async def spawn_task(self, runtime_task: Any) -> bool:
-        """Start a task. False when that failed, and then it has been reported."""
+        """Start a task. False when that failed or it is not to be, and then it has been reported."""
         task = runtime_task.task
+        sitting: CurrentSitting | None = self.config.get(SITTING_KEY)
+        if sitting and not sitting.may_start(sitting.slot(task.identifier.variant)):
+            self._report(task, NOT_STARTED, "skip")
+            return False
         self.create_task_output_dir(runtime_task)
         argv = [*task.runnable.runner_command(), "task-run", *task.get_command_args()]
         null = asyncio.subprocess.DEVNULL
@@ -117,13 +135,13 @@ class WatchedSpawner(ProcessSpawner):  # type: ignore[misc]
     def _has_result(self, task: Task) -> bool:
         return bool(self._results.get_task_status(str(task.identifier)) == "finished")
 
-    def _report(self, task: Task, reason: str) -> None:
+    def _report(self, task: Task, reason: str, result: str = "error") -> None:
         """Send the messages that the task owes."""
         sender = {"id": str(task.identifier), "job_id": task.job_id}
         if self._results.get_task_status(sender["id"]) is None:
             started = StartedMessage.get(output_dir=task.runnable.output_dir, **sender)
             self._results.process_message(started)
-        self._results.process_message(FinishedMessage.get("error", fail_reason=reason, **sender))
+        self._results.process_message(FinishedMessage.get(result, fail_reason=reason, **sender))
 
     @property
     def _results(self) -> Any:

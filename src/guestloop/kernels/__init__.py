@@ -3,6 +3,7 @@
 
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.build import Inputs, build_kernel, find_inputs
+from guestloop.kernels.changed import find_changes
 from guestloop.kernels.describing import describe_attempt, describe_inputs
 from guestloop.kernels.flushes import unnamed_callers
 from guestloop.kernels.l2 import build_l2_kernel, describe_l2_kernel
@@ -15,6 +16,7 @@ __all__ = [
     "describe_attempt",
     "describe_inputs",
     "describe_l2_kernel",
+    "find_changes",
     "find_inputs",
     "unnamed_callers",
 ]

@@ -20,6 +20,7 @@ KIND = "kernel"  # of cache entries
 DESCRIPTION = "kernel.json"
 KVM = "kvm"
 INITRAMFS = "initramfs.cpio"
+SYSTEM_MAP = "System.map"  # of a kernel that was built here
 MODULES_ORDER, RELEASE = "modules.order", "include/config/kernel.release"
 
 
@@ -118,7 +119,7 @@ def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
     Raises NotBuilt if one of them is a link out of the tree: a Makefile cannot have files read for it.
     """
     (into / "modules").mkdir()
-    named = (objects / name for name in ("vmlinux", ".config", "System.map", MODULES_ORDER, RELEASE))
+    named = (objects / name for name in ("vmlinux", ".config", SYSTEM_MAP, MODULES_ORDER, RELEASE))
     _require_own(objects, named)
     _require_own(objects, module_files(objects))
     built = {canonical(module_name(path)): path for path in module_files(objects)}
@@ -127,7 +128,7 @@ def collect(objects: Path, into: Path, description: Mapping[str, Any]) -> None:
         copy_module(module, into)
     proc.run(["strip", "--strip-all", "-o", into / "vmlinux", objects / "vmlinux"])
     shutil.copyfile(objects / ".config", into / "config")
-    shutil.copyfile(objects / "System.map", into / "System.map")
+    shutil.copyfile(objects / SYSTEM_MAP, into / SYSTEM_MAP)
     facts = {**description, "release": (objects / RELEASE).read_text().strip()}
     describe(into, into / "vmlinux", elf.build_id(objects / "vmlinux"), facts, modules)
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from guestloop.ground.errors import ConfigError
 
@@ -41,14 +42,33 @@ class Note:
     content: bytes
 
 
+class Header(NamedTuple):
+    """A section: its name, and the fields of ``Elf64_Shdr`` as they are called there."""
+
+    name: str
+    kind: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    entry_size: int
+
+
 @dataclass(frozen=True)
 class Elf:
-    """The content of an ELF file, and where its notes and named sections are, as (offset, size)."""
+    """The content of an ELF file, where its notes are, as (offset, size), and its sections in order."""
 
     content: bytes
     kind: int
     notes_at: tuple[tuple[int, int], ...]
-    sections: dict[str, tuple[int, int]]
+    headers: tuple[Header, ...]
+
+    @property
+    def sections(self) -> dict[str, tuple[int, int]]:
+        """Offset and size of each section by name."""
+        return {each.name: (each.offset, each.size) for each in self.headers}
 
     def section(self, name: str) -> bytes:
         """Return the content of a section, empty if there is none of this name."""
@@ -112,7 +132,7 @@ def _parse(content: bytes) -> Elf:
     notes = [(each[2], each[5]) for each in segments if each[0] == _SEGMENT_NOTE] or [
         (each[4], each[5]) for each in headers if each[1] == _SECTION_NOTE
     ]
-    return Elf(content, kind, tuple(notes), dict(_name_sections(content, headers, names_index)))
+    return Elf(content, kind, tuple(notes), tuple(_name_sections(content, headers, names_index)))
 
 
 def _check_ends(content: bytes, ranges: list[tuple[int, int]]) -> None:
@@ -121,16 +141,16 @@ def _check_ends(content: bytes, ranges: list[tuple[int, int]]) -> None:
         raise NotElf(f"is cut short: it has only {len(content)} bytes")
 
 
-def _name_sections(
-    content: bytes, headers: list[tuple[int, ...]], names_index: int
-) -> Iterator[tuple[str, tuple[int, int]]]:
+def _name_sections(content: bytes, headers: list[tuple[int, ...]], names_index: int) -> Iterator[Header]:
     if not headers:
         return
     names_at = headers[names_index][4]
     for each in headers:
         start = names_at + each[0]
         end = content.find(b"\0", start)
-        yield content[start:end].decode(errors="replace"), (each[4], each[5])
+        kind, flags, address, offset, size, link, info, _alignment, entry_size = each[1:]
+        name = content[start:end].decode(errors="replace")
+        yield Header(name, kind, flags, address, offset, size, link, info, entry_size)
 
 
 def _split_notes(notes: bytes) -> Iterator[Note]:

@@ -32,7 +32,7 @@ class Slot:
         self._spec, self._kernel = spec, kernel
         self._lock = threading.Lock()
         self._machine: Machine | None = None
-        self._boots = self._failed = 0
+        self._boots, self._failed = spec.boots.get(kernel, 0), 0
         self._failure: NotBooted | None = None  # of the last boot
         self._used = False
         self._told = False  # a round was told how the L1 ended

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from guestloop.agent.system import Hello
@@ -25,7 +25,8 @@ class LabSpec:
 
     ``socket`` is a name in the abstract namespace: it has no file that could be left behind.
     ``requests`` gives the number of KVM_REQ_TLB_FLUSH per kernel. ``l2_kernel`` is what each L2 must run,
-    ``digests`` are those of the plan.
+    ``digests`` are those of the plan. ``boots`` is how often the L1 of a kernel was booted by an earlier lab,
+    whose run is resumed.
     """
 
     socket: str
@@ -35,6 +36,7 @@ class LabSpec:
     requests: Mapping[str, int]
     l2_kernel: L2Kernel
     digests: Mapping[str, str]
+    boots: Mapping[str, int] = field(default_factory=dict)
 
     def dump(self) -> str:
         """One line of JSON."""

@@ -10,24 +10,26 @@ from pathlib import Path
 from guestloop.compare import (
     CandidateVerdict,
     CellVerdict,
-    Judgement,
+    Change,
+    Comparison,
     KernelState,
     KernelVerdict,
     Overall,
-    PathFigure,
     Realm,
     Status,
+    Subject,
     Verdict,
+    Weight,
 )
 from guestloop.ground.words import plural
 from guestloop.report.verdict_json import VERDICT_FILE
 from guestloop.results.plan import Plan, PlannedKernel
-from guestloop.results.records import Correctness, Outcome, Work
+from guestloop.results.records import Correctness, Outcome
 
 COLUMNS = 110
 NAME_WIDTH = 38
-OTHER_FLOOR = 0.005
-"""Paths that are not judged are shown from this many requests per event on."""
+OTHER_FLOOR = 0.02
+"""Paths that are not judged and did not change are shown from this share of all flush requests on."""
 
 CONSOLE_LINES = 8
 """Of the console of a kernel that did not boot; verdict.json has more, and the lab's files all of it."""
@@ -38,15 +40,16 @@ LATE_LINES = 3
 GREEN = 32
 RED = 31
 YELLOW = 33
-_ROW = "{:<38}{:>9}{:>9}{:>10}{:>10}{:>9}  {:<10}{}"
+_ROW = "{:<38}{:>8}{:>8}{:>9}{:>9}{:>8}  {:<10}{}"
 
 
 def render_text(plan: Plan, verdict: Verdict, colour: bool = False, out: Path | None = None) -> str:
     """The report for a terminal, without a final newline; ``out`` is where the files are, if known.
 
-    A stands for the reference, the next letters for the candidates. Flush figures are requests per
-    event; the row of a cell, or of a candidate in it, counts all of them. One candidate shares the row
-    of its cell; of several each has rows of its own below it, beside the reference again.
+    A stands for the reference, the next letters for the candidates. The row of a cell, or of a candidate in
+    it, has its events, and all flush requests for the work of the guest. A row below it has what was
+    counted, and its rate per the unit at its end. One candidate shares the row of its cell; of several each
+    has rows of its own below it, beside the reference again.
     """
     lines = [*_fit(_answer(verdict, colour), ""), "", *_header(plan, verdict)]
     lines += ["", _title(plan)] if verdict.cells else []
@@ -63,8 +66,8 @@ def render_text(plan: Plan, verdict: Verdict, colour: bool = False, out: Path | 
 def _title(plan: Plan) -> str:
     one = len(plan.kernels.candidates) == 1
     other, ratio = ("B", "B/A") if one else ("", "to A")
-    columns = ["events A", f"events {other}", "flush A", f"flush {other}", ratio, "contents", "status"]
-    return _ROW.format("cell, and its paths (* judged)", *(column.strip() for column in columns))
+    columns = ["count A", f"count {other}", "rate A", f"rate {other}", ratio, "contents", "status"]
+    return _ROW.format("cell, and what it counts (* judged)", *(column.strip() for column in columns))
 
 
 def _marks(plan: Plan) -> dict[str, str]:
@@ -78,7 +81,8 @@ def _marks(plan: Plan) -> dict[str, str]:
 
 def _header(plan: Plan, verdict: Verdict) -> list[str]:
     host = ", ".join(f"{name} {value}" for name, value in plan.host.items())
-    marks, rounds = _marks(plan), plural(plan.rounds, "round")
+    marks = _marks(plan)
+    rounds = " or ".join(map(str, plan.looks)) + (" rounds" if plan.looks != (1,) else " round")
     kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
         *(line for lines in kernels for line in lines),
@@ -155,31 +159,39 @@ def _candidate_lines(
     """A candidate beside the reference: all flushes, each path, the reason, and what else was counted."""
     candidate = cell.candidates[name]
     events = _events(cell, reference), _events(cell, name)
-    figures = _figures(candidate.total) if candidate.total else ("-", "-", "-")
+    figures = _rates(candidate.total) if candidate.total else ("-", "-", "-")
     contents = _contents(cell.correctness[reference], cell.correctness[name])
     lines = [_row(title, *events, *figures, contents, _render_status(candidate.status, colour))]
-    for item in candidate.paths:
-        if item.judged or max(item.figures.per_event) >= OTHER_FLOOR:
-            path = f"{indent}  {'*' if item.judged else ' '} {item.path}"
-            lines.append(_row(path, "", "", *_path_figures(item)))
+    lines += [_comparison_row(one, indent) for one in candidate.comparisons if _is_shown(one, candidate)]
     return lines + [line for text in _remarks(candidate) for line in _fit(text, f"{indent}    ")]
 
 
 def _remarks(candidate: CandidateVerdict) -> list[str]:
-    shares = ", ".join(rate.render() for rate in candidate.rates if rate.share)
-    rates = ", ".join(rate.render() for rate in candidate.rates if not rate.share)
-    further = f"per event: {rates}" if rates else ""
-    return [text for text in (candidate.reason, _same_work(candidate), shares, further) if text]
+    unlike = plural(candidate.unlike_load, "pair of rounds", "pairs of rounds")
+    load = f"{unlike} not compared: the load of the machine changed" if candidate.unlike_load else ""
+    return [text for text in (candidate.reason, load) if text]
 
 
-def _same_work(candidate: CandidateVerdict) -> str:
-    """All flush requests for the same work of the guest: the events are the kernel's own behaviour."""
-    before, after = candidate.per_work
-    if before is None or after is None:
-        return ""
-    ratio = f" (x{after / before:.2f})" if before else ""
-    unit = Work(candidate.work_unit).unit
-    return f"for the same work: {before:.3f} -> {after:.3f} flush requests per {unit}{ratio}"
+def _is_shown(one: Comparison, candidate: CandidateVerdict) -> bool:
+    """What is judged or has changed, and of the rest what is not small. All flushes have a row already."""
+    if one is candidate.total:
+        return one.change is not Change.SAME
+    statement, total = one.statement, candidate.total
+    if statement.subject is not Subject.PATH or statement.weight is Weight.JUDGED or one.judgement.certain:
+        return True
+    counts = statement.reference.total + statement.tested.total
+    all_flushes = total.statement.reference.total + total.statement.tested.total if total else 0
+    return counts >= OTHER_FLOOR * all_flushes
+
+
+def _comparison_row(one: Comparison, indent: str) -> str:
+    """``* async_page_ready  930 10 0.423 0.003 x0.01  per page-ready event, fewer``."""
+    statement = one.statement
+    mark = {Weight.JUDGED: "*", Weight.OTHER: " ", Weight.SHOWN: "-"}[statement.weight]
+    counts = str(statement.reference.total), str(statement.tested.total)
+    unit = f"{'of ' if statement.subject is Subject.SHARE else 'per '}{statement.unit}"
+    change = "" if one.change is Change.SAME else f", {one.change}"
+    return _row(f"{indent}  {mark} {one.name}", *counts, *_path_rates(one), f"{unit}{change}")
 
 
 def _row(name: str, *cells: str) -> str:
@@ -196,20 +208,19 @@ def _events(cell: CellVerdict, kernel: str) -> str:
     return str(sum(item.events.get(item.event, 0) for item in rounds)) if rounds else "-"
 
 
-def _figures(figures: Judgement) -> tuple[str, str, str]:
-    before, after = figures.per_event
-    if figures.ratio is None:
-        ratio = "-"
-    else:
-        ratio = f"x{figures.ratio:.2f}" if figures.ratio < 100 else f"x{min(figures.ratio, 1e6):.0f}"
-    return f"{before:.3f}", f"{after:.3f}", ratio
+def _rates(one: Comparison) -> tuple[str, str, str]:
+    before, after = (one.render_rate(rate) for rate in one.judgement.rates)
+    ratio = one.judgement.ratio
+    if ratio is None:
+        return before, after, "-"
+    return before, after, f"x{ratio:.2f}" if ratio < 100 else f"x{min(ratio, 1e6):.0f}"
 
 
-def _path_figures(item: PathFigure) -> tuple[str, str, str]:
+def _path_rates(one: Comparison) -> tuple[str, str, str]:
     """What a kernel has no code for is not shown as a count of 0."""
-    before, after, ratio = _figures(item.figures)
-    seen = ["absent" if absent else text for absent, text in zip(item.absent, (before, after), strict=True)]
-    return seen[0], seen[1], "-" if any(item.absent) else ratio
+    before, after, ratio = _rates(one)
+    seen = ["absent" if absent else text for absent, text in zip(one.absent, (before, after), strict=True)]
+    return seen[0], seen[1], "-" if any(one.absent) else ratio
 
 
 def _contents(before: Correctness, after: Correctness) -> str:

@@ -15,10 +15,8 @@ from jsonschema import Draft202012Validator
 from guestloop.compare import (
     CandidateVerdict,
     CellVerdict,
-    Judgement,
+    Comparison,
     KernelVerdict,
-    PathFigure,
-    Rate,
     Verdict,
 )
 from guestloop.config import REPOSITORY
@@ -27,7 +25,7 @@ from guestloop.results.files import write_json
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import Round
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 VERDICT_FILE = "verdict.json"
 SCHEMA = REPOSITORY / "docs" / "verdict.schema.json"
 
@@ -137,39 +135,38 @@ def _candidate(names: Names, candidate: CandidateVerdict) -> dict[str, Any]:
     return {
         "status": candidate.status,
         "reason": candidate.reason,
-        "comparison": _comparison(names, candidate),
-        "paths": {item.path: _path(names, item) for item in candidate.paths},
-        "rates": [_rate(names, item) for item in candidate.rates],
-        "work_unit": candidate.work_unit,
-        "per_work": dict(zip(names, candidate.per_work, strict=True)),
+        "accepted": candidate.accepted,
+        "rounds_used": dict(zip(names, candidate.used, strict=True)),
+        "unlike_load": candidate.unlike_load,
+        "comparison": _decisive(names, candidate.decisive),
+        "comparisons": [_comparison(names, one) for one in candidate.comparisons],
     }
 
 
-def _comparison(names: Names, candidate: CandidateVerdict) -> dict[str, Any] | None:
-    if not candidate.decisive:
-        return None
-    decisive = candidate.decisive
-    said = {"metric": candidate.metric, "per_work": dict(zip(names, decisive.per_work, strict=True))}
-    return {**said, **_figures(names, decisive.figures)}
+def _decisive(names: Names, one: Comparison | None) -> dict[str, Any] | None:
+    """What the status rests on: the same fields as in ``comparisons``, and what they count in words."""
+    return {"metric": f"{one.name} per {one.statement.unit}", **_comparison(names, one)} if one else None
 
 
-def _path(names: Names, item: PathFigure) -> dict[str, Any]:
-    said = {"judged": item.judged, "incidental": item.incidental, "change": item.figures.change}
-    work = {"per_work": dict(zip(names, item.per_work, strict=True))}
-    absent = {"absent": [name for name, lacks in zip(names, item.absent, strict=True) if lacks]}
-    return {**said, **work, **absent, **_figures(names, item.figures)}
-
-
-def _rate(names: Names, item: Rate) -> dict[str, Any]:
-    values = dict(zip(names, item.values, strict=True))
-    return {"name": item.name, "per": item.per, "share": item.share, "values": values}
-
-
-def _figures(names: Names, figures: Judgement) -> dict[str, Any]:
+def _comparison(names: Names, one: Comparison) -> dict[str, Any]:
+    judgement, statement = one.judgement, one.statement
     return {
-        "per_event": dict(zip(names, figures.per_event, strict=True)),
-        "p_value": figures.p_value,
-        "ratio": figures.ratio,
-        "ci": list(figures.ci),
-        "mde": figures.mde if math.isfinite(figures.mde) else None,
+        "name": one.name,
+        "subject": statement.subject,
+        "weight": statement.weight,
+        "unit": statement.unit,
+        "change": judgement.change,
+        "counts": dict(zip(names, (statement.reference.counts, statement.tested.counts), strict=True)),
+        "per_event": dict(zip(names, judgement.rates, strict=True)),
+        "per_work": dict(zip(names, one.per_work, strict=True)),
+        "absent": [name for name, lacks in zip(names, one.absent, strict=True) if lacks],
+        "p_value": judgement.p_value,
+        "alpha": judgement.alpha,
+        "ratio": judgement.ratio,
+        "ci": list(judgement.ci),
+        "increase": list(judgement.increase),
+        "bounds": asdict(statement.bounds),
+        "mde": judgement.mde if math.isfinite(judgement.mde) else None,
+        "rounds_needed": judgement.rounds_needed,
+        "calibrated": one.calibrated,
     }

@@ -13,17 +13,17 @@ MIXED = "were the results of two runs written to one directory?"
 COPIED = "was a file in rounds/ copied or renamed by hand?"
 
 
-def check(plan: Plan, rounds: Sequence[Round], late: Iterable[str] = (), *, most: int | None = None) -> None:
+def check(plan: Plan, rounds: Sequence[Round], late: Iterable[str] = ()) -> None:
     """Raise LabError for the first round that is not of this plan.
 
     That is one of a cell or a kernel that is not planned, one that is there twice, one whose number is beyond
-    ``most`` (by default the plan's rounds), one that ran another build than the plan has or than other rounds
-    of the same kernel, and rounds whose L2s ran different kernels. ``late`` names the kernels whose L1
-    complained after its last round. What an older guestloop did not record cannot disagree.
+    the last look with each of its rounds repeated once, one that ran another build than the plan has or than
+    other rounds of the same kernel, and rounds whose L2s ran different kernels. ``late`` names the kernels
+    whose L1 complained after its last round. What an older guestloop did not record cannot disagree.
     """
     _refuse_strangers(plan, rounds, late)
     _refuse_duplicates(rounds)
-    _refuse_surplus(rounds, plan.rounds if most is None else most)
+    _refuse_surplus(rounds, 2 * plan.looks[-1])
     _refuse_other_builds(plan, rounds)
     _refuse_two_l2_kernels(plan, rounds)
 

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from guestloop.ground.errors import LabError
 
@@ -17,13 +17,17 @@ T = TypeVar("T")
 
 def write_json(path: Path, data: object, *, replace: bool = False) -> None:
     """Write a JSON file whole or not at all, also if killed. Raises FileExistsError unless ``replace``."""
+    write_bytes(path, (json.dumps(data, indent=1) + "\n").encode(), replace=replace)
+
+
+def write_bytes(path: Path, content: bytes, *, replace: bool = False) -> None:
+    """Write a file whole or not at all, also if killed. Raises FileExistsError unless ``replace``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(data, indent=1) + "\n"
-    if replace or not _write_nameless(path, text):
-        _write_beside(path, text, replace=replace)
+    if replace or not _write_nameless(path, content):
+        _write_beside(path, content, replace=replace)
 
 
-def _write_nameless(path: Path, text: str) -> bool:
+def _write_nameless(path: Path, content: bytes) -> bool:
     """Write a new file that has no name until it is whole; False where the file system cannot (NFS)."""
     try:
         handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
@@ -31,18 +35,18 @@ def _write_nameless(path: Path, text: str) -> bool:
         if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):
             return False
         raise
-    with os.fdopen(handle, "w") as file:
-        _write_through(file, text)
+    with os.fdopen(handle, "wb") as file:
+        _write_through(file, content)
         # Any src_dir_fd makes this linkat() with AT_SYMLINK_FOLLOW, as open(2) has it for O_TMPFILE.
         os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle)
     return True
 
 
-def _write_beside(path: Path, text: str, *, replace: bool) -> None:
+def _write_beside(path: Path, content: bytes, *, replace: bool) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w") as file:
-            _write_through(file, text)
+        with partial.open("wb") as file:
+            _write_through(file, content)
         if replace:
             partial.replace(path)
         else:
@@ -51,8 +55,8 @@ def _write_beside(path: Path, text: str, *, replace: bool) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _write_through(file: TextIO, text: str) -> None:
-    file.write(text)
+def _write_through(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
     file.flush()
     os.fsync(file.fileno())
 

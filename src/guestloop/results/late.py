@@ -16,9 +16,15 @@ LATE_FILE = "late-warnings.json"
 
 
 def write_late(lab_directory: Path, late: Mapping[str, Sequence[str]]) -> None:
-    """Store the complaints of each L1 after its last round, by kernel; nothing is written for none."""
+    """Store the complaints of each L1 after its last round, by kernel; nothing is written for none.
+
+    Those of an earlier lab, whose run was resumed, are kept.
+    """
+    path = lab_directory / LATE_FILE
     if late:
-        write_json(lab_directory / LATE_FILE, late)
+        before = read_json(path, _parse_late) if path.exists() else {}
+        names = dict.fromkeys((*before, *late))
+        write_json(path, {name: [*before.get(name, ()), *late.get(name, ())] for name in names}, replace=True)
 
 
 def read_late(out: Path) -> dict[str, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,25 @@ class L2Kernel:
 
 @dataclass(frozen=True)
 class Plan:
-    """The kernels, the cells, the number of rounds of a cell on each kernel, and on what machine.
+    """The kernels, the cells, how many rounds of a cell on each kernel, and on what machine.
+
+    ``looks`` are the numbers of rounds per kernel after which the run is judged, in rising order: the first
+    has every cell, a later one those that are not settled by then. ``budget_s`` is for how long rounds are
+    measured, in seconds; the first look is measured whole, however long it takes. None: until all is settled.
+
+    ``arguments`` are the words of the command line, and ``directory`` is where it was given: --resume finds
+    the kernels again by them. Both are empty when Avocado was started by itself. ``fresh_boots``: L1 is
+    booted anew for each round.
 
     ``accelerator`` is ``kvm`` or ``tcg``; ``host`` are facts for the reader (CPU, cores, QEMU);
     ``left_out`` says what the profile leaves out, one line each. ``l2_kernel`` is None in results of a
     guestloop that did not record it: L2 then ran the reference kernel. ``digests`` are the SHA-256 of what
     all rounds run with beside the kernels: ``qemu`` of L1, ``l1_root``, ``agent`` and ``l2_initramfs``.
+
+    ``correctness_only``: a rate that is not settled leaves no cell open, so that the run is no verdict on
+    cost. What changed with certainty is claimed all the same.
+
+    Raises ValueError for looks that do not rise from 1 or more.
     """
 
     profile: str
@@ -144,10 +158,29 @@ class Plan:
     host: Mapping[str, str]
     kernels: Kernels
     cells: tuple[Cell, ...]
-    rounds: int
+    looks: tuple[int, ...]
     left_out: tuple[str, ...] = ()
     l2_kernel: L2Kernel | None = None
+    budget_s: float | None = None
+    fresh_boots: bool = False
+    correctness_only: bool = False
+    arguments: tuple[str, ...] = ()
+    directory: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_looks(self.looks)
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds each kernel must have in every cell."""
+        return self.looks[0]
+
+
+def check_looks(looks: tuple[int, ...]) -> None:
+    """Raise ValueError for looks that do not rise from 1 or more."""
+    if not looks or looks[0] < 1 or any(a >= b for a, b in pairwise(looks)):
+        raise ValueError(f"looks rise from 1 or more, seen: {', '.join(map(str, looks)) or 'none'}")
 
 
 PLAN_FILE = "plan.json"
@@ -171,9 +204,14 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         host=data["host"],
         kernels=_parse_kernels(data["kernels"]),
         cells=tuple(parse_cell(cell) for cell in data["cells"]),
-        rounds=data["rounds"],
+        looks=tuple(data["looks"] if "looks" in data else [data["rounds"]]),
         left_out=tuple(data["left_out"]),
         l2_kernel=_parse_l2_kernel(data.get("l2_kernel")),
+        budget_s=data.get("budget_s"),
+        fresh_boots=data.get("fresh_boots", False),
+        correctness_only=data.get("correctness_only", False),
+        arguments=tuple(data.get("arguments", ())),
+        directory=data.get("directory", ""),
         digests=data.get("digests", {}),
     )
 

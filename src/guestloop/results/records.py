@@ -97,7 +97,9 @@ class Round:
     flushes are related to. Events are the kernel's own behaviour, and differ between kernels for the same
     work.
 
-    ``boot`` counts the boots of this kernel's L1 in this run; 0 when the round never had a running L1.
+    ``repeats`` is the number of the round that this one repeats, because that was invalid on some kernel; 0
+    for a planned round. ``boot`` counts the boots of this kernel's L1 in this run; 0 when the round never had
+    a running L1.
     ``seconds`` is wall time from the moment when L1 is there (its boot left out) to the judgement.
     ``facts`` hold what was read back (module parameters, releases, build ids), and how much slower than
     usual this machine was (``pace``). ``findings`` are what was
@@ -128,6 +130,7 @@ class Round:
     absent_paths: tuple[str, ...] = ()
     requests: Counts = field(default_factory=dict)
     load: Load | None = None
+    repeats: int = 0
 
     @property
     def slowdown(self) -> float | None:

@@ -61,6 +61,7 @@ class Measuring:
     kernel: str
     number: int
     evidence_directory: Path
+    repeats: int = 0
     l1: L1 | None = None
     event: str = ""
     judged: tuple[str, ...] = ()
@@ -161,6 +162,7 @@ class Measuring:
             cell=self.cell,
             kernel=self.kernel,
             round=self.number,
+            repeats=self.repeats,
             boot=self.l1.boot if self.l1 else 0,
             outcome=self._outcome(),
             reason="; ".join(finding.text.partition("\n")[0] for finding in self.findings),

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How widely rounds of one kernel scatter, learnt from rounds of good kernels against themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from guestloop.compare.drivers import work_of
+from guestloop.compare.samples import LEAST_CV2, Sample, Scatter, scatter_of
+from guestloop.compare.statements import Subject, statements_of
+from guestloop.results.records import Round
+
+UNKNOWN = Scatter(cv2=0.15**2, df=3)
+"""What is assumed of a statement for which nothing was learnt, until the rounds of the run say more."""
+
+POOL_DF = 4.0
+"""So many degrees of freedom the mean scatter of a statement in all cells of a test is worth for one of them.
+A few rounds that happen to agree are then not taken for proof that there is no scatter."""
+
+Key = tuple[str, str]
+"""A cell's id or a test's name, and the key of a statement."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a scatter before a run; ``calibrated``: from good kernels, else it is assumed."""
+
+    scatter: Scatter
+    calibrated: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The scatter of each statement by cell, and its mean over the cells of each test."""
+
+    cells: Mapping[Key, Scatter] = field(default_factory=dict)
+    tests: Mapping[Key, Scatter] = field(default_factory=dict)
+
+    def scatter(self, cell: str, test: str, statement: str) -> Known:
+        """What is known of a statement, by its key, before a run."""
+        pool, own = self.tests.get((test, statement)), self.cells.get((cell, statement))
+        if pool is None:
+            return Known(UNKNOWN, calibrated=False)
+        return Known(pool.joined(own), calibrated=own is not None)
+
+
+def learn(groups: Iterable[Sequence[Round]]) -> Calibration:
+    """Learn from groups of measured rounds, each of one cell and one kernel."""
+    samples: dict[Key, list[Sample]] = {}
+    tests: dict[str, str] = {}
+    for group in groups:
+        cell = group[0].cell
+        tests[cell.id] = cell.test
+        for key, sample in _samples(group):
+            samples.setdefault((cell.id, key), []).append(sample)
+    found = {key: scatter_of(own) for key, own in samples.items()}
+    cells = {key: scatter for key, scatter in found.items() if scatter}
+    return Calibration(cells, _pooled(cells, tests))
+
+
+def _pooled(cells: Mapping[Key, Scatter], tests: Mapping[str, str]) -> dict[Key, Scatter]:
+    """The mean over the cells of a test, each weighted by its degrees of freedom."""
+    gathered: dict[Key, list[Scatter]] = {}
+    for (cell, key), scatter in cells.items():
+        gathered.setdefault((tests[cell], key), []).append(scatter)
+    return {key: Scatter(_mean(own), POOL_DF) for key, own in gathered.items()}
+
+
+def _mean(scatters: Sequence[Scatter]) -> float:
+    weighted = sum(each.df * max(0.0, each.cv2) for each in scatters)
+    return max(LEAST_CV2, weighted / sum(each.df for each in scatters))
+
+
+def _samples(group: Sequence[Round]) -> Iterator[tuple[str, Sample]]:
+    """Each statement, and each by the work of the guest as well, which a comparison may have to use."""
+    work = work_of(group, group)
+    for statement in statements_of(group, group):
+        yield statement.key, statement.reference
+        if statement.subject is Subject.PATH and statement.unit != work.unit:
+            by_work = replace(statement, unit=work.unit)
+            yield by_work.key, Sample(statement.reference.counts, work.reference)
