@@ -191,7 +191,7 @@ def test_a_test_with_wrong_tags_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_slot_says_is_what_its_test_is_given() -> None:
     found = found_tests()
-    runnable = _with_parameters(found, Slot(CELLS[2], "patched", 2), fresh_boots=True)
+    runnable = _with_parameters(found, Slot(CELLS[2], "patched", 2, probed=True), fresh_boots=True)
     seen = parameters(runnable.variant)
     assert seen == {
         "load": "read-shared",
@@ -199,6 +199,7 @@ def test_what_a_slot_says_is_what_its_test_is_given() -> None:
         "kernel": "patched",
         "round": "2",
         "fresh_boot": "yes",
+        "probe_changed": "yes",
     }
     assert runnable.uri.endswith("storm.py:SharedReadOnlyPages.test")
     assert runnable is not found["asyncpf", "read-shared"]

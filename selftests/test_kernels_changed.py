@@ -260,6 +260,25 @@ def test_the_changes_of_a_kernel_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
     assert find_changes(reference, reference, cache) == Changes()
 
 
+def test_a_name_that_is_not_unique_cannot_be_probed(tmp_path: Path) -> None:
+    a = kernel(tmp_path / "a", "aa", ZAP, replace(ZAP, section=".text.other"))
+    b = kernel(tmp_path / "b", "bb", ZAP, replace(ZAP, section=".text.other", content=b"\x90" + RET))
+    (found,) = find_changes(a, b, Cache(tmp_path / "cache")).functions
+    assert found.unprobeable == "several functions of its module have its name"
+
+
+def test_strings_of_a_kernel_are_among_its_data(tmp_path: Path) -> None:
+    data = Part("limits", b"\x07\0\0\0kvm\0", section=".rodata")
+    more = replace(data, content=b"\x07\0\0\0new\0kvm\0")
+    other = replace(data, content=b"\x07\0\0\0KVM\0")
+    a, moved, changed = (
+        (Part("walk", b"\x48\xc7\xc7" + bytes(4) + RET, {3: (ABSOLUTE, "limits", at)}), part)
+        for part, at in ((data, 4), (more, 8), (other, 4))
+    )
+    assert functions(of_kernels(tmp_path, a, moved)) == []
+    assert of_kernels(tmp_path, a, changed).data == ("limits",), "its place is the same, what is there is not"
+
+
 def test_a_module_that_only_one_build_has(tmp_path: Path) -> None:
     one = kernel(tmp_path / "a", "aa", ZAP)
     other = replace(one, build_ids={"vmlinux": "same"})

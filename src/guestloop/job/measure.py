@@ -30,11 +30,12 @@ PROGRESS_KEY = "guestloop.progress"
 
 @dataclass(frozen=True)
 class Slot:
-    """One test of the job: a round of a cell on one kernel."""
+    """One test of the job: a round of a cell on one kernel. ``probed``: see Plan.probes."""
 
     cell: Cell
     kernel: str
     round: int
+    probed: bool = False
 
 
 def order(plan: Plan) -> Iterator[Slot]:
@@ -44,7 +45,7 @@ def order(plan: Plan) -> Iterator[Slot]:
         for index, cell in enumerate(plan.cells):
             turned = (number + index) % 2 == 0
             for kernel in names[::-1] if turned else names:
-                yield Slot(cell, kernel, number)
+                yield Slot(cell, kernel, number, plan.probes(cell, kernel, number))
 
 
 def measure(plan: Plan, out: Path, *, fresh_boots: bool = False) -> bool:
@@ -117,6 +118,7 @@ def _with_parameters(found: Mapping[tuple[str, str], Runnable], slot: Slot, fres
         "kernel": slot.kernel,
         "round": slot.round,
         "fresh_boot": "yes" if fresh_boots else "no",
+        "probe_changed": "yes" if slot.probed else "no",
     }
     label = f"{slot.cell.mmu}-{slot.kernel}-{slot.round}"
     runnable.variant = dump_variant({"variant": [node], "variant_id": label, "paths": ["/run/*"]})

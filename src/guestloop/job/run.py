@@ -14,6 +14,7 @@ from guestloop.config import Profile
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.job.change import change_specs
+from guestloop.job.changes import keep_reach, with_known_reach
 from guestloop.job.conclude import conclude
 from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
@@ -48,9 +49,9 @@ def run(options: Options) -> Exit:
     out = new_directory(options.out)
     with removed_if_unused(out):
         prepared = prepare(subjects, machine, out, cache)
-    plan = make_plan(profile, selection, prepared, host, machine)
+    plan = with_known_reach(make_plan(profile, selection, prepared, host, machine), cache)
     write_plan(out, plan)
-    if prepared.lab and not _measure(plan, prepared.lab, out, profile):
+    if prepared.lab and not _measure(plan, prepared.lab, out, profile, cache):
         say(f"interrupted: {len(read_rounds(out))} rounds are in {out}; scripts/compare {out} compares them")
         return Exit.INTERRUPTED
     verdict = conclude(out)
@@ -69,10 +70,12 @@ def removed_if_unused(out: Path) -> Iterator[None]:
         raise
 
 
-def _measure(plan: Plan, lab: LabSpec, out: Path, profile: Profile) -> bool:
+def _measure(plan: Plan, lab: LabSpec, out: Path, profile: Profile, cache: Cache) -> bool:
     """Run every round in a lab of its own; False when it was interrupted."""
     with running_lab(lab, out):
-        return measure(plan, out, fresh_boots=profile.fresh_boots)
+        finished = measure(plan, out, fresh_boots=profile.fresh_boots)
+    keep_reach(plan, read_rounds(out), out, cache)
+    return finished
 
 
 def make_plan(
@@ -88,6 +91,8 @@ def make_plan(
         rounds=profile.rounds,
         left_out=selection.left_out,
         l2_kernel=prepared.l2_kernel,
+        # A round that probes disturb gives no rate, so there has to be another one.
+        probe_changed=profile.rounds > 1,
     )
 
 

@@ -214,8 +214,11 @@ class Binary:
         return found if found.address - _NEAR <= address < found.end + _NEAR else None
 
     def text_at(self, address: int) -> bytes:
-        """The printable string at an address of read-only data, empty if there is none."""
-        section = self.section_at(address)
+        """The printable string at an address in the read-only data of a kernel, empty if there is none.
+
+        The linker has put all strings among the symbols there. Those of a module are literals, see ``place``.
+        """
+        section = self.section_at(address) if self.is_linked else None
         if section is None or not section.name.startswith(".rodata"):
             return b""
         match = _TEXT.match(section.content, address - section.address)

@@ -108,6 +108,8 @@ def _changed_function(
         why = "it runs when its module is loaded or removed, or at boot"
     elif bool(pieces[0]) != bool(reference) or bool(pieces[1]) != bool(candidate):
         why = "it has no symbol where it begins"
+    elif any(len({*symbols}) < len(symbols) for symbols in (reference, candidate)):
+        why = "several functions of its module have its name"
     return ChangedFunction(module, name, reference, candidate, why)
 
 

@@ -79,6 +79,7 @@ class Slot:
             vendor=self._spec.vendor,
             request=self._spec.requests[self._kernel],
             l2_kernel=self._spec.l2_kernel,
+            watched=self._spec.watched.get(self._kernel, ()),
         )
 
     def _look_after_the_last(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from guestloop.agent.changed import Watched
 from guestloop.agent.system import Hello
 from guestloop.ground.codec import decode, encode
 from guestloop.machines.host import Vendor
@@ -25,6 +26,7 @@ class LabSpec:
 
     ``socket`` is a name in the abstract namespace: it has no file that could be left behind.
     ``requests`` gives the number of KVM_REQ_TLB_FLUSH per kernel. ``l2_kernel`` is what each L2 must run.
+    ``watched`` are the functions of each kernel whose calls are counted in rounds that ask for it.
     """
 
     socket: str
@@ -33,6 +35,7 @@ class LabSpec:
     parts: Mapping[str, L1Parts]
     requests: Mapping[str, int]
     l2_kernel: L2Kernel
+    watched: Mapping[str, tuple[Watched, ...]] = field(default_factory=dict)
 
     def dump(self) -> str:
         """One line of JSON."""
@@ -49,6 +52,7 @@ class Acquired:
     """An L1 to measure in: which boot of its kernel it is, where its console is, and what it says it is.
 
     ``request`` is the number of KVM_REQ_TLB_FLUSH in its kernel, ``l2_kernel`` what each L2 must run.
+    ``watched`` are functions of its kernel whose calls can be counted.
     """
 
     boot: int
@@ -58,3 +62,4 @@ class Acquired:
     vendor: Vendor
     request: int
     l2_kernel: L2Kernel
+    watched: tuple[Watched, ...] = ()

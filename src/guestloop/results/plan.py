@@ -10,9 +10,11 @@ from typing import Any
 
 from guestloop.ground.codec import decode
 from guestloop.results.cells import Cell, Mmu, parse_cell
+from guestloop.results.changes import Changes
 from guestloop.results.files import read_json, write_json
 from guestloop.results.origin import Origin
 from guestloop.results.provenance import Expectation, Failure, Provenance
+from guestloop.results.reach import Ran
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class PlannedKernel:
     was taken for it. ``unnamed_callers`` are functions of its KVM that request flushes, on a way that no rule
     of counters/paths.py names: their flushes are counted as ``other:<function>``. ``options`` are those of
     its configuration that bear on what is measured; empty when it is not known. ``provenance`` is None for a
-    kernel that existed already. With a ``failure`` there is no kernel: ``release`` and ``sha256`` are empty.
+    kernel that existed already. ``changes`` is what differs between the machine code of a candidate and that
+    of the reference; None for a kernel that is not the reference with a series. With a ``failure`` there is
+    no kernel: ``release`` and ``sha256`` are empty.
     """
 
     name: str
@@ -52,6 +56,7 @@ class PlannedKernel:
     provenance: Provenance | None = None
     expect: tuple[Expectation, ...] = ()
     failure: Failure | None = None
+    changes: Changes | None = None
 
     def is_same_build(self, other: PlannedKernel) -> bool:
         """The two are byte for byte the same: nothing that differs between them is due to a kernel."""
@@ -133,6 +138,8 @@ class Plan:
     ``accelerator`` is ``kvm`` or ``tcg``; ``host`` are facts for the reader (CPU, cores, QEMU);
     ``left_out`` says what the profile leaves out, one line each. ``l2_kernel`` is None in results of a
     guestloop that did not record it: L2 then ran the reference kernel.
+    ``probe_changed``: the first round of each cell runs with probes on the functions that differ between the
+    kernels. ``known_reach`` has, by candidate and cell, which of them an earlier run has seen to run.
     """
 
     profile: str
@@ -143,6 +150,24 @@ class Plan:
     rounds: int
     left_out: tuple[str, ...] = ()
     l2_kernel: L2Kernel | None = None
+    probe_changed: bool = False
+    known_reach: Mapping[str, Mapping[str, Ran]] = field(default_factory=dict)
+
+    def probes(self, cell: Cell, kernel: str, number: int) -> bool:
+        """Whether a round of this kernel runs with probes on the functions that differ.
+
+        It is the first of its cell, and not known to be disturbed by them.
+        """
+        if not self.probe_changed or number != 1:
+            return False
+        unknown = {
+            candidate.name
+            for candidate in self.kernels.candidates
+            if candidate.changes
+            and candidate.changes.functions
+            and cell.id not in self.known_reach.get(candidate.name, {})
+        }
+        return kernel in unknown or (kernel == self.kernels.reference.name and bool(unknown))
 
 
 PLAN_FILE = "plan.json"
@@ -169,6 +194,8 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         rounds=data["rounds"],
         left_out=tuple(data["left_out"]),
         l2_kernel=_parse_l2_kernel(data.get("l2_kernel")),
+        probe_changed=data.get("probe_changed", False),
+        known_reach=decode(dict[str, dict[str, Ran]], data.get("known_reach", {})),
     )
 
 
@@ -191,6 +218,7 @@ def _parse_kernel(data: Mapping[str, Any]) -> PlannedKernel:
         # Not recorded by a guestloop that stopped at a kernel it could not build.
         "provenance": decode(Provenance, made) if (made := data.get("provenance")) else None,
         "expect": tuple(decode(Expectation, one) for one in data.get("expect", ())),
+        "changes": decode(Changes, changed) if (changed := data.get("changes")) else None,
         "failure": decode(Failure, failed) if (failed := data.get("failure")) else None,
     }
     return PlannedKernel(**{**data, **read})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from guestloop.results.cells import Cell, parse_cell
+from guestloop.results.changes import Probed
 from guestloop.results.files import read_json, write_json
 from guestloop.results.findings import Bearing, Finding, parse_finding
 
@@ -94,6 +95,7 @@ class Round:
     ``facts`` hold what was read back (module parameters, releases, build ids), and how much slower than
     usual this machine was (``pace``). ``findings`` are what was
     found wrong, or why the round proves nothing, as data; ``reason`` is the same as one text for people.
+    ``probed`` is None in a round that ran without probes on the functions that a series changes.
     """
 
     cell: Cell
@@ -117,6 +119,12 @@ class Round:
     work: Counts = field(default_factory=dict)
     work_unit: str = ""
     absent_paths: tuple[str, ...] = ()
+    probed: Probed | None = None
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Probes were armed and hit, which takes time: the round proves what it proves, but not a rate."""
+        return self.probed is not None and bool(self.probed.ran)
 
     @property
     def is_wrong(self) -> bool:
@@ -169,5 +177,6 @@ def parse_round(data: Mapping[str, Any]) -> Round:
     fields["phases"] = {name: Phase(**phase) for name, phase in data["phases"].items()}
     for name in ("judged", "incidental", "evidence", "absent_paths"):
         fields[name] = tuple(data.get(name, ()))
+    fields["probed"] = Probed(**probed) if (probed := data.get("probed")) else None
     fields["findings"] = tuple(parse_finding(finding) for finding in data["findings"])
     return Round(**fields)
