@@ -21,7 +21,7 @@ pytestmark = pytest.mark.guest
 
 AT_LOAD = "kvm:kvm_x86_vendor_init"  # which the vendor module calls when it is loaded
 BY_GUESTS = "kvm:kvm_mmu_page_fault"
-NEVER = "kvm:kvm_vm_ioctl_clear_dirty_log"
+NEVER = "kvm:kvm_arch_irq_bypass_add_producer"  # there is no device to be assigned
 OF_KERNEL = "vmlinux:__vm_munmap"
 NOINSTR = "kvm_amd:svm_vcpu_enter_exit"  # no probe may be put there
 ABSENT = "kvm:there_is_no_such_function"
