@@ -241,6 +241,13 @@ def test_equal_bytes_of_a_kernel_may_read_other_data(tmp_path: Path) -> None:
     assert functions(of_kernels(tmp_path, (in_text("a"), one, two), (in_text("a"), two, one))) == []
 
 
+def test_equal_bytes_of_a_kernel_may_take_another_address(tmp_path: Path) -> None:
+    one, two = Part("one", b"\x31\xc0" + RET), Part("two", b"\x31\xdb" + RET)
+    a, b = refers_to("one", 0), refers_to("two", 0)
+    assert functions(of_kernels(tmp_path, (a, one, two), (b, two, one))) == ["walk"]
+    assert functions(of_kernels(tmp_path, (a, one, two), (a, two, one))) == []
+
+
 def test_a_module_without_symbols(tmp_path: Path) -> None:
     file = tmp_path / "kvm.ko"
     file.write_bytes(kernel_files(tmp_path, ZAP)[0].read_bytes())

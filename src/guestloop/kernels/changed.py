@@ -16,6 +16,7 @@ from pathlib import Path
 
 from guestloop.cache import Cache
 from guestloop.ground.codec import decode, encode
+from guestloop.ground.log import step
 from guestloop.kernels.artifacts import SYSTEM_MAP, Kernel
 from guestloop.kernels.binary import Binary, Piece, bare, read_module, read_vmlinux
 from guestloop.kernels.modules import canonical
@@ -71,7 +72,9 @@ def find_changes(reference: Kernel, candidate: Kernel, cache: Cache) -> Changes:
     }
 
     def make(into: Path) -> None:
-        (into / FILE).write_text(json.dumps(encode(_compare(reference, candidate)), indent=1) + "\n")
+        with step(f"comparing the machine code of {reference.name} and {candidate.name}"):
+            found = _compare(reference, candidate)
+        (into / FILE).write_text(json.dumps(encode(found), indent=1) + "\n")
 
     entry = cache.obtain(KIND, inputs, make)
     return decode(Changes, json.loads((entry / FILE).read_text()))

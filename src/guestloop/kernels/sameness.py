@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +30,8 @@ _MEMORY = re.compile(
     rb"|[\xc6\xc7\xf6\xf7]\x05|\xff[\x05\x0d\x15\x35])(.{4}))",
     re.DOTALL,
 )
+# An address of a kernel is moved to a register; they are all among the highest 2 GiB.
+_ADDRESS = re.compile(rb"(?=[\x48\x49]\xc7[\xc0-\xc7](...[\x80-\xff]))", re.DOTALL)
 # What assemblers pad code with: int3, nop, and the longer forms of nop.
 _PADDING = re.compile(
     rb"(?:\x66*\x2e?\x0f\x1f(?:\x84\0{5}|\x80\0{4}|\x44\0\0|\x40\0|\0)|\x66*\x90|\xcc)+\Z", re.DOTALL
@@ -85,6 +87,10 @@ class Side:
     def absolute(self, at: int, size: int) -> int:
         """The address in the ``size`` bytes at an offset; one of 4 bytes is extended by its sign."""
         return int.from_bytes(self.content[at : at + size], "little", signed=True) % _ADDRESSES
+
+    def address(self, at: int) -> int:
+        """The address in the 4 bytes at an offset."""
+        return self.absolute(at, _SIGNED_32.size)
 
     def takes_displacement(self, at: int) -> bool:
         """Whether what stands before an offset takes a displacement of 4 bytes, in code."""
@@ -190,20 +196,25 @@ class Pair:
     def _equal_bytes_lead_alike(self, a: Side, b: Side) -> bool:
         relocated = {operand.at - a.start for operand in a.operands}
         return all(
-            self.leads_alike(a.relative(at), b.relative(at))
-            for at in self._known_operands(a)
+            self.leads_alike(target(a, at), target(b, at))
+            for at, target in self._known_operands(a)
             if at not in relocated and a.content[at : at + 4] == b.content[at : at + 4]
         )
 
-    def _known_operands(self, a: Side) -> Iterator[int]:
-        """Offsets of values that lead to the start of a function, or into data of a kernel."""
+    def _known_operands(self, a: Side) -> Iterator[tuple[int, Callable[[Side, int], int]]]:
+        """Values that lead to a function, or into data of a kernel: their offsets, and how they are read."""
         for match in _BRANCH.finditer(a.content):
             if a.relative(match.start(1)) in self.a.functions_at:
-                yield match.start(1)
-        for match in _MEMORY.finditer(a.content) if self.a.is_linked else ():
+                yield match.start(1), Side.relative
+        if not self.a.is_linked:
+            return
+        for match in _MEMORY.finditer(a.content):
             section = self.a.section_at(a.relative(match.start(1)))
             if section and not section.is_code:
-                yield match.start(1)
+                yield match.start(1), Side.relative
+        for match in _ADDRESS.finditer(a.content):
+            if self.a.section_at(Side.address(a, match.start(1))):
+                yield match.start(1), Side.address
 
 
 def _is_relative_to_rip(modrm: int) -> bool:
