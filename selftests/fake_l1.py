@@ -40,6 +40,8 @@ ANSWERS: dict[str, Any] = {
     "guests.stop_all": [],
     "guests.launch": None,
     "kvm.load": {"kvm.tdp_mmu": "N"},
+    "kvm.watch": None,
+    "changed.read": {"counts": {"kvm:mmu_spte_update": 3}, "unprobed": {}},
     "kvm.functions": ["kvm_mmu_notifier_clear_flush_young", "kvm_arch_async_page_ready"],
     "system.rearm_warnings": True,
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 CODE, DATA, TEXTS, NO_BITS = "code", "data", "texts", "no bits"
 _FLAGS = {CODE: 0x6, DATA: 0x2, TEXTS: 0x32, NO_BITS: 0x3}  # SHF_*
-PC32, PLT32, ABSOLUTE = 2, 4, 11  # R_X86_64_PC32, R_X86_64_PLT32, R_X86_64_32S
+POINTER, PC32, PLT32, ABSOLUTE = 1, 2, 4, 11  # R_X86_64_64, and so on
 RET, CALL, NOP = b"\xc3", b"\xe8", b"\x90"
 
 
@@ -20,7 +20,10 @@ Row = tuple[str, int, int, int, bytes, int, int, int]
 
 @dataclass(frozen=True)
 class Part:
-    """What a symbol names. ``refers`` has (type, symbol or section, addend) by offset."""
+    """What a symbol names. ``refers`` has (type, symbol or section, addend) by offset.
+
+    A name that begins with a dot is none of a symbol, as labels of the compiler are.
+    """
 
     name: str
     content: bytes
@@ -85,7 +88,8 @@ def module_file(*parts: Part, align: int = 16, notes: bytes = b"") -> bytes:
         offset, size = made[part.section][1][part.name], len(part.content) if part.sized else 0
         index[part.name] = len(symbols)
         where = numbers[part.section]
-        symbols.append(struct.pack("<IBBHQQ", names.add(part.name), kind, 0, where, offset, size))
+        shown = "" if part.name.startswith(".") else part.name
+        symbols.append(struct.pack("<IBBHQQ", names.add(shown), kind, 0, where, offset, size))
     for foreign in sorted({to for part in parts for _, to, _ in part.refers.values()} - index.keys()):
         index[foreign] = len(symbols)
         symbols.append(struct.pack("<IBBHQQ", names.add(foreign), 0x10, 0, 0, 0, 0))
@@ -126,9 +130,10 @@ def kernel_files(directory: Path, *parts: Part, align: int = 16) -> tuple[Path, 
     for part in parts:
         for offset, (kind, to, addend) in part.refers.items():
             place = at[part.name] + offset
-            value = at[to] + addend - (place if kind != ABSOLUTE else 0)
+            value = at[to] + addend - (place if kind in {PC32, PLT32} else 0)
             start = place - bases[part.section]
-            linked[part.section][start : start + 4] = struct.pack("<I", value % (1 << 32))
+            size = 8 if kind == POINTER else 4
+            linked[part.section][start : start + size] = (value % (1 << 64)).to_bytes(8, "little")[:size]
     rows: list[Row] = [
         (name, 1, _FLAGS[kind_of(name)], bases[name], bytes(linked[name]), 0, 0, 1) for name in made
     ]
@@ -136,7 +141,9 @@ def kernel_files(directory: Path, *parts: Part, align: int = 16) -> tuple[Path, 
     directory.mkdir(parents=True, exist_ok=True)
     image.write_bytes(elf_of(2, rows))
     kinds = {part.name: "t" if kind_of(part.section) == CODE else "d" for part in parts}
-    lines = (f"{address:016x} {kinds[name]} {name}\n" for name, address in sorted(at.items()))
+    lines = (
+        f"{address:016x} {kinds[name]} {name}\n" for name, address in sorted(at.items()) if name[:1] != "."
+    )
     system_map.write_text("".join(lines))
     return image, system_map
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from guestloop.agent import kvm as module
+from guestloop.agent.changed import Probes, Watched
 from guestloop.agent.kernel_log import kernel_log
 from guestloop.agent.kvm import ORDER, Kvm, build_id, parse_build_id, same_value
 from guestloop.agent.trace import Trace
@@ -283,3 +285,40 @@ def test_parameters_that_nobody_asked_for_are_told_too(system: Modules, tmp_path
     (system.root / "kvm/parameters/write_only").mkdir()
     facts = kvm.load("tdp", TDP)
     assert facts["kvm.halt_poll_ns"] == "200000" and "kvm.write_only" not in facts
+
+
+class CountingProbes(Probes):
+    """Remembers what is armed, and when."""
+
+    def __init__(self, system: Modules) -> None:
+        super().__init__()
+        self.system, self.log = system, list[str]()
+
+    def arm(self, watched: tuple[Watched, ...]) -> None:
+        self.watched = watched
+        self.log.append(f"arm {len(watched)}, RCU {self.system.expedited.read_text().strip()}")
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        self.log.append("loading")
+        yield
+
+    def begin(self) -> None:
+        self.log.append("begin")
+
+
+def test_what_is_watched_is_watched_from_a_load_on(system: Modules, tmp_path: Path) -> None:
+    probes, watched = CountingProbes(system), (Watched("kvm:zap", ("kvm:zap",)),)
+    kvm = Kvm(tmp_path, NoTrace(), probes)
+    kvm.load("tdp", TDP)
+    kvm.watch(watched)
+    kvm.load("tdp", TDP)
+    assert probes.log == ["loading", "begin", "arm 1, RCU 1", "loading", "begin"]
+    assert system.commands[-2:] == [["insmod", "kvm.ko", "tdp_mmu=Y"], ["insmod", "kvm-amd.ko", "npt=Y"]]
+    done = len(system.commands)
+    kvm.watch(watched)
+    kvm.load("tdp", TDP)
+    kvm.watch(())
+    kvm.load("tdp", TDP)
+    assert probes.log[5:] == ["begin", "arm 0, RCU 1", "begin"], "KVM stays when nothing is watched any more"
+    assert len(system.commands) == done

@@ -126,7 +126,7 @@ def test_incidental_paths_decide_nothing_however_gross() -> None:
 
 def test_cannot_differ_and_a_wrong_reach() -> None:
     verdict = compare(make_plan(TDP), make_rounds((0, 0), (0, 0), TDP))
-    assert one(verdict) == (Status.CANNOT_DIFFER, BECAUSE)
+    assert one(verdict) == (Status.CANNOT_DIFFER, f"{BECAUSE} (declared, not probed)")
     assert verdict.answer == (
         "no regression: 1 cell cannot differ, contents correct everywhere; tcg, 1 cell x 2 rounds"
     )

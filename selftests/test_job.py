@@ -163,7 +163,7 @@ def test_a_test_with_wrong_tags_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_slot_says_is_what_its_test_is_given() -> None:
     found = found_tests()
-    runnable = _with_parameters(found, Slot(CELLS[2], "patched", 2, repeats=1), fresh_boots=True)
+    runnable = _with_parameters(found, Slot(CELLS[2], "patched", 2, repeats=1, probed=True), fresh_boots=True)
     seen = parameters(runnable.variant)
     assert seen == {
         "load": "read-shared",
@@ -172,6 +172,7 @@ def test_what_a_slot_says_is_what_its_test_is_given() -> None:
         "round": "2",
         "repeats": "1",
         "fresh_boot": "yes",
+        "probe_changed": "yes",
     }
     assert runnable.variant["variant_id"] == "asyncpf/shadow/read-shared-patched-2"
     assert runnable.uri.endswith("storm.py:SharedReadOnlyPages.test")

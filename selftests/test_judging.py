@@ -16,6 +16,7 @@ from samples import CANDIDATE, REFERENCE, A, B, compare, make_round, plan_of
 from guestloop.compare import CandidateVerdict, Kind, Overall, Status, Verdict
 from guestloop.ground.errors import Exit
 from guestloop.results.cells import Cell, Mmu
+from guestloop.results.changes import ChangedFunction, Changes, Probed
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.load import Load
 from guestloop.results.plan import PlannedKernel, Reach
@@ -277,6 +278,49 @@ def test_partners_of_like_load_are_compared_whatever_the_load() -> None:
     verdict = under_load({A: (1.2, 3.0, 1.2), B: (1.8, 3.1, 1.3)}, {A: 600, B: 605})
     seen = only(verdict)
     assert (seen.status, seen.used, seen.unlike_load) == (Status.SAME, (2, 2), 1)
+
+
+# --- what ran of what differs --------------------------------------------------------------------------
+
+SPTE = ChangedFunction("kvm", "mmu_spte_update", ("mmu_spte_update",), ("mmu_spte_update",))
+CHANGED = replace(SERIES, changes=Changes((SPTE,)))
+ELSEWHERE = replace(CHANGED, reach=Reach((Mmu.SHADOW,), "only shadow paging calls it"))
+
+
+def probed(candidate: PlannedKernel, hits: Mapping[str, int], rounds: int = 2) -> CandidateVerdict:
+    """The first round of each kernel ran with a probe on the function that differs."""
+    measured = [
+        USUAL.round(kernel, number) for number in range(1, rounds + 1) for kernel in (REFERENCE.name, B)
+    ]
+    measured = [
+        replace(item, probed=Probed({SPTE.id: hits[item.kernel]})) if item.round == 1 else item
+        for item in measured
+    ]
+    plan = plan_of(REFERENCE, candidate, cells=(CELL,), rounds=1)
+    return only(compare(plan, measured))
+
+
+@pytest.mark.parametrize("candidate", [CHANGED, ELSEWHERE])
+def test_where_nothing_that_differs_runs_nothing_can_differ(candidate: PlannedKernel) -> None:
+    seen = probed(candidate, {A: 0, B: 0})
+    assert seen.status is Status.CANNOT_DIFFER and seen.used == (2, 2)
+    assert seen.reason == "no function that differs between the two kernels ran in this cell"
+
+
+def test_a_round_in_which_a_probe_was_hit_gives_no_rate() -> None:
+    seen = probed(CHANGED, {A: 0, B: 9})
+    assert (seen.status, seen.used) == (Status.SAME, (2, 1))
+    alone = probed(CHANGED, {A: 9, B: 9}, rounds=1)
+    assert alone.status is Status.INCONCLUSIVE and alone.is_open
+    assert "probes on the functions that differ were hit" in alone.reason
+
+
+def test_a_declared_reach_that_what_was_seen_speaks_against() -> None:
+    seen = probed(ELSEWHERE, {A: 9, B: 9})
+    assert seen.status is Status.CANNOT_DIFFER
+    assert seen.reason == (
+        "only shadow paging calls it (so it is declared; of what differs, kvm:mmu_spte_update ran)"
+    )
 
 
 # --- correctness only ------------------------------------------------------------------------------------

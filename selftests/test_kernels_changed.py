@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from objects import ABSOLUTE, PC32, PLT32, RET, Part, calls, jumps_to, kernel_files, module_file
+from objects import ABSOLUTE, PC32, PLT32, POINTER, RET, Part, calls, jumps_to, kernel_files, module_file
 
 from guestloop.cache import Cache
 from guestloop.ground.errors import ConfigError
@@ -122,9 +122,9 @@ TEXTS = ".rodata.str1.1"
 
 
 def test_strings_are_compared_and_not_where_they_are(tmp_path: Path) -> None:
-    a = (refers_to(TEXTS, 0), Part("", b"kvm\0", section=TEXTS))
-    moved = (refers_to(TEXTS, 4), Part("", b"new\0kvm\0", section=TEXTS))
-    other = (refers_to(TEXTS, 0), Part("", b"KVM\0", section=TEXTS))
+    a = (refers_to(TEXTS, 0), Part(".L", b"kvm\0", section=TEXTS))
+    moved = (refers_to(TEXTS, 4), Part(".L", b"new\0kvm\0", section=TEXTS))
+    other = (refers_to(TEXTS, 0), Part(".L", b"KVM\0", section=TEXTS))
     assert functions(of_modules(tmp_path, a, moved)) == []
     assert functions(of_modules(tmp_path, a, other)) == ["walk"]
 
@@ -178,14 +178,56 @@ def alternative(code: bytes) -> tuple[Part, ...]:
     refers = {0: (PC32, "walk", 0), 4: (PC32, ".altinstr_replacement", 0)}
     return (
         Part("walk", b"\x66\x90" + RET),
-        Part("", code, section=".altinstr_replacement"),
-        Part("", record, refers, ".altinstructions"),
+        Part(".L", code, section=".altinstr_replacement"),
+        Part(".L", record, refers, ".altinstructions"),
     )
 
 
 def test_code_that_replaces_other_code_is_part_of_its_function(tmp_path: Path) -> None:
     assert functions(of_modules(tmp_path, alternative(b"\x0f\x01"), alternative(b"\x0f\x01"))) == []
     assert functions(of_modules(tmp_path, alternative(b"\x0f\x01"), alternative(b"\x0f\x02"))) == ["walk"]
+
+
+SWITCH = b"\xff\x24\xf5" + bytes(4) + b"\x31\xc0" + RET + b"\x31\xdb" + RET
+
+
+ANCHOR = Part("anchor", bytes(range(16)), section=".rodata")
+
+
+def switching(name: str, *labels: int, at: int = 16) -> tuple[Part, Part]:
+    """A function with a jump table of these labels. The table has no symbol, it is behind ANCHOR."""
+    code = Part(name, SWITCH, {3: (ABSOLUTE, "anchor", at)})
+    pointers = {8 * number: (POINTER, name, label) for number, label in enumerate(labels)}
+    return code, Part(f".table of {name}", bytes(8 * len(labels)), pointers, ".rodata")
+
+
+def test_a_jump_table_is_part_of_its_function(tmp_path: Path) -> None:
+    a = ANCHOR, *switching("walk", 7, 10, 7)
+    assert functions(of_modules(tmp_path, a, a)) == []
+    assert functions(of_modules(tmp_path, a, (ANCHOR, *switching("walk", 7, 10, 10)))) == ["walk"]
+    assert functions(of_modules(tmp_path, a, (ANCHOR, *switching("walk", 7, 10)))) == ["walk"]
+
+
+def test_a_jump_table_that_has_moved_is_the_same(differ: Differ) -> None:
+    walk = partial(switching, "walk", 7, 10)
+    a = ANCHOR, *switching("other", 7, 10), *walk(at=32)
+    b = ANCHOR, *switching("other", 7, 10, 7), *walk(at=48)
+    found = differ(a, b)
+    told = {("other",): (), (): ("anchor",)}  # in a kernel it is data behind the last symbol
+    assert found.data == told[tuple(found.functions)]
+
+
+def test_a_constant_without_a_symbol_is_compared_by_content(tmp_path: Path) -> None:
+    def reads(*constants: bytes) -> tuple[Part, ...]:
+        walk = refers_to(".rodata", 16 * (len(constants) - 1))
+        return walk, *(Part(f".L{one!r}", one.ljust(16, b"\1"), section=".rodata") for one in constants)
+
+    one, two, three = b"one", b"two", b"three"
+    first = Part("first", b"\x48\xc7\xc7" + bytes(4) + RET, {3: (ABSOLUTE, ".rodata", 0)})
+    second = replace(first, refers={3: (ABSOLUTE, ".rodata", 16)})
+    a = (*reads(one, two), first)
+    assert functions(of_modules(tmp_path, a, (*reads(three, one, two), second))) == []
+    assert functions(of_modules(tmp_path, a, (*reads(one, three), first))) == ["walk"]
 
 
 def in_text(symbol: str) -> Part:
@@ -197,6 +239,13 @@ def test_equal_bytes_of_a_kernel_may_read_other_data(tmp_path: Path) -> None:
     one, two = (Part(name, name.encode() * 16, section=".data") for name in ("a", "b"))
     assert functions(of_kernels(tmp_path, (in_text("a"), one, two), (in_text("b"), two, one))) == ["walk"]
     assert functions(of_kernels(tmp_path, (in_text("a"), one, two), (in_text("a"), two, one))) == []
+
+
+def test_equal_bytes_of_a_kernel_may_take_another_address(tmp_path: Path) -> None:
+    one, two = Part("one", b"\x31\xc0" + RET), Part("two", b"\x31\xdb" + RET)
+    a, b = refers_to("one", 0), refers_to("two", 0)
+    assert functions(of_kernels(tmp_path, (a, one, two), (b, two, one))) == ["walk"]
+    assert functions(of_kernels(tmp_path, (a, one, two), (a, two, one))) == []
 
 
 def test_a_module_without_symbols(tmp_path: Path) -> None:
@@ -258,6 +307,25 @@ def test_the_changes_of_a_kernel_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
         file.unlink()
     assert find_changes(reference, candidate, cache) == expected
     assert find_changes(reference, reference, cache) == Changes()
+
+
+def test_a_name_that_is_not_unique_cannot_be_probed(tmp_path: Path) -> None:
+    a = kernel(tmp_path / "a", "aa", ZAP, replace(ZAP, section=".text.other"))
+    b = kernel(tmp_path / "b", "bb", ZAP, replace(ZAP, section=".text.other", content=b"\x90" + RET))
+    (found,) = find_changes(a, b, Cache(tmp_path / "cache")).functions
+    assert found.unprobeable == "several functions of its module have its name"
+
+
+def test_strings_of_a_kernel_are_among_its_data(tmp_path: Path) -> None:
+    data = Part("limits", b"\x07\0\0\0kvm\0", section=".rodata")
+    more = replace(data, content=b"\x07\0\0\0new\0kvm\0")
+    other = replace(data, content=b"\x07\0\0\0KVM\0")
+    a, moved, changed = (
+        (Part("walk", b"\x48\xc7\xc7" + bytes(4) + RET, {3: (ABSOLUTE, "limits", at)}), part)
+        for part, at in ((data, 4), (more, 8), (other, 4))
+    )
+    assert functions(of_kernels(tmp_path, a, moved)) == []
+    assert of_kernels(tmp_path, a, changed).data == ("limits",), "its place is the same, what is there is not"
 
 
 def test_a_module_that_only_one_build_has(tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ from samples import DIGESTS, L2_KERNEL
 from scripted import ScriptedL1, ScriptedLab, cell
 from scripted.lab import Body, ScriptedTest, make_test
 
+from guestloop.agent.changed import Watched
 from guestloop.ground.errors import ConfigError, GuestError, L1Panicked, LabError, Lacking, TimedOut
 from guestloop.ground.usage import Usage
 from guestloop.ground.wait import wait_for
 from guestloop.lab.client import L1
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE
 from guestloop.results.cells import Mmu
+from guestloop.results.changes import Probed
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, read_rounds
 from guestloop.vm.argv import L2Spec, l2_argv
@@ -363,3 +365,34 @@ def test_without_parameters_a_test_is_the_first_round_of_the_reference(lab: Scri
 def test_a_fresh_boot_is_asked_for_by_a_parameter(lab: ScriptedLab, fresh: str, boots: list[int]) -> None:
     seen = [lab.measure(CELL, with_guest, number=n, fresh_boot=fresh).record.boot for n in (1, 2)]
     assert seen == boots
+
+
+# --- probes on what differs between the kernels --------------------------------------------------------
+
+
+WATCHED = (Watched("kvm:zap", ("kvm:zap",)), Watched("kvm:mmu_spte_update", ("kvm:mmu_spte_update.isra.0",)))
+
+
+def test_a_round_with_probes_tells_what_ran(lab: ScriptedLab) -> None:
+    lab.watch(WATCHED)
+    lab.script.ran = {"kvm:mmu_spte_update": 3, "kvm:of_nobody": 9}
+    record = lab.measure(CELL, with_guest, probed=True).record
+    assert record.probed == Probed({"kvm:zap": 0, "kvm:mmu_spte_update": 3}) and record.is_disturbed
+    methods = [call.method for call in lab.calls]
+    assert methods.index("kvm.watch") < methods.index("kvm.load"), "armed before KVM is loaded"
+    assert methods.index("guests.stop_all") < methods.index("changed.read"), "what runs at their end counts"
+
+
+def test_a_round_without_probes_says_nothing_of_it(lab: ScriptedLab) -> None:
+    lab.watch(WATCHED)
+    lab.script.ran = {"kvm:zap": 3}
+    record = lab.measure(CELL, checked).record
+    assert record.probed is None and not record.is_disturbed
+    assert lab.called("kvm.watch") == [{"watched": []}] and lab.called("changed.read") == []
+
+
+def test_probes_of_an_l1_that_is_gone_say_nothing(lab: ScriptedLab) -> None:
+    lab.watch(WATCHED)
+    lab.at("guests.stop_all", lambda l1: l1.panic())
+    ended = lab.measure(CELL, checked, probed=True)
+    assert ended.kinds == [FindingKind.L1_PANICKED] and ended.record.probed is None

@@ -38,7 +38,7 @@ class FakeL1:
     def lay_ground(self) -> None:
         self.facts["settings.swappiness"] = "60"
 
-    def set_mmu(self, mmu: Mmu) -> None:
+    def set_mmu(self, mmu: Mmu, *, watch: bool) -> None:
         self.facts["mmu"] = mmu.value
 
     def usage(self) -> Threads:

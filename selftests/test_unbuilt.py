@@ -254,3 +254,13 @@ def test_a_run_without_a_candidate_leaves_no_directory(
     with pytest.raises(NotApplied):
         run.run(options)
     assert options.out and not options.out.exists()
+
+
+@pytest.mark.parametrize(("rounds", "probed"), [(1, False), (2, True)])
+def test_probes_take_no_cells_only_round(
+    options: Options, monkeypatch: pytest.MonkeyPatch, rounds: int, probed: bool
+) -> None:
+    prepared = Prepared(None, "qemu", Kernels(REFERENCE, (failed(),)))
+    monkeypatch.setattr(run, "prepare", lambda *_: prepared)
+    run.run(replace(options, rounds=rounds))
+    assert options.out and read_plan(options.out).probe_changed is probed

@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from samples import DIGESTS, L2_KERNEL
 
 from guestloop import testing
 from guestloop.agent import guest, guests, migration
+from guestloop.agent.changed import Watched
 from guestloop.ground.rpc import Methods
 from guestloop.lab import slot
 from guestloop.lab.client import L1
@@ -113,6 +114,10 @@ class ScriptedLab:
 
     # --- what tests do with it
 
+    def watch(self, watched: tuple[Watched, ...]) -> None:
+        """These functions differ between the kernels of the run."""
+        self.slot._spec = replace(self.slot._spec, watched={KERNEL: watched})
+
     def at(self, method: str, *befall: Befall) -> None:
         """Have something befall L1 when the agent is next asked for this, before it answers."""
         self._planned.setdefault(method, []).extend(befall)
@@ -131,10 +136,16 @@ class ScriptedLab:
         return [params["line"] for params in self.called("guests.command") if params["name"] == name]
 
     def measure(
-        self, cell: Cell, body: Body | None = None, *, number: int = 1, fresh_boot: str = "no"
+        self,
+        cell: Cell,
+        body: Body | None = None,
+        *,
+        number: int = 1,
+        fresh_boot: str = "no",
+        probed: bool = False,
     ) -> Ended:
         """One round of a cell, by a test as Avocado runs it; ``body`` in place of the cell's workload."""
-        test = make_test(cell, number, self._directory / "log", fresh_boot)
+        test = make_test(cell, number, self._directory / "log", fresh_boot, probed=probed)
         test.body = body or MEASURE[cell.test]
         status = run_test(test)
         (record,) = [item for item in read_rounds(self.out) if (item.cell, item.round) == (cell, number)]
@@ -155,11 +166,13 @@ def make_test(
     log: Path,
     fresh_boot: str = "no",
     tags: Mapping[str, set[str] | None] | None = None,
+    *,
+    probed: bool = False,
 ) -> ScriptedTest:
     """The Avocado test of a round, tagged with the workload alone unless told; the axes are parameters."""
     node = TreeNode().get_node("/run", True)
     values = {"kernel": KERNEL, "mmu": cell.mmu.value, "round": number, "fresh_boot": fresh_boot}
-    node.value = {**cell.variant, **values}
+    node.value = {**cell.variant, **values, "probe_changed": "yes" if probed else "no"}
     return ScriptedTest("test", None, ([node], ["/run/*"]), str(log), tags=tags or {cell.test: None})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from guestloop.agent.changed import Watched
 from guestloop.agent.guests import Roster
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import Methods
@@ -44,6 +45,7 @@ class ScriptedL1(Machine):
         self.huge_pages = False
         self.units: dict[str, int] = {}
         self.moving = "", ""
+        self.watched: tuple[Watched, ...] = ()
         super().__init__(parts, directory)
 
     def _launch(self) -> None:

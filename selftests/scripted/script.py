@@ -18,6 +18,8 @@ class Script:
     # --- L1's kernel
     lacks: Mapping[str, str] = field(default_factory=dict)
     """Reasons by what is lacking: a need (``swap``) or a service (``mglru``)."""
+    ran: Mapping[str, int] = field(default_factory=dict)
+    """Calls in each round of functions that are watched; what is not there never runs."""
     uncounted: int = 0
     """Flush requests in each lap and dirty round that KVM counts and no call path accounts for."""
     lost: int = 0

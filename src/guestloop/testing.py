@@ -99,6 +99,11 @@ class GuestTest(Test):  # type: ignore[misc]
         if not isinstance(error, Lacking):
             self.log.error("%s\n%s", error.render(), error.traceback)
 
+    @property
+    def _is_probed(self) -> bool:
+        """Probes are armed on the functions that differ between the kernels of the run."""
+        return str(self.params.get("probe_changed", default="no")) == "yes"
+
     def _prepare_l1(self) -> None:
         connection = connect()
         self._stack.callback(connection.close)
@@ -106,7 +111,7 @@ class GuestTest(Test):  # type: ignore[misc]
         self.l1 = L1(connection, self.this.kernel, fresh=fresh)
         self.this.use(self.l1)
         self.l1.lay_ground()
-        self.l1.set_mmu(self.this.cell.mmu)
+        self.l1.set_mmu(self.this.cell.mmu, watch=self._is_probed)
 
     def _end_round(self) -> None:
         """Guests end inside the round that started them, and only then L1's kernel is asked what it saw.
@@ -120,6 +125,8 @@ class GuestTest(Test):  # type: ignore[misc]
             self.this.take_load()
         try:
             warnings = self.this.l1.conclude()
+            if self._is_probed:  # guests have ended: what runs at their end is in it
+                self.this.probed = self.this.l1.read_probed()
         except GuestloopError as error:
             if not self._is_known(error):
                 self._fault(error)

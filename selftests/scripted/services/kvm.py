@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from guestloop.agent.changed import Watched
 from guestloop.agent.kvm import Kvm
 from scripted.stage import Stage
 
@@ -10,12 +11,16 @@ from scripted.stage import Stage
 class ScriptedKvm(Kvm):
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage.directory, stage.trace)
+        self._l1 = stage.l1
 
     def load(self, mmu: str, parameters: dict[str, dict[str, str]]) -> dict[str, str]:
         facts = {f"{module}.build_id": "ef01" for module in parameters}
         for module, values in parameters.items():
             facts |= {f"{module}.{key}": value for key, value in values.items()}
         return facts
+
+    def watch(self, watched: tuple[Watched, ...]) -> None:
+        self._l1.watched = watched
 
     def functions(self, names: list[str]) -> list[str]:
         """All but those of what came and went before 6.12."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from guestloop.agent.changed import Probes, Watched
 from guestloop.agent.kernel_log import kernel_log
 from guestloop.agent.symbols import read_functions
 from guestloop.agent.trace import Trace
@@ -33,8 +34,8 @@ def same_value(wanted: str, seen: str) -> bool:
 class Kvm:
     """Service: the KVM modules of L1, and the counting of what they do while they are loaded."""
 
-    def __init__(self, modules: Path, trace: Trace) -> None:
-        self._directory, self._trace = modules, trace
+    def __init__(self, modules: Path, trace: Trace, probes: Probes | None = None) -> None:
+        self._directory, self._trace, self._probes = modules, trace, probes or Probes()
         self._loaded: dict[str, dict[str, str]] = {}
         self._functions: frozenset[str] = frozenset()
 
@@ -49,13 +50,28 @@ class Kvm:
         if parameters != self._loaded or self._mismatch(parameters):
             with expedited_grace_periods():
                 self.unload()
-                self._insert_all(parameters)
+                with self._probes.loading():
+                    self._insert_all(parameters)
                 self._trace.arm(self._read_functions())
             self._loaded = parameters
         if wrong := self._mismatch(parameters):
             raise GuestError(f"MMU mode {mmu}: {wrong}")
+        self._probes.begin()
         facts = {f"{module}.{key}": value for module in parameters for key, value in read_all(module).items()}
         return facts | {f"{module}.build_id": build_id(module) for module in parameters}
+
+    def watch(self, watched: tuple[Watched, ...]) -> None:
+        """Have calls of these functions counted from the next load of KVM on, and of no others.
+
+        Where others were watched before, the next ``load`` loads KVM in any case. KVM must be loaded already:
+        what it refuses to have probed is found out now.
+        """
+        if watched == self._probes.watched:
+            return
+        with expedited_grace_periods():
+            self._probes.arm(watched)
+        if watched:
+            self._loaded = {}
 
     def try_out(self) -> None:
         """Load KVM as it comes, and leave it loaded: does this kernel's KVM accept this machine?

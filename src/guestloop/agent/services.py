@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop.agent.changed import Changed, Probes
 from guestloop.agent.damon import Damon
 from guestloop.agent.guests import Guests, Roster
 from guestloop.agent.kvm import Kvm
@@ -29,6 +30,7 @@ class Agent:
     kvm: Kvm
     memory: Memory
     trace: Tracing
+    changed: Changed
     guests: Guests
     regions: Regions
     reclaim: Reclaim
@@ -40,13 +42,14 @@ class Agent:
 
 def make_agent(directory: Path) -> Agent:
     """The services of this L1; ``directory`` is where its payload was unpacked."""
-    trace, roster, atlas = Trace(), Roster(), Atlas()
+    trace, probes, roster, atlas = Trace(), Probes(), Roster(), Atlas()
     return Agent(
         system=System(),
         settings=Settings(),
-        kvm=Kvm(directory / "modules", trace),
+        kvm=Kvm(directory / "modules", trace, probes),
         memory=Memory(),
         trace=Tracing(trace),
+        changed=Changed(probes),
         guests=Guests(roster, directory / "l2"),
         regions=Regions(roster, atlas),
         reclaim=Reclaim(atlas),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from guestloop.compare.calibration import Calibration
-from guestloop.compare.claims import Claims
+from guestloop.compare.claims import Claims, Evidence
 from guestloop.compare.comparison import Comparison
 from guestloop.compare.correctness import judge_correctness
 from guestloop.compare.drivers import per_work
@@ -20,7 +20,10 @@ from guestloop.compare.statements import TOTAL, Statement, Subject, statements_o
 from guestloop.compare.statuses import Claim, Status
 from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan, PlannedKernel
+from guestloop.results.reach import reach_of
 from guestloop.results.records import Round
+
+DISTURBED = "probes on the functions that differ were hit in all rounds so far, so that none gives a rate"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class CandidateVerdict:
     cell was not measured on both kernels. ``accepted``: the status is one that a kernel of this kind may
     have, though of another it would be open. ``used`` is how many rounds of the reference and of the
     candidate the figures rest on, ``unlike_load`` how many pairs of rounds were not compared because the load
-    of the machine changed from one to the other.
+    of the machine changed from one to the other. ``awaits_rounds``: no round so far can be compared, and
+    another one may be.
     """
 
     status: Status
@@ -42,6 +46,7 @@ class CandidateVerdict:
     accepted: bool = False
     used: tuple[int, int] = (0, 0)
     unlike_load: int = 0
+    awaits_rounds: bool = False
 
     @property
     def undecided(self) -> bool:
@@ -60,7 +65,7 @@ class CandidateVerdict:
     @property
     def is_open(self) -> bool:
         """More rounds may settle what these did not."""
-        return any(one.is_open for one in self.comparisons) or (self.unlike_load > 0 and not self.used[0])
+        return self.awaits_rounds or any(one.is_open for one in self.comparisons)
 
 
 @dataclass(frozen=True)
@@ -74,17 +79,23 @@ class CandidateRounds:
     statements: tuple[Statement, ...] = ()
     unusable: Claim | None = None
     unlike_load: int = 0
+    awaits_rounds: bool = False
     correctness_only: bool = False
+    evidence: Evidence | None = None
 
     @classmethod
     def of(cls, plan: Plan, cell: CellRounds, candidate: PlannedKernel) -> CandidateRounds:
         """Find what can be stated."""
         if unusable := cell.why_unusable(candidate):
             return cls(cell, candidate, unusable=unusable)
-        pair = (cell.proven(kernel) for kernel in (cell.kernels.reference, candidate))
+        proven = [cell.proven(kernel) for kernel in (cell.kernels.reference, candidate)]
+        pair = [[item for item in own if not item.is_disturbed] for own in proven]
+        if not all(pair):
+            return cls(cell, candidate, unusable=(Status.INCONCLUSIVE, DISTURBED), awaits_rounds=True)
         before, after, unlike = of_like_load(*pair)
         if not before or not after:
-            return cls(cell, candidate, unusable=(Status.INCONCLUSIVE, UNLIKE), unlike_load=len(unlike))
+            unlike_load = (Status.INCONCLUSIVE, UNLIKE)
+            return cls(cell, candidate, unusable=unlike_load, unlike_load=len(unlike), awaits_rounds=True)
         return cls(
             cell,
             candidate,
@@ -93,6 +104,7 @@ class CandidateRounds:
             statements_of(before, after),
             unlike_load=len(unlike),
             correctness_only=plan.correctness_only,
+            evidence=_evidence(plan, cell, candidate),
         )
 
     @property
@@ -107,7 +119,8 @@ class CandidateRounds:
         wrong = judge_correctness(self.cell, self.candidate)
         if self.unusable:
             status, reason = wrong or self.unusable
-            return CandidateVerdict(status, reason, unlike_load=self.unlike_load)
+            awaits = self.awaits_rounds and not wrong
+            return CandidateVerdict(status, reason, unlike_load=self.unlike_load, awaits_rounds=awaits)
         comparisons = tuple(self._compare(one, calibration, budget) for one in self.statements)
         # Nothing is declared about how a kernel differs from itself.
         covered = self.kind is Kind.IDENTICAL or self.candidate.reach.covers(self.cell.cell.mmu)
@@ -118,6 +131,7 @@ class CandidateRounds:
             self.candidate.reach,
             covered,
             self.correctness_only,
+            self.evidence,
         )
         status, reason = wrong or claims.claim()
         return CandidateVerdict(
@@ -139,6 +153,15 @@ class CandidateRounds:
             per_work=per_work(statement.reference, statement.tested, *rounds),
             absent=(is_path and statement.name in lacking[0], is_path and statement.name in lacking[1]),
         )
+
+
+def _evidence(plan: Plan, cell: CellRounds, candidate: PlannedKernel) -> Evidence | None:
+    """Which of the functions that differ were seen to run; None where nobody knows what differs."""
+    if candidate.changes is None:
+        return None
+    known = plan.known_reach.get(candidate.name, {}).get(cell.cell.id)
+    reference, own = cell.on(cell.kernels.reference), cell.on(candidate)
+    return reach_of(candidate.changes, reference, own, known)
 
 
 def compare_statement(

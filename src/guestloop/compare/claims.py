@@ -14,6 +14,10 @@ from guestloop.compare.statuses import Claim, Status
 from guestloop.counters import PROTECTING
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import Expectation, Trend
+from guestloop.results.reach import NeverRan, Ran, Unproven
+
+Evidence = Ran | NeverRan | Unproven
+"""What is known of the functions whose machine code differs (results/reach.py)."""
 
 LISTED = 3
 """Of statements that are alike this many are spelled out in a reason."""
@@ -24,7 +28,8 @@ class Claims:
     """What may be said of one candidate in one cell.
 
     ``expected`` is what its series declares, ``reach`` where it says that it can act, and ``covered`` whether
-    this cell is there. ``correctness_only`` is that of the plan.
+    this cell is there. ``evidence`` is what was seen of the functions that differ, if that was looked at.
+    ``correctness_only`` is that of the plan.
     """
 
     kind: Kind
@@ -33,6 +38,7 @@ class Claims:
     reach: Reach
     covered: bool
     correctness_only: bool = False
+    evidence: Evidence | None = None
 
     def decisive(self) -> Comparison | None:
         """The comparison that the claim rests on; without a change the first judged one, or the first."""
@@ -76,8 +82,10 @@ class Claims:
         return self._not_settled() or self._unchanged()
 
     def _unchanged(self) -> Claim:
+        if isinstance(self.evidence, NeverRan):
+            return Status.CANNOT_DIFFER, "no function that differs between the two kernels ran in this cell"
         if not self.covered:
-            return Status.CANNOT_DIFFER, self.reach.because
+            return Status.CANNOT_DIFFER, f"{self.reach.because}{_unless_seen(self.evidence)}"
         if open_ := self._open():
             said = _list([one.render() for one in open_])
             return Status.SAME, f"no change is certain; no verdict on cost, not settled: {said}"
@@ -143,6 +151,13 @@ class Claims:
 def _unexplained_hint(found: Sequence[Comparison]) -> str:
     names = _list([one.name for one in found])
     return f"a flush there protects data, and the series does not declare it (expect: {names}: fewer)"
+
+
+def _unless_seen(evidence: Evidence | None) -> str:
+    if isinstance(evidence, Ran):
+        functions = sorted({name for hits in evidence.hits.values() for name in hits})
+        return f" (so it is declared; of what differs, {_list(functions)} ran)"
+    return " (declared, not probed)"
 
 
 def _wrong_reach(reach: Reach) -> str:

@@ -153,6 +153,7 @@ def _with_parameters(found: Mapping[tuple[str, str], Runnable], slot: Slot, fres
         "round": slot.round,
         "repeats": slot.repeats,
         "fresh_boot": "yes" if fresh_boots else "no",
+        "probe_changed": "yes" if slot.probed else "no",
     }
     runnable.variant = dump_variant({"variant": [node], "variant_id": slot.label, "paths": ["/run/*"]})
     return runnable

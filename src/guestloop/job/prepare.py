@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guestloop.cache import Cache
 from guestloop.cache.digests import remembered_digest
 from guestloop.images import L1Image, build_l1, build_l2
+from guestloop.job.changes import watched_by, with_changes
 from guestloop.job.obtain import obtain_kernels, plan_kernels
 from guestloop.job.subjects import Subject
 from guestloop.kernels import Kernel, build_l2_kernel, describe_l2_kernel
@@ -57,10 +58,12 @@ def prepare(subjects: Sequence[Subject], machine: Choice, out: Path, cache: Cach
     build_l2(cache)
     # Before L2's kernel: a series that does not compile is shown without waiting for it.
     found = obtain_kernels(subjects, machine.vendor.module, cache)
-    planned = plan_kernels(found)
+    planned = with_changes(plan_kernels(found), found, cache)
     named = {one.subject.name: one.kernel for one in found if one.kernel}
     left = len(planned.measured) > 1
     lab = _make_lab(named, root, qemu, machine, out, cache) if left else None
+    if lab:
+        lab = replace(lab, watched=watched_by(planned))
     return Prepared(lab, qemu.description, planned)
 
 

@@ -14,6 +14,7 @@ from guestloop.config import Profile
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.job.change import change_specs
+from guestloop.job.changes import keep_reach, with_known_reach
 from guestloop.job.conclude import conclude
 from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
@@ -59,6 +60,7 @@ def _run(options: Options) -> Exit:
         with removed_if_unused(out):
             prepared = prepare(subjects, machine, out, cache)
         plan = make_plan(options, profile, selection, prepared, host, machine)
+        plan = with_known_reach(plan, cache)
         write_plan(out, plan)
         return measure_and_conclude(plan, prepared.lab, out)
 
@@ -79,7 +81,9 @@ def measure_and_conclude(plan: Plan, lab: LabSpec | None, out: Path, *, resumed:
 def _measure(plan: Plan, lab: LabSpec, out: Path) -> Sitting:
     with running_lab(lab, out):
         sitting = CurrentSitting(plan, out)
-        return sitting.finish(measure(sitting))
+        done = sitting.finish(measure(sitting))
+    keep_reach(plan, read_rounds(out), out, Cache())
+    return done
 
 
 @contextmanager
@@ -117,6 +121,8 @@ def make_plan(
         arguments=options.arguments,
         directory=str(Path.cwd()),
         digests=prepared.digests,
+        # A round that probes disturb gives no rate, so there has to be another one.
+        probe_changed=profile.looks[-1] > 1,
     )
 
 

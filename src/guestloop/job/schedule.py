@@ -29,12 +29,16 @@ HOPELESS = 2
 
 @dataclass(frozen=True)
 class Slot:
-    """One test of the job: a round of a cell on one kernel. ``repeats`` is that of a Round."""
+    """One test of the job: a round of a cell on one kernel.
+
+    ``repeats`` is that of a Round; ``probed``: see Plan.probes.
+    """
 
     cell: Cell
     kernel: str
     round: int
     repeats: int = 0
+    probed: bool = False
 
     @property
     def label(self) -> str:
@@ -179,7 +183,7 @@ def _look(plan: Plan, number: int, progress: Sequence[CellProgress], goals: Sequ
     slots = [
         (index, slot)
         for index, (cell, own, goal) in enumerate(zip(plan.cells, progress, goals, strict=True))
-        for slot in _slots(cell, index, own, goal)
+        for slot in _slots(plan, cell, index, own, goal)
     ]
     if number == 1:  # every cell has had its first round before any has its second
         slots.sort(key=lambda item: (item[1].round, item[0]))
@@ -188,12 +192,15 @@ def _look(plan: Plan, number: int, progress: Sequence[CellProgress], goals: Sequ
     return Look(number, tuple(slot for _, slot in slots), frozenset(whole))
 
 
-def _slots(cell: Cell, index: int, progress: CellProgress, goal: int) -> list[Slot]:
+def _slots(plan: Plan, cell: Cell, index: int, progress: CellProgress, goal: int) -> list[Slot]:
     found = []
     for number, repeats in progress.numbers(goal).items():
         names = progress.lacking(number)
         turned = (number + index) % 2 == 0
-        found += [Slot(cell, kernel, number, repeats) for kernel in (names[::-1] if turned else names)]
+        found += [
+            Slot(cell, kernel, number, repeats, plan.probes(cell, kernel, number))
+            for kernel in (names[::-1] if turned else names)
+        ]
     return found
 
 

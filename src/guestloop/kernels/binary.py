@@ -133,6 +133,10 @@ class Symbol:
     is_function: bool = False
 
     @property
+    def end(self) -> int:
+        return self.address + self.size
+
+    @property
     def preference(self) -> tuple[bool, bool, bool, str]:
         """Of several at one address, that which comes first names what is there."""
         return not self.is_function, not self.size, self.name.startswith("_"), self.name
@@ -175,8 +179,10 @@ class Binary:
         places |= {at: frozenset(neutral(each.name) for each in there) for at, there in named.items()}
         self._starts = sorted(places)
         self._names = [places[at] for at in self._starts]
+        self._ends = [max((each.end for each in named.get(at, ())), default=at) for at in self._starts]
         ordered = sorted(operands, key=lambda operand: operand.at)
         self._operands, self._operands_at = ordered, [operand.at for operand in ordered]
+        self._referred = sorted({operand.target for operand in ordered})
         self.functions_at = frozenset(piece.address for piece in self.pieces if piece.section.is_code)
 
     @property
@@ -206,6 +212,33 @@ class Binary:
         at = bisect_right(self._starts, max(address, section.address)) - 1
         return Place(self._names[at], address - self._starts[at])
 
+    def nameless(self, address: int) -> int:
+        """The end of the data of a module at an address, if no symbol names it: a constant, a jump table.
+
+        It ends where something else begins that is named, or referred to. 0 for anything else.
+        """
+        section = None if self.is_linked else self.section_at(address)
+        if section is None or section.is_code or section.is_literals or not section.content:
+            return 0
+        at = bisect_right(self._starts, address)
+        if address < self._ends[at - 1]:
+            return 0
+        others = (self._starts[at:], self._referred[bisect_right(self._referred, address) :])
+        return min(section.end, *(other[0] for other in others if other))
+
+    def code_pointer(self, address: int) -> Place | None:
+        """Where the pointer to code at an address leads, None if there is none."""
+        section = self.section_at(address)
+        if section is None:
+            return None
+        if self.is_linked:
+            at = address - section.address
+            target = int.from_bytes(section.content[at : at + 8], "little")
+        else:
+            target = next((each.target for each in self.operands(address, address + 1)), 0)
+        there = self.section_at(target)
+        return self.place(target) if there and there.is_code else None
+
     def _section_near(self, address: int) -> Section | None:
         """The section of a module that an address is a bit before, or behind."""
         if self.is_linked:
@@ -214,12 +247,20 @@ class Binary:
         return found if found.address - _NEAR <= address < found.end + _NEAR else None
 
     def text_at(self, address: int) -> bytes:
-        """The printable string at an address of read-only data, empty if there is none."""
-        section = self.section_at(address)
+        """The printable string at an address in the read-only data of a kernel, empty if there is none.
+
+        The linker has put all strings among the symbols there. Those of a module are literals, see ``place``.
+        """
+        section = self.section_at(address) if self.is_linked else None
         if section is None or not section.name.startswith(".rodata"):
             return b""
         match = _TEXT.match(section.content, address - section.address)
         return match[0] if match else b""
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes in a range of addresses of one section."""
+        section = self.section_at(start)
+        return section.content[start - section.address : end - section.address] if section else b""
 
     def operands(self, start: int, end: int) -> Sequence[Operand]:
         """The relocated operands in a range of addresses."""
@@ -236,8 +277,9 @@ class Binary:
                 continue
             symbol = min(named[address], key=lambda each: each.preference)
             end = min(following, section.end)
-            if section.is_code and symbol.size:
-                covered = end = address + symbol.size
+            if symbol.size:
+                end = symbol.end
+                covered = end if section.is_code else covered
             yield Piece(symbol.name, address, end, section)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from guestloop.cache import Cache
 from guestloop.ground.codec import decode, encode
+from guestloop.ground.log import step
 from guestloop.kernels.artifacts import SYSTEM_MAP, Kernel
 from guestloop.kernels.binary import Binary, Piece, bare, read_module, read_vmlinux
 from guestloop.kernels.modules import canonical
@@ -71,7 +72,9 @@ def find_changes(reference: Kernel, candidate: Kernel, cache: Cache) -> Changes:
     }
 
     def make(into: Path) -> None:
-        (into / FILE).write_text(json.dumps(encode(_compare(reference, candidate)), indent=1) + "\n")
+        with step(f"comparing the machine code of {reference.name} and {candidate.name}"):
+            found = _compare(reference, candidate)
+        (into / FILE).write_text(json.dumps(encode(found), indent=1) + "\n")
 
     entry = cache.obtain(KIND, inputs, make)
     return decode(Changes, json.loads((entry / FILE).read_text()))
@@ -108,6 +111,8 @@ def _changed_function(
         why = "it runs when its module is loaded or removed, or at boot"
     elif bool(pieces[0]) != bool(reference) or bool(pieces[1]) != bool(candidate):
         why = "it has no symbol where it begins"
+    elif any(len({*symbols}) < len(symbols) for symbols in (reference, candidate)):
+        why = "several functions of its module have its name"
     return ChangedFunction(module, name, reference, candidate, why)
 
 

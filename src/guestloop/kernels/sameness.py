@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from guestloop.kernels.binary import Binary, Operand, Piece
+from guestloop.kernels.binary import Binary, Operand, Piece, Place, bare
 
 _DIFFERENT = re.compile(rb"[^\0]")
 _BRANCH = re.compile(rb"(?=(?:[\xe8\xe9]|\x0f[\x80-\x8f])(.{4}))", re.DOTALL)
@@ -30,6 +30,8 @@ _MEMORY = re.compile(
     rb"|[\xc6\xc7\xf6\xf7]\x05|\xff[\x05\x0d\x15\x35])(.{4}))",
     re.DOTALL,
 )
+# An address of a kernel is moved to a register; they are all among the highest 2 GiB.
+_ADDRESS = re.compile(rb"(?=[\x48\x49]\xc7[\xc0-\xc7](...[\x80-\xff]))", re.DOTALL)
 # What assemblers pad code with: int3, nop, and the longer forms of nop.
 _PADDING = re.compile(
     rb"(?:\x66*\x2e?\x0f\x1f(?:\x84\0{5}|\x80\0{4}|\x44\0\0|\x40\0|\0)|\x66*\x90|\xcc)+\Z", re.DOTALL
@@ -37,6 +39,7 @@ _PADDING = re.compile(
 _PADDING_BYTES = 64  # CONFIG_FUNCTION_ALIGNMENT is at most that
 _SHORT_BRANCHES = frozenset({0xEB, *range(0x70, 0x80), *range(0xE0, 0xE4)})
 _ADDRESSES = 1 << 64
+_POINTER_BYTES = 8
 _SIGNED_32 = struct.Struct("<i")
 
 
@@ -56,6 +59,12 @@ class Side:
         content, is_code = piece.content, piece.section.is_code
         content = _without_padding(content) if is_code else content.rstrip(b"\0")
         return cls(binary, piece.address, content, tuple(binary.operands(piece.address, piece.end)), is_code)
+
+    @classmethod
+    def of_data(cls, binary: Binary, start: int, end: int) -> Side:
+        """Data that has no symbol, without the zeros behind it."""
+        content = binary.read(start, end).rstrip(b"\0")
+        return cls(binary, start, content, tuple(binary.operands(start, end)), is_code=False)
 
     def relative(self, at: int) -> int:
         """Where the displacement at an offset leads."""
@@ -78,6 +87,10 @@ class Side:
     def absolute(self, at: int, size: int) -> int:
         """The address in the ``size`` bytes at an offset; one of 4 bytes is extended by its sign."""
         return int.from_bytes(self.content[at : at + size], "little", signed=True) % _ADDRESSES
+
+    def address(self, at: int) -> int:
+        """The address in the 4 bytes at an offset."""
+        return self.absolute(at, _SIGNED_32.size)
 
     def takes_displacement(self, at: int) -> bool:
         """Whether what stands before an offset takes a displacement of 4 bytes, in code."""
@@ -114,7 +127,27 @@ class Pair:
         return not (a.is_code and self.is_moved) or self._equal_bytes_lead_alike(a, b)
 
     def leads_alike(self, at_a: int, at_b: int) -> bool:
-        """Whether two addresses are the same place in the two builds."""
+        """Whether there is the same at two addresses: what has the same name, or, without one, content."""
+        table_a, table_b = _jump_table(self.a, at_a), _jump_table(self.b, at_b)
+        if table_a or table_b:
+            return len(table_a) == len(table_b) and all(map(Place.is_same, table_a, table_b))
+        ends = self.a.nameless(at_a), self.b.nameless(at_b)
+        if all(ends):
+            return self._has_same_content(at_a, at_b, *ends)
+        return self._is_one_place(at_a, at_b)
+
+    def _has_same_content(self, at_a: int, at_b: int, end_a: int, end_b: int) -> bool:
+        a, b = Side.of_data(self.a, at_a, end_a), Side.of_data(self.b, at_b, end_b)
+        return (
+            a.content == b.content
+            and [each.at - at_a for each in a.operands] == [each.at - at_b for each in b.operands]
+            and all(
+                self._is_one_place(one.target, other.target)
+                for one, other in zip(a.operands, b.operands, strict=True)
+            )
+        )
+
+    def _is_one_place(self, at_a: int, at_b: int) -> bool:
         place_a, place_b = self.a.place(at_a), self.b.place(at_b)
         if place_a is None or place_b is None:
             return False
@@ -163,20 +196,25 @@ class Pair:
     def _equal_bytes_lead_alike(self, a: Side, b: Side) -> bool:
         relocated = {operand.at - a.start for operand in a.operands}
         return all(
-            self.leads_alike(a.relative(at), b.relative(at))
-            for at in self._known_operands(a)
+            self.leads_alike(target(a, at), target(b, at))
+            for at, target in self._known_operands(a)
             if at not in relocated and a.content[at : at + 4] == b.content[at : at + 4]
         )
 
-    def _known_operands(self, a: Side) -> Iterator[int]:
-        """Offsets of values that lead to the start of a function, or into data of a kernel."""
+    def _known_operands(self, a: Side) -> Iterator[tuple[int, Callable[[Side, int], int]]]:
+        """Values that lead to a function, or into data of a kernel: their offsets, and how they are read."""
         for match in _BRANCH.finditer(a.content):
             if a.relative(match.start(1)) in self.a.functions_at:
-                yield match.start(1)
-        for match in _MEMORY.finditer(a.content) if self.a.is_linked else ():
+                yield match.start(1), Side.relative
+        if not self.a.is_linked:
+            return
+        for match in _MEMORY.finditer(a.content):
             section = self.a.section_at(a.relative(match.start(1)))
             if section and not section.is_code:
-                yield match.start(1)
+                yield match.start(1), Side.relative
+        for match in _ADDRESS.finditer(a.content):
+            if self.a.section_at(Side.address(a, match.start(1))):
+                yield match.start(1), Side.address
 
 
 def _is_relative_to_rip(modrm: int) -> bool:
@@ -200,6 +238,23 @@ def _immediate_behind(code: bytes, at: int) -> int:
         is_16_bits = prefix.endswith(b"\x66") or (prefix[:1] == b"\x66" and prefix[1] & 0xF0 == 0x40)
         return 2 if is_16_bits else 4
     return 0
+
+
+def _jump_table(binary: Binary, at: int) -> list[Place]:
+    """The labels in a function that a jump table at this address has; empty if there is none.
+
+    It ends where a pointer leads elsewhere. One to the start of a function is none of a jump table.
+    """
+    labels: list[Place] = []
+    section = binary.section_at(at)
+    if section is None or section.is_code:
+        return labels
+    while place := binary.code_pointer(at + _POINTER_BYTES * len(labels)):
+        first = labels[0] if labels else place
+        if not place.offset or {*map(bare, place.names)} != {*map(bare, first.names)}:
+            break
+        labels.append(place)
+    return labels
 
 
 def _without_padding(code: bytes) -> bytes:

@@ -33,6 +33,7 @@ from guestloop.ground.words import parse_words
 from guestloop.lab.services import LabServices
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.results.cells import Mmu
+from guestloop.results.changes import Probed
 from guestloop.results.records import BOOT, DIGEST, L2_BUILD_ID, SETTINGS, VMLINUX_BUILD_ID
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
@@ -125,7 +126,7 @@ class L1:
         self._lab, self.kernel = connection.lab, kernel
         seen = self._lab.acquire(kernel, fresh)
         self.boot, self.console, self.request = seen.boot, seen.console, seen.request
-        self._vendor, self._l2_kernel = seen.vendor, seen.l2_kernel
+        self._vendor, self._l2_kernel, self._watched = seen.vendor, seen.l2_kernel, seen.watched
         own = {"release": seen.hello.release, VMLINUX_BUILD_ID: seen.hello.build_id}
         digests = {f"{DIGEST}{name}": digest for name, digest in seen.digests.items()}
         self.facts = own | digests | seen.l2_kernel.facts
@@ -135,11 +136,20 @@ class L1:
     def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
         return self._lab.call(self.kernel, method, dict(params), timeout_s)
 
-    def set_mmu(self, mmu: Mmu) -> None:
-        """Have KVM loaded for this MMU mode; its parameters as read back are added to ``facts``."""
+    def set_mmu(self, mmu: Mmu, *, watch: bool = False) -> None:
+        """Have KVM loaded for this MMU mode; its parameters as read back are added to ``facts``.
+
+        ``watch``: calls of the functions that differ between the kernels of the run are counted.
+        """
+        self.agent.kvm.watch(self._watched if watch else ())
         parameters = mmu.parameters(self._vendor.module)
         self.facts |= self.agent.kvm.load(mmu.value, parameters)
         self.absent_paths = counters.absent_paths(self.agent.kvm.functions(list(counters.FUNCTIONS)))
+
+    def read_probed(self) -> Probed:
+        """What the probes have seen in this round, see ``set_mmu``."""
+        hits = self.agent.changed.read()
+        return Probed(hits.counts, hits.unprobed)
 
     def lay_ground(self) -> None:
         """Have the settings of its kernel as they usually are.

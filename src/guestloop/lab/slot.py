@@ -85,6 +85,7 @@ class Slot:
             request=self._spec.requests[self._kernel],
             l2_kernel=self._spec.l2_kernel,
             digests=self._spec.digests,
+            watched=self._spec.watched.get(self._kernel, ()),
         )
 
     def _look_after_the_last(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guestloop.agent.changed import Watched
 from guestloop.agent.system import Hello
 from guestloop.ground.codec import decode, encode
 from guestloop.machines.host import Vendor
@@ -27,6 +28,7 @@ class LabSpec:
     ``requests`` gives the number of KVM_REQ_TLB_FLUSH per kernel. ``l2_kernel`` is what each L2 must run,
     ``digests`` are those of the plan. ``boots`` is how often the L1 of a kernel was booted by an earlier lab,
     whose run is resumed.
+    ``watched`` are the functions of each kernel whose calls are counted in rounds that ask for it.
     """
 
     socket: str
@@ -37,6 +39,7 @@ class LabSpec:
     l2_kernel: L2Kernel
     digests: Mapping[str, str]
     boots: Mapping[str, int] = field(default_factory=dict)
+    watched: Mapping[str, tuple[Watched, ...]] = field(default_factory=dict)
 
     def dump(self) -> str:
         """One line of JSON."""
@@ -54,6 +57,7 @@ class Acquired:
 
     ``request`` is the number of KVM_REQ_TLB_FLUSH in its kernel, ``l2_kernel`` what each L2 must run,
     ``digests`` are those of what it runs with, by name.
+    ``watched`` are functions of its kernel whose calls can be counted.
     """
 
     boot: int
@@ -64,3 +68,4 @@ class Acquired:
     request: int
     l2_kernel: L2Kernel
     digests: Mapping[str, str]
+    watched: tuple[Watched, ...] = ()

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 VMLINUX = "vmlinux"
 
@@ -27,6 +28,23 @@ class ChangedFunction:
     def id(self) -> str:
         """``kvm:mmu_spte_update``"""
         return f"{self.module}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What probes on changed functions have seen in a round, and while KVM was loaded for it.
+
+    ``hits`` are calls of each function that was probed, 0 included, by ``ChangedFunction.id``. ``unprobed``
+    are the functions that could not be probed in this kernel, with the reason that it gave.
+    """
+
+    hits: Mapping[str, int] = field(default_factory=dict)
+    unprobed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ran(self) -> Mapping[str, int]:
+        """The functions that were called."""
+        return {function: hits for function, hits in self.hits.items() if hits}
 
 
 @dataclass(frozen=True)

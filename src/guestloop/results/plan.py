@@ -11,9 +11,11 @@ from typing import Any
 
 from guestloop.ground.codec import decode
 from guestloop.results.cells import Cell, Mmu, parse_cell
+from guestloop.results.changes import Changes
 from guestloop.results.files import read_json, write_json
 from guestloop.results.origin import Origin
 from guestloop.results.provenance import Expectation, Failure, Provenance
+from guestloop.results.reach import Ran
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class PlannedKernel:
     was taken for it. ``unnamed_callers`` are functions of its KVM that request flushes, on a way that no rule
     of counters/paths.py names: their flushes are counted as ``other:<function>``. ``options`` are those of
     its configuration that bear on what is measured; empty when it is not known. ``provenance`` is None for a
-    kernel that existed already. With a ``failure`` there is no kernel: ``release`` and ``sha256`` are empty.
+    kernel that existed already. ``changes`` is what differs between the machine code of a candidate and that
+    of the reference; None for a kernel that is not the reference with a series. With a ``failure`` there is
+    no kernel: ``release`` and ``sha256`` are empty.
     ``build_ids`` are the GNU build ids of ``vmlinux`` and of its modules, by name; empty in results of a
     guestloop that did not record them.
     """
@@ -56,6 +60,7 @@ class PlannedKernel:
     expect: tuple[Expectation, ...] = ()
     failure: Failure | None = None
     build_ids: Mapping[str, str] = field(default_factory=dict)
+    changes: Changes | None = None
 
     def is_same_build(self, other: PlannedKernel) -> bool:
         """The two are byte for byte the same: nothing that differs between them is due to a kernel."""
@@ -147,6 +152,9 @@ class Plan:
     guestloop that did not record it: L2 then ran the reference kernel. ``digests`` are the SHA-256 of what
     all rounds run with beside the kernels: ``qemu`` of L1, ``l1_root``, ``agent`` and ``l2_initramfs``.
 
+    ``probe_changed``: the first round of each cell runs with probes on the functions that differ between the
+    kernels. ``known_reach`` has, by candidate and cell, which of them an earlier run has seen to run.
+
     ``correctness_only``: a rate that is not settled leaves no cell open, so that the run is no verdict on
     cost. What changed with certainty is claimed all the same.
 
@@ -167,6 +175,8 @@ class Plan:
     arguments: tuple[str, ...] = ()
     directory: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
+    probe_changed: bool = False
+    known_reach: Mapping[str, Mapping[str, Ran]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_looks(self.looks)
@@ -175,6 +185,27 @@ class Plan:
     def rounds(self) -> int:
         """How many rounds each kernel must have in every cell."""
         return self.looks[0]
+
+    def _first_like(self, cell: Cell) -> Cell:
+        return next(one for one in self.cells if (one.test, one.mmu) == (cell.test, cell.mmu))
+
+    def probes(self, cell: Cell, kernel: str, number: int) -> bool:
+        """Whether a round of this kernel runs with probes on the functions that differ.
+
+        It is the first of its cell, and not known to be disturbed by them. A round in which probes are hit
+        gives no rate, so only the first cell of each test in each MMU mode is probed: what runs there is
+        likely to run in the others too.
+        """
+        if not self.probe_changed or number != 1 or cell != self._first_like(cell):
+            return False
+        unknown = {
+            candidate.name
+            for candidate in self.kernels.candidates
+            if candidate.changes
+            and candidate.changes.functions
+            and cell.id not in self.known_reach.get(candidate.name, {})
+        }
+        return kernel in unknown or (kernel == self.kernels.reference.name and bool(unknown))
 
 
 def check_looks(looks: tuple[int, ...]) -> None:
@@ -213,6 +244,8 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         arguments=tuple(data.get("arguments", ())),
         directory=data.get("directory", ""),
         digests=data.get("digests", {}),
+        probe_changed=data.get("probe_changed", False),
+        known_reach=decode(dict[str, dict[str, Ran]], data.get("known_reach", {})),
     )
 
 
@@ -235,6 +268,7 @@ def _parse_kernel(data: Mapping[str, Any]) -> PlannedKernel:
         # Not recorded by a guestloop that stopped at a kernel it could not build.
         "provenance": decode(Provenance, made) if (made := data.get("provenance")) else None,
         "expect": tuple(decode(Expectation, one) for one in data.get("expect", ())),
+        "changes": decode(Changes, changed) if (changed := data.get("changes")) else None,
         "failure": decode(Failure, failed) if (failed := data.get("failure")) else None,
     }
     return PlannedKernel(**{**data, **read})

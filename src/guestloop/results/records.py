@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from guestloop.results.cells import Cell, parse_cell
+from guestloop.results.changes import Probed
 from guestloop.results.files import read_json, write_json
 from guestloop.results.findings import Bearing, Finding, parse_finding
 from guestloop.results.load import Load
@@ -105,6 +106,7 @@ class Round:
     usual this machine was (``pace``). ``findings`` are what was
     found wrong, or why the round proves nothing, as data; ``reason`` is the same as one text for people.
     ``load`` is how busy the machine was; None when L1 was gone at the end, or nobody recorded it.
+    ``probed`` is None in a round that ran without probes on the functions that a series changes.
     """
 
     cell: Cell
@@ -131,11 +133,17 @@ class Round:
     requests: Counts = field(default_factory=dict)
     load: Load | None = None
     repeats: int = 0
+    probed: Probed | None = None
 
     @property
     def slowdown(self) -> float | None:
         """How many times longer what was counted took than on an idle machine; None where it is not known."""
         return self.load.slowdown if self.load else None
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Probes were armed and hit, which takes time: the round proves what it proves, but not a rate."""
+        return self.probed is not None and bool(self.probed.ran)
 
     @property
     def is_wrong(self) -> bool:
@@ -194,5 +202,6 @@ def parse_round(data: Mapping[str, Any]) -> Round:
     for name in ("judged", "incidental", "evidence", "absent_paths"):
         fields[name] = tuple(data.get(name, ()))
     fields["load"] = Load(**load) if (load := data.get("load")) else None
+    fields["probed"] = Probed(**probed) if (probed := data.get("probed")) else None
     fields["findings"] = tuple(parse_finding(finding) for finding in data["findings"])
     return Round(**fields)

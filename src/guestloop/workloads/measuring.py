@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from guestloop import counters
 from guestloop.ground.errors import GuestloopError, Kind
 from guestloop.results.cells import Cell
+from guestloop.results.changes import Probed
 from guestloop.results.findings import Bearing, Finding, FindingKind
 from guestloop.results.load import Load
 from guestloop.results.records import Correctness, Outcome, Phase, Round, Work
@@ -74,6 +75,7 @@ class Measuring:
     findings: list[Finding] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    probed: Probed | None = None
     started: float = field(default_factory=time.monotonic)
     meter: LoadMeter | None = None
     load: Load | None = None
@@ -182,6 +184,7 @@ class Measuring:
             findings=tuple(self.findings),
             work={str(kind): count for kind, count in self.work.items()},
             work_unit=str(self.work_unit),
+            probed=self.probed,
             absent_paths=self.l1.absent_paths if self.l1 else (),
         )
 
