@@ -83,6 +83,12 @@ def test_nothing_is_probed_without_need(changed: dict[str, Any]) -> None:
     assert probed_in(replace(plan(), **changed)) == []
 
 
+def test_a_first_round_that_proved_nothing_is_repeated_with_probes() -> None:
+    planned = plan()
+    assert planned.probes(SHADOW, A, 3, repeats=1)
+    assert not planned.probes(SHADOW, A, 3, repeats=2) and not planned.probes(SHADOW, A, 3)
+
+
 def test_a_cell_that_is_known_to_be_hit_is_not_probed_again() -> None:
     ran = Ran({B: {"kvm:mmu_spte_update": 3}}, "results/1")
     assert {mmu for mmu, _, _ in probed_in(plan(known_reach={B: {SHADOW.id: ran}}))} == {"tdp"}

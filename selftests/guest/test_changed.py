@@ -10,7 +10,6 @@ import pytest
 
 from guest.shell import begin
 from guestloop.agent.changed import Watched
-from guestloop.kernels import Kernel
 from guestloop.machines.host import Vendor
 from guestloop.results.cells import Mmu
 from guestloop.vm.argv import L2Spec, l2_argv
@@ -36,7 +35,7 @@ def machine(parts: L1Parts, tmp_path: Path) -> Iterator[Machine]:
     made.close()
 
 
-def test_what_runs_is_counted_from_the_load_of_kvm_on(machine: Machine, kernel: Kernel) -> None:
+def test_what_runs_is_counted_from_the_load_of_kvm_on(machine: Machine) -> None:
     agent = machine.agent
 
     def load(mmu: Mmu) -> None:

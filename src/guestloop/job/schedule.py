@@ -198,7 +198,7 @@ def _slots(plan: Plan, cell: Cell, index: int, progress: CellProgress, goal: int
         names = progress.lacking(number)
         turned = (number + index) % 2 == 0
         found += [
-            Slot(cell, kernel, number, repeats, plan.probes(cell, kernel, number))
+            Slot(cell, kernel, number, repeats, plan.probes(cell, kernel, number, repeats))
             for kernel in (names[::-1] if turned else names)
         ]
     return found

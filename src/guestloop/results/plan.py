@@ -189,14 +189,14 @@ class Plan:
     def _first_like(self, cell: Cell) -> Cell:
         return next(one for one in self.cells if (one.test, one.mmu) == (cell.test, cell.mmu))
 
-    def probes(self, cell: Cell, kernel: str, number: int) -> bool:
+    def probes(self, cell: Cell, kernel: str, number: int, repeats: int = 0) -> bool:
         """Whether a round of this kernel runs with probes on the functions that differ.
 
-        It is the first of its cell, and not known to be disturbed by them. A round in which probes are hit
-        gives no rate, so only the first cell of each test in each MMU mode is probed: what runs there is
-        likely to run in the others too.
+        It is the first of its cell, or repeats that, and is not known to be disturbed by them. A round in
+        which probes are hit gives no rate, so only the first cell of each test in each MMU mode is probed:
+        what runs there is likely to run in the others too.
         """
-        if not self.probe_changed or number != 1 or cell != self._first_like(cell):
+        if not self.probe_changed or 1 not in (number, repeats) or cell != self._first_like(cell):
             return False
         unknown = {
             candidate.name
