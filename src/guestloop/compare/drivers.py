@@ -63,7 +63,8 @@ LIKE = 1.3
 
 def exposure_of(path: str, reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
     """What drives a path in these rounds, or else the work of the guest."""
-    for driver in DRIVERS.get(path, ()):
+    by_work = any(path in item.by_work for item in (*reference, *tested))
+    for driver in () if by_work else DRIVERS.get(path, ()):
         before, after = (tuple(_count(driver, item) for item in rounds) for rounds in (reference, tested))
         if min(*before, *after) > 0:
             own, work = Exposure(driver.words, before, after), work_of(reference, tested)
