@@ -92,8 +92,8 @@ class Round:
     workload is about, ``incidental`` those whose requests come from what the test itself does to set
     the scene, and decide nothing. ``by_work`` names paths that follow the work of the guest in this cell, and
     not what drives them elsewhere (compare/drivers.py). ``absent_paths`` are those that this kernel has no
-    functions for: nothing could be counted on them. ``requests`` are the other requests to all vCPUs, by request and call path
-    (``mmu_free_obsolete_roots/memslot``).
+    functions for: nothing could be counted on them. ``requests`` are the other requests to all vCPUs, by
+    request and call path (``mmu_free_obsolete_roots/memslot``).
 
     ``work`` is what was done to the guest's pages meanwhile (``Work``), and ``work_unit`` names the one that
     flushes are related to. Events are the kernel's own behaviour, and differ between kernels for the same
