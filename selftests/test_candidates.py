@@ -484,3 +484,14 @@ def test_an_invalid_round_is_made_up_for_by_another() -> None:
     cell = judged(rounds, REFERENCE, CANDIDATE).cells[0]
     assert (cell.status, cell.candidates[B].used) == (Status.SAME, (3, 2))
     assert cell.correctness[B] is Correctness.PASS
+
+
+def test_the_repeat_of_a_lone_wrong_round_is_told() -> None:
+    rounds = wrong_in(B, rounds_of({A: (420,) * 2, B: (420,) * 2}), 1)
+    rounds = [replace(item, repeats=1) if item.round == 2 else item for item in rounds]
+    cell = judged_pair(rounds, 1).cells[0]
+    assert cell.status is Status.BROKEN
+    assert cell.reason == (
+        "wrong on patched in 1 of 2 rounds, right on unpatched: page 7 lost (round 1; its repeat, round 2, "
+        "was right)"
+    )

@@ -163,13 +163,26 @@ def test_a_kernel_that_never_works_is_not_waited_for() -> None:
     [
         {"correctness": Correctness.FAIL},
         {"findings": (Finding(FindingKind.CONTENTS, "2 pages are wrong"),)},
-        {"outcome": Outcome.SKIPPED, "findings": ()},
     ],
 )
-def test_findings_and_skipped_rounds_are_not_repeated(fields: dict[str, object]) -> None:
+def test_a_lone_wrong_round_is_repeated_once(fields: dict[str, object]) -> None:
+    wanted = plan(1, 3, cells=CELLS[:1])
+    good, bad = done(following(wanted, []).slots)
+    wrong = replace(invalid(bad), **fields)  # type: ignore[arg-type]
+    look = all_looks(wanted, [good, wrong], ())[0]
+    assert [(slot.round, slot.repeats) for slot in look.slots] == [(2, 1), (2, 1)]
+    repeated = [good, wrong, *done(look.slots)]
+    assert all_looks(wanted, repeated, ()) == []
+    twice = [replace(wrong, round=number) for number in (1, 2)]
+    partners = [replace(good, round=number) for number in (1, 2)]
+    assert all_looks(wanted, [*partners, *twice], ()) == [], "two are no matter of chance"
+
+
+def test_skipped_rounds_are_not_repeated() -> None:
     wanted = plan(1, cells=CELLS[:1])
     good, bad = done(following(wanted, []).slots)
-    assert all_looks(wanted, [good, replace(invalid(bad), **fields)], ()) == []  # type: ignore[arg-type]
+    skipped = replace(invalid(bad), outcome=Outcome.SKIPPED, findings=())
+    assert all_looks(wanted, [good, skipped], ()) == []
 
 
 def test_a_torn_repeat_repeats_the_same_round() -> None:

@@ -70,7 +70,7 @@ def judge_correctness(cell: CellRounds, candidate: PlannedKernel) -> Claim | Non
     unknown = cell.correctness[other.kernel] is not Correctness.PASS
     if unknown and not _always(failed, cell.on(*_named(cell, other.kernel))):
         return Status.INCONCLUSIVE, f"{failed}, not checked in every round on {other.kernel}{finding}"
-    said = f"{failed}, right on {other.kernel}{finding}"
+    said = f"{failed}, right on {other.kernel}{finding}{_repeated(cell.on(*_named(cell, failed.kernel)))}"
     return (Status.BROKEN if failed is after else Status.FIXED), said
 
 
@@ -135,6 +135,15 @@ def _no_claim(rounds: Sequence[Round]) -> str:
         f"no difference can be claimed between identical kernels: failed in {len(failed)} of {len(rounds)} "
         f"rounds ({first}): the lab, or this kernel itself"
     )
+
+
+def _repeated(rounds: Sequence[Round]) -> str:
+    """What came of the repeat of a lone wrong round, to be added to a sentence."""
+    wrong = [item for item in rounds if item.is_wrong]
+    repeats = [item for item in rounds if item.repeats and item.repeats == wrong[0].round]
+    if len(wrong) != 1 or not repeats:
+        return ""
+    return f" (round {wrong[0].round}; its repeat, round {repeats[0].round}, was right)"
 
 
 def _first_finding(rounds: Sequence[Round]) -> str:

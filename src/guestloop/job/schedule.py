@@ -4,11 +4,13 @@
 A cell is measured on all kernels alike: a round has one number, and kernels follow one another in it, A B C
 and then C B A, so that a drift of the host does not favour one of them. Rounds of a plan are measured look by
 look. A round that was invalid on some kernel is repeated once on all of them, under the next number, so that
-partners are still measured next to each other; both are kept.
+partners are still measured next to each other; both are kept. The same holds for a round that is the only
+wrong one of its kernel in a cell.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -127,14 +129,14 @@ class CellProgress:
 
     @property
     def owed(self) -> list[int]:
-        """Rounds that were invalid on a kernel and were not repeated yet."""
+        """Rounds that were invalid on a kernel, or the only wrong one there, and were not repeated yet."""
         repeated = {self._repeats(number) for number in self.rounds}
         return [
             number
             for number, own in sorted(self.rounds.items())
             if not self._repeats(number)
             and number not in repeated
-            and any(map(self._proves_nothing, own.values()))
+            and any(self._proves_nothing(item) or self._is_lone_fault(item) for item in own.values())
         ]
 
     def _repeats(self, number: int) -> int:
@@ -143,6 +145,14 @@ class CellProgress:
     def _proves_nothing(self, item: Round) -> bool:
         """Nor is it a finding about its kernel, as a wrong round is, or one of a kernel that never works."""
         return item.is_invalid and not item.is_wrong and item.kernel not in self._hopeless
+
+    def _is_lone_fault(self, item: Round) -> bool:
+        """One wrong round may be a matter of chance. Two of a kernel are not looked at again."""
+        return item.is_wrong and self._wrong[item.kernel] == 1
+
+    @cached_property
+    def _wrong(self) -> Counter[str]:
+        return Counter(item.kernel for own in self.rounds.values() for item in own.values() if item.is_wrong)
 
     @cached_property
     def _hopeless(self) -> set[str]:

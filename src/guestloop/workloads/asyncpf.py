@@ -155,7 +155,7 @@ def run(this: Measuring, l2: L2, storm: Storm) -> None:
     if this.facts["l2.kvmapf"] != f"{int(storm.kvmapf)}":
         text = f"paravirtual async page faults: {this.facts['l2.kvmapf']} in L2, not as asked for"
         this.find(FindingKind.NOT_PROVEN, text)
-    options = f"mib={storm.mib} window={storm.window} seed={this.number} thp={int(storm.way is Way.THP)}"
+    options = f"mib={storm.mib} window={storm.window} seed={this.seed} thp={int(storm.way is Way.THP)}"
     l2.command(f"load name={storm.load} {options}", until="ready")
     if storm.way is Way.THP:
         prove_huge(this, l2, storm.mib // 2)

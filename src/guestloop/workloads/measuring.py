@@ -81,6 +81,11 @@ class Measuring:
     meter: LoadMeter | None = None
     load: Load | None = None
 
+    @property
+    def seed(self) -> int:
+        """Of what the load does at random: a round that repeats another one does the same again."""
+        return self.repeats or self.number
+
     def use(self, l1: L1) -> None:
         """Measure in this L1: the time of the round begins, as its boot is not of the cell."""
         self.l1, self.started = l1, time.monotonic()

@@ -92,7 +92,7 @@ def load(this: Measuring, l2: L2, scene: Scene) -> None:
     """Load the region and have the agent find its pages."""
     huge = scene.pages is Pages.HUGE
     sizes, regions = scene.sizes, l2.l1.agent.regions
-    line = f"load name=write-shared mib={sizes.mib} window={WINDOW} seed={this.number} thp={int(huge)}"
+    line = f"load name=write-shared mib={sizes.mib} window={WINDOW} seed={this.seed} thp={int(huge)}"
     ready = l2.answer(line, until="ready")
     frames = parse_frames(l2.command("where", until="where"))
     regions.watch(l2.spec.name, sizes.ram_mib, frames, int(ready["gva"], 16), sizes.unit)

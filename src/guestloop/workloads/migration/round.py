@@ -62,7 +62,7 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
 def start_load(this: Measuring, guest: L2, trip: Trip) -> oracles.Layout:
     """Have the payload stamp its pages, check them, and start the load."""
     thp = int(trip.pages is Pages.HUGE)
-    words = f"name={trip.load} mib={trip.mib} seed={this.number} thp={thp}"
+    words = f"name={trip.load} mib={trip.mib} seed={this.seed} thp={thp}"
     ready = guest.answer(f"load {words} window={trip.window} pace_us={trip.pace_us}", "ready")
     check_contents(this, guest, "before the migration")
     if trip.pages is Pages.HUGE:
