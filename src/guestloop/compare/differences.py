@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from guestloop.ground.words import plural
 from guestloop.results.plan import Plan
@@ -97,6 +98,7 @@ def _tells(realm: Realm, item: Round) -> bool:
     return any(_realm_of(fact) is realm for fact in item.facts)
 
 
+@cache
 def _realm_of(fact: str) -> Realm | None:
     if fact.startswith(BOOT):
         return Realm.BOOT
