@@ -307,6 +307,11 @@ def test_where_nothing_that_differs_runs_nothing_can_differ(candidate: PlannedKe
     assert seen.reason == "no function that differs between the two kernels ran in this cell"
 
 
+def test_a_kernel_against_itself_is_the_same_and_not_said_to_be_unable_to_differ() -> None:
+    twin = replace(REFERENCE, name=B, changes=Changes())
+    assert only(judged(USUAL, USUAL, candidate=twin)).status is Status.SAME
+
+
 def test_a_round_in_which_a_probe_was_hit_gives_no_rate() -> None:
     seen = probed(CHANGED, {A: 0, B: 9})
     assert (seen.status, seen.used) == (Status.SAME, (2, 1))

@@ -156,8 +156,8 @@ class CandidateRounds:
 
 
 def _evidence(plan: Plan, cell: CellRounds, candidate: PlannedKernel) -> Evidence | None:
-    """Which of the functions that differ were seen to run; None where nobody knows what differs."""
-    if candidate.changes is None:
+    """Which of the functions that differ were seen to run; None where nobody knows what differs, or nothing."""
+    if candidate.changes is None or candidate.is_same_build(cell.kernels.reference):
         return None
     known = plan.known_reach.get(candidate.name, {}).get(cell.cell.id)
     reference, own = cell.on(cell.kernels.reference), cell.on(candidate)
