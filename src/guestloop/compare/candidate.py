@@ -156,7 +156,7 @@ class CandidateRounds:
 
 
 def _evidence(plan: Plan, cell: CellRounds, candidate: PlannedKernel) -> Evidence | None:
-    """Which of the functions that differ were seen to run; None where nobody knows what differs, or nothing."""
+    """Which of the functions that differ were seen to run; None if none is known to differ."""
     if candidate.changes is None or candidate.is_same_build(cell.kernels.reference):
         return None
     known = plan.known_reach.get(candidate.name, {}).get(cell.cell.id)

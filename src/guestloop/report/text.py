@@ -177,9 +177,11 @@ def _is_shown(one: Comparison, candidate: CandidateVerdict) -> bool:
     if one is candidate.total:
         return one.change is not Change.SAME
     statement, total = one.statement, candidate.total
-    if statement.subject is not Subject.PATH or statement.weight is Weight.JUDGED or one.judgement.certain:
+    if statement.weight is Weight.JUDGED or statement.subject is Subject.SHARE or one.judgement.certain:
         return True
     counts = statement.reference.total + statement.tested.total
+    if statement.subject is not Subject.PATH:
+        return counts > 0
     all_flushes = total.statement.reference.total + total.statement.tested.total if total else 0
     return counts >= OTHER_FLOOR * all_flushes
 
