@@ -11,7 +11,6 @@ from typing import Any
 from guestloop import compare as comparing
 from guestloop.compare import Calibration, Verdict
 from guestloop.compare.calibration import Known
-from guestloop.compare.samples import Scatter
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import Kind
 from guestloop.results.cells import Cell, Mmu
@@ -19,6 +18,7 @@ from guestloop.results.origin import Origin, OriginKind
 from guestloop.results.plan import Kernels, L2Kernel, Plan, PlannedKernel, Reach
 from guestloop.results.provenance import Failure
 from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, Round
+from guestloop.statistics.samples import Scatter
 
 SHADOW = Cell("asyncpf", Mmu.SHADOW, {"load": "read-shared"})
 TDP = Cell("asyncpf", Mmu.TDP, {"load": "read-shared"})

@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 from samples import CANDIDATE, REFERENCE, A, B, compare, plan_of, rounds_of
 
-from guestloop.compare.distributions import (
+from guestloop.compare.statuses import Status
+from guestloop.results.records import Outcome
+from guestloop.statistics.distributions import (
     binomial_two_sided,
     fisher_one_sided,
     t_quantile,
     t_two_sided,
 )
-from guestloop.compare.statuses import Status
-from guestloop.results.records import Outcome
 
 
 @pytest.mark.parametrize("chance", [0.2, 0.5, 0.7])

@@ -19,7 +19,6 @@ import pytest
 from samples import BUILT, L2_KERNEL, compare
 
 from guestloop.compare import KernelState, KernelVerdict, Overall, Status, Verdict
-from guestloop.compare.samples import Scatter
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import LabError
 from guestloop.report import VERDICT_FILE, describe, render_text, write_verdict
@@ -29,6 +28,7 @@ from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import Kernels, Plan, PlannedKernel, Reach
 from guestloop.results.records import L2_BUILD_ID, VMLINUX_BUILD_ID, Correctness, Outcome, Phase, Round
+from guestloop.statistics.samples import Scatter
 
 DATA = Path(__file__).parent / "data"
 A, B, C = "unpatched", "patched", "patched-v2"

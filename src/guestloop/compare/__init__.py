@@ -5,9 +5,8 @@
 
 * What can be stated: ``proof`` says what rounds prove, ``drivers`` what a count is divided by,
   ``statements`` what is compared in a cell.
-* How it is judged: ``samples``, ``inference`` and ``distributions`` are the statistical model,
-  ``calibration`` what is known of the scatter of rounds, ``error_budget`` which error each statement may
-  have; ``judge`` decides about two samples of counts.
+* How it is judged (guestloop.statistics): ``calibration`` is what is known of the scatter of rounds,
+  ``error_budget`` which error each statement may have, ``load`` which rounds are not compared.
 * What it comes to: ``kinds`` says what is compared, ``correctness`` what went wrong, ``claims`` what the
   comparisons of a cell mean. ``candidate`` joins these for one candidate in one cell, ``cell_verdict`` for
   all of a cell, ``verdict`` for the run, and ``answer`` puts that in one line.
@@ -23,13 +22,13 @@ from guestloop.compare.cell_verdict import CellVerdict
 from guestloop.compare.comparison import Comparison, render_rate
 from guestloop.compare.differences import Difference, Realm
 from guestloop.compare.expectations import ExpectationVerdict, Met
-from guestloop.compare.judge import Change, Judgement, judge
 from guestloop.compare.kernel_state import KernelState, KernelVerdict
 from guestloop.compare.kinds import Kind
-from guestloop.compare.samples import Sample
 from guestloop.compare.statements import Subject, Weight
 from guestloop.compare.statuses import Overall, Status
 from guestloop.compare.verdict import Verdict, compare
+from guestloop.statistics.judge import Change, Judgement, judge
+from guestloop.statistics.samples import Sample
 
 __all__ = [
     "Calibration",

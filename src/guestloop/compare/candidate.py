@@ -11,17 +11,17 @@ from guestloop.compare.comparison import Comparison
 from guestloop.compare.correctness import judge_correctness
 from guestloop.compare.drivers import per_work
 from guestloop.compare.error_budget import ErrorBudget
-from guestloop.compare.judge import judge
 from guestloop.compare.kinds import Kind, kind_of
 from guestloop.compare.load import UNLIKE, of_like_load
 from guestloop.compare.proof import CellRounds
-from guestloop.compare.samples import scatter_of
 from guestloop.compare.statements import TOTAL, Statement, Subject, statements_of
 from guestloop.compare.statuses import Claim, Status
 from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.reach import reach_of
 from guestloop.results.records import Round
+from guestloop.statistics.judge import judge
+from guestloop.statistics.samples import scatter_of
 
 DISTURBED = "probes on the functions that differ were hit in all rounds so far, so that none gives a rate"
 

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from guestloop.compare.comparison import Comparison
-from guestloop.compare.judge import Change
 from guestloop.compare.kinds import Kind
 from guestloop.compare.statements import Subject, Weight
 from guestloop.compare.statuses import Claim, Status
@@ -15,6 +14,7 @@ from guestloop.counters import PROTECTING
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import Expectation, Trend
 from guestloop.results.reach import NeverRan, Ran, Unproven
+from guestloop.statistics.judge import Change
 
 Evidence = Ran | NeverRan | Unproven
 """What is known of the functions whose machine code differs (results/reach.py)."""

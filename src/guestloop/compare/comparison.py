@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from guestloop.compare.judge import MOST_ROUNDS, POWER, Change, Judgement
 from guestloop.compare.statements import Statement, Subject, Weight
 from guestloop.ground.words import plural
+from guestloop.statistics.judge import MOST_ROUNDS, POWER, Change, Judgement
 
 SMALL, LARGE = 0.1, 100.0
 """Rates between these have three decimals."""
@@ -71,7 +71,7 @@ class Comparison:
             return ""
         seen = f"would have been seen with {100 * POWER:.0f} % probability"
         if not reference.total:
-            # The factor is of half a request (inference.py).
+            # The factor is of half a request (statistics/inference.py).
             return f"{self.name} is 0 on the reference, and {math.ceil(mde / 2)} requests {seen}"
         return f"an increase of {self.name} by {100 * (mde - 1):.0f} % {seen}"
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guestloop.compare.distributions import fisher_one_sided
 from guestloop.compare.proof import CellRounds, problem
 from guestloop.compare.statuses import Claim, Status
 from guestloop.results.findings import Bearing, FindingKind
 from guestloop.results.plan import PlannedKernel
 from guestloop.results.records import Correctness, Round
+from guestloop.statistics.distributions import fisher_one_sided
 
 FAILURE_ERROR = 0.01
 """Of the exact test of two failure rates, where the reference fails as well."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guestloop.compare.samples import Sample
 from guestloop.results.records import Round, Work
+from guestloop.statistics.samples import Sample
 
 PER_ROUND = "round"
 

@@ -16,14 +16,14 @@ from guestloop.compare.calibration import Calibration, learn
 from guestloop.compare.candidate import compare_statement
 from guestloop.compare.claims import Claims
 from guestloop.compare.error_budget import ErrorBudget
-from guestloop.compare.judge import Change
 from guestloop.compare.kinds import Kind
-from guestloop.compare.samples import Sample
 from guestloop.compare.statements import Statement, Subject, Weight, statements_of
 from guestloop.compare.statuses import Status
 from guestloop.results.good_rounds import GoodRound
 from guestloop.results.plan import Reach
 from guestloop.results.records import Round
+from guestloop.statistics.judge import Change
+from guestloop.statistics.samples import Sample
 
 FACTORS = (1.25, 2.0, 0.5, 0.0)
 FALSE = frozenset({Status.MORE, Status.UNEXPLAINED, Status.FEWER})

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from guestloop.compare.drivers import Exposure, exposure_of, work_of
-from guestloop.compare.judge import Bounds
-from guestloop.compare.samples import Sample
 from guestloop.counters import FLUSH_REQUESTS, is_of_the_mmu
 from guestloop.results.records import Round
+from guestloop.statistics.judge import Bounds
+from guestloop.statistics.samples import Sample
 
 
 class Subject(StrEnum):

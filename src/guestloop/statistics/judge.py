@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from guestloop.compare.distributions import t_quantile
-from guestloop.compare.inference import detectable, difference_limits, p_value, ratio_interval
-from guestloop.compare.samples import Sample, Scatter
+from guestloop.statistics.distributions import t_quantile
+from guestloop.statistics.inference import detectable, difference_limits, p_value, ratio_interval
+from guestloop.statistics.samples import Sample, Scatter
 
 POWER = 0.8
 EQUIVALENCE_ERROR = 0.05
