@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from samples import CANDIDATE, REFERENCE, SHADOW, TDP, A, make_round, plan_of
 
+from guestloop.compare import compare
 from guestloop.compare.calibration import UNKNOWN, learn
 from guestloop.compare.resampling import resample
 from guestloop.compare.statements import Weight
@@ -29,6 +30,7 @@ from guestloop.results.good_rounds import (
     read_good_rounds,
     write_good_rounds,
 )
+from guestloop.results.load import Load
 from guestloop.results.plan import Plan, write_plan
 from guestloop.results.records import Correctness, Outcome, Round, write_round
 
@@ -123,6 +125,23 @@ def test_a_cell_that_was_not_calibrated_has_the_mean_of_its_test() -> None:
     assert seen.calibrated and not other.calibrated
     assert other.scatter.cv2 == pytest.approx(0.1**2, rel=0.5) and other.scatter.df < seen.scatter.df
     assert known.scatter(SHADOW.id, "aging", READY).scatter is UNKNOWN
+
+
+def slowed(rounds: list[Round], slowdown: float) -> list[Round]:
+    load = Load(10.0, 10.0 * (slowdown - 1), 10.0, 0.0, 0.5, 0.0)
+    return [replace(item, load=load) for item in rounds]
+
+
+@pytest.mark.parametrize(("slowdown", "busy"), [(1.2, False), (1.5, False), (2.1, True), (None, False)])
+def test_what_was_learnt_on_an_idle_machine_says_nothing_of_a_busy_one(
+    slowdown: float | None, busy: bool
+) -> None:
+    known = learn(by_cell([GoodRound("1", item) for item in slowed(rounds_with(0.02, number=8), 1.2)]))
+    rounds = rounds_with(0.02) if slowdown is None else slowed(rounds_with(0.02), slowdown)
+    for cell in compare(PLAN, rounds, calibration=known).cells:
+        (verdict,) = cell.candidates.values()
+        assert verdict.busy is busy
+        assert all(one.calibrated is not busy for one in verdict.comparisons)
 
 
 def test_runs_of_other_kernels_or_classes_are_not_learnt_from(tmp_path: Path) -> None:

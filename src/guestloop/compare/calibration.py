@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from guestloop.compare.drivers import work_of
+from guestloop.compare.load import LIKE_LOAD, mean_slowdown
 from guestloop.compare.statements import Subject, statements_of
 from guestloop.results.records import Round
 from guestloop.statistics.samples import LEAST_CV2, Sample, Scatter, scatter_of
@@ -32,10 +33,24 @@ class Known:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The scatter of each statement by cell, and its mean over the cells of each test."""
+    """The scatter of each statement by cell, and its mean over the cells of each test.
+
+    ``slowdowns`` say by cell how slowed down the rounds were that this was learnt from.
+    """
 
     cells: Mapping[Key, Scatter] = field(default_factory=dict)
     tests: Mapping[Key, Scatter] = field(default_factory=dict)
+    slowdowns: Mapping[str, float] = field(default_factory=dict)
+
+    def holds_for(self, rounds: Sequence[Round]) -> bool:
+        """Whether rounds of a cell ran on a machine that was as idle as the one that was learnt from.
+
+        On a busy one rounds scatter more widely: by 2 to 3 times as much beside a process that took 0.6 of a
+        core.
+        """
+        slowdown = mean_slowdown(rounds)
+        usual = self.slowdowns.get(rounds[0].cell.id)
+        return slowdown is None or usual is None or slowdown <= LIKE_LOAD * usual
 
     def scatter(self, cell: str, test: str, statement: str) -> Known:
         """What is known of a statement, by its key, before a run."""
@@ -49,14 +64,17 @@ def learn(groups: Iterable[Sequence[Round]]) -> Calibration:
     """Learn from groups of measured rounds, each of one cell and one kernel."""
     samples: dict[Key, list[Sample]] = {}
     tests: dict[str, str] = {}
+    slowdowns: dict[str, float] = {}
     for group in groups:
         cell = group[0].cell
         tests[cell.id] = cell.test
+        if slowdown := mean_slowdown(group):
+            slowdowns[cell.id] = slowdown
         for key, sample in _samples(group):
             samples.setdefault((cell.id, key), []).append(sample)
     found = {key: scatter_of(own) for key, own in samples.items()}
     cells = {key: scatter for key, scatter in found.items() if scatter}
-    return Calibration(cells, _pooled(cells, tests))
+    return Calibration(cells, _pooled(cells, tests), slowdowns)
 
 
 def _pooled(cells: Mapping[Key, Scatter], tests: Mapping[str, str]) -> dict[Key, Scatter]:

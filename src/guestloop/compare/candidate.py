@@ -36,7 +36,8 @@ class CandidateVerdict:
     have, though of another it would be open. ``used`` is how many rounds of the reference and of the
     candidate the figures rest on, ``unlike_load`` how many pairs of rounds were not compared because the load
     of the machine changed from one to the other. ``awaits_rounds``: no round so far can be compared, and
-    another one may be.
+    another one may be. ``busy``: the machine was busier than the one that was calibrated, so that the scatter
+    of rounds is assumed.
     """
 
     status: Status
@@ -47,6 +48,7 @@ class CandidateVerdict:
     used: tuple[int, int] = (0, 0)
     unlike_load: int = 0
     awaits_rounds: bool = False
+    busy: bool = False
 
     @property
     def undecided(self) -> bool:
@@ -121,7 +123,9 @@ class CandidateRounds:
             status, reason = wrong or self.unusable
             awaits = self.awaits_rounds and not wrong
             return CandidateVerdict(status, reason, unlike_load=self.unlike_load, awaits_rounds=awaits)
-        comparisons = tuple(self._compare(one, calibration, budget) for one in self.statements)
+        busy = not calibration.holds_for([*self.reference_rounds, *self.candidate_rounds])
+        known = Calibration() if busy else calibration
+        comparisons = tuple(self._compare(one, known, budget) for one in self.statements)
         # Nothing is declared about how a kernel differs from itself.
         covered = self.kind is Kind.IDENTICAL or self.candidate.reach.covers(self.cell.cell.mmu)
         claims = Claims(
@@ -142,6 +146,7 @@ class CandidateRounds:
             accepted=status is Status.MOVED and claims.accepted,
             unlike_load=self.unlike_load,
             used=(len(self.reference_rounds), len(self.candidate_rounds)),
+            busy=busy,
         )
 
     def _compare(self, statement: Statement, calibration: Calibration, budget: ErrorBudget) -> Comparison:

@@ -7,7 +7,7 @@ that begins between the rounds of two kernels would be a regression with any p-v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from guestloop.results.records import Round
 
@@ -40,3 +40,9 @@ def of_like_load(
 def _is_like(one: Round, other: Round) -> bool:
     slow = [each for each in (one.slowdown, other.slowdown) if each is not None]
     return len(slow) < 2 or max(slow) <= LIKE_LOAD * min(slow)
+
+
+def mean_slowdown(rounds: Iterable[Round]) -> float | None:
+    """Of those whose load was recorded; None if that is none of them."""
+    seen = [each for each in (item.slowdown for item in rounds) if each is not None]
+    return sum(seen) / len(seen) if seen else None

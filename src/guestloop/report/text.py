@@ -169,7 +169,8 @@ def _candidate_lines(
 def _remarks(candidate: CandidateVerdict) -> list[str]:
     unlike = plural(candidate.unlike_load, "pair of rounds", "pairs of rounds")
     load = f"{unlike} not compared: the load of the machine changed" if candidate.unlike_load else ""
-    return [text for text in (candidate.reason, load) if text]
+    busy = "on a busier machine than was calibrated: how widely rounds scatter is assumed"
+    return [text for text in (candidate.reason, load, busy if candidate.busy else "") if text]
 
 
 def _is_shown(one: Comparison, candidate: CandidateVerdict) -> bool:
