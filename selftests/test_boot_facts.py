@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from guestloop.agent import kvm
-from guestloop.agent.boot_facts import UNKNOWN, mitigations, page_table_levels, preemption, read_boot_facts
+from guestloop.agent.boot_facts import (
+    UNKNOWN,
+    compiler,
+    mitigations,
+    page_table_levels,
+    preemption,
+    read_boot_facts,
+)
 
 DYNAMIC = "#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1 (2026-10-20)"
 
@@ -62,3 +69,18 @@ def test_the_preemption_model(tmp_path: Path, chosen: str, version: str, model: 
     if chosen:
         file.write_text(chosen)
     assert preemption(file, version) == model
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted"),
+    [
+        (
+            "Linux version 6.12.117+deb13-cloud-amd64 (debian-kernel@lists.debian.org) "
+            "(x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils for Debian) 2.44) #1 SMP",
+            "x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils for Debian) 2.44",
+        ),
+        ("Linux version 6.12.0", UNKNOWN),
+    ],
+)
+def test_the_compiler_is_the_one_that_the_kernel_names(version: str, wanted: str) -> None:
+    assert compiler(version) == wanted

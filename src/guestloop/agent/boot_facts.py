@@ -10,6 +10,7 @@ from pathlib import Path
 from guestloop.agent.kvm import cpu_flags
 
 _CHOSEN = re.compile(r"\(([^)]*)\)")
+_COMPILER = re.compile(r"^Linux version \S+ \([^)]*\) \((.*)\) #")
 _MODEL = re.compile(r"\bPREEMPT\w*")
 UNKNOWN = "not told"
 
@@ -17,12 +18,19 @@ UNKNOWN = "not told"
 def read_boot_facts(root: Path = Path("/")) -> dict[str, str]:
     """The facts by name; ``root`` is where /proc and /sys are."""
     return {
+        "compiler": compiler(_read(root / "proc/version")),
         "command_line": _read(root / "proc/cmdline"),
         "page_table_levels": page_table_levels(),
         "mitigations": mitigations(root / "sys/devices/system/cpu/vulnerabilities"),
         "preemption": preemption(root / "sys/kernel/debug/sched/preempt", os.uname().version),
         "clocksource": _read(root / "sys/devices/system/clocksource/clocksource0/current_clocksource"),
     }
+
+
+def compiler(version: str) -> str:
+    """Of ``Linux version RELEASE (USER@HOST) (COMPILER, LINKER) #...`` (init/version.c)."""
+    found = _COMPILER.search(version)
+    return found[1] if found else UNKNOWN
 
 
 def page_table_levels() -> str:
