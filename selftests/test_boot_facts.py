@@ -76,8 +76,8 @@ def test_the_preemption_model(tmp_path: Path, chosen: str, version: str, model: 
     [
         (
             "Linux version 6.12.117+deb13-cloud-amd64 (debian-kernel@lists.debian.org) "
-            "(x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils for Debian) 2.44) #1 SMP",
-            "x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils for Debian) 2.44",
+            "(x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils) 2.44) #1 SMP",
+            "x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils) 2.44",
         ),
         ("Linux version 6.12.0", UNKNOWN),
     ],
