@@ -39,7 +39,7 @@ class Steady(Calibration):
 
     CV = 0.04
 
-    def scatter(self, cell: str, test: str, statement: str) -> Known:
+    def scatter(self, cell: str, test: str, statement: str, mean_count: float) -> Known:
         return Known(Scatter(self.CV**2, 30), calibrated=True)
 
 

@@ -104,16 +104,16 @@ def test_the_users_own_goes_before_the_one_that_is_shipped(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     own = tmp_path / "config/guestloop/calibration"
     monkeypatch.setattr("guestloop.job.calibration.SHIPPED", tmp_path / "shipped")
-    assert load_calibration(PLAN).scatter(SHADOW.id, "asyncpf", READY).scatter is UNKNOWN
+    assert load_calibration(PLAN).scatter(SHADOW.id, "asyncpf", READY, 2000).scatter is UNKNOWN
     store(CLASS, sittings_with(0.3), tmp_path / "shipped")
-    shipped = load_calibration(PLAN).scatter(SHADOW.id, "asyncpf", READY)
+    shipped = load_calibration(PLAN).scatter(SHADOW.id, "asyncpf", READY, 2000)
     assert shipped.calibrated and shipped.scatter.cv2 > 0.15**2
     path = store(CLASS, sittings_with(0.02), own)
-    assert load_calibration(PLAN).scatter(SHADOW.id, "asyncpf", READY).scatter.cv2 < 0.05**2
+    assert load_calibration(PLAN).scatter(SHADOW.id, "asyncpf", READY, 2000).scatter.cv2 < 0.05**2
     assert store(CLASS, sittings_with(0.02), own) == path, "one file for a class"
     other = replace(PLAN, accelerator="kvm")
     assert find_good_rounds(RunClass.of(other), [own]) is None
-    assert load_calibration(other).scatter(SHADOW.id, "asyncpf", READY).scatter is UNKNOWN
+    assert load_calibration(other).scatter(SHADOW.id, "asyncpf", READY, 2000).scatter is UNKNOWN
 
 
 # --- learning --------------------------------------------------------------------------------------
@@ -121,10 +121,10 @@ def test_the_users_own_goes_before_the_one_that_is_shipped(
 
 def test_a_cell_that_was_not_calibrated_has_the_mean_of_its_test() -> None:
     known = learn(by_cell([one for one in sittings_with(0.1) if one.round.cell == SHADOW]))
-    seen, other = (known.scatter(cell, "asyncpf", READY) for cell in (SHADOW.id, "asyncpf/tdp/other"))
+    seen, other = (known.scatter(cell, "asyncpf", READY, 2000) for cell in (SHADOW.id, "asyncpf/tdp/other"))
     assert seen.calibrated and not other.calibrated
     assert other.scatter.cv2 == pytest.approx(0.1**2, rel=0.5) and other.scatter.df < seen.scatter.df
-    assert known.scatter(SHADOW.id, "aging", READY).scatter is UNKNOWN
+    assert known.scatter(SHADOW.id, "aging", READY, 2000).scatter is UNKNOWN
 
 
 def slowed(rounds: list[Round], slowdown: float) -> list[Round]:

@@ -33,13 +33,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The scatter of each statement by cell, and its mean over the cells of each test.
+    """The scatter of each statement by cell, and by test in all its cells.
 
     ``slowdowns`` say by cell how slowed down the rounds were that this was learnt from.
     """
 
     cells: Mapping[Key, Scatter] = field(default_factory=dict)
-    tests: Mapping[Key, Scatter] = field(default_factory=dict)
+    tests: Mapping[Key, Sequence[Scatter]] = field(default_factory=dict)
     slowdowns: Mapping[str, float] = field(default_factory=dict)
 
     def holds_for(self, rounds: Sequence[Round]) -> bool:
@@ -52,11 +52,12 @@ class Calibration:
         usual = self.slowdowns.get(rounds[0].cell.id)
         return slowdown is None or usual is None or slowdown <= LIKE_LOAD * usual
 
-    def scatter(self, cell: str, test: str, statement: str) -> Known:
-        """What is known of a statement, by its key, before a run."""
-        pool, own = self.tests.get((test, statement)), self.cells.get((cell, statement))
-        if pool is None:
+    def scatter(self, cell: str, test: str, statement: str, mean_count: float) -> Known:
+        """What is known of a statement, by its key, before a run; ``mean_count`` is that of its rounds."""
+        others, own = self.tests.get((test, statement)), self.cells.get((cell, statement))
+        if not others:
             return Known(UNKNOWN, calibrated=False)
+        pool = _pool(others, 1 / max(mean_count, 1.0))
         return Known(pool.joined(own), calibrated=own is not None)
 
 
@@ -74,20 +75,21 @@ def learn(groups: Iterable[Sequence[Round]]) -> Calibration:
             samples.setdefault((cell.id, key), []).append(sample)
     found = {key: scatter_of(own) for key, own in samples.items()}
     cells = {key: scatter for key, scatter in found.items() if scatter}
-    return Calibration(cells, _pooled(cells, tests), slowdowns)
+    return Calibration(cells, _by_test(cells, tests), slowdowns)
 
 
-def _pooled(cells: Mapping[Key, Scatter], tests: Mapping[str, str]) -> dict[Key, Scatter]:
-    """The mean over the cells of a test, each weighted by its degrees of freedom."""
+def _by_test(cells: Mapping[Key, Scatter], tests: Mapping[str, str]) -> dict[Key, list[Scatter]]:
     gathered: dict[Key, list[Scatter]] = {}
     for (cell, key), scatter in cells.items():
         gathered.setdefault((tests[cell], key), []).append(scatter)
-    return {key: Scatter(_mean(own), POOL_DF) for key, own in gathered.items()}
+    return gathered
 
 
-def _mean(scatters: Sequence[Scatter]) -> float:
-    weighted = sum(each.df * max(0.0, each.cv2) for each in scatters)
-    return max(LEAST_CV2, weighted / sum(each.df for each in scatters))
+def _pool(scatters: Sequence[Scatter], poisson: float) -> Scatter:
+    """The mean, in which cells weigh the more the more alike their counts are: small counts scatter more."""
+    weights = [each.df * min(each.poisson / poisson, poisson / each.poisson) for each in scatters]
+    total = sum(weight * max(0.0, each.cv2) for weight, each in zip(weights, scatters, strict=True))
+    return Scatter(max(LEAST_CV2, total / sum(weights)), POOL_DF)
 
 
 def _samples(group: Sequence[Round]) -> Iterator[tuple[str, Sample]]:

@@ -173,8 +173,10 @@ def compare_statement(
     cell: Cell, statement: Statement, calibration: Calibration, budget: ErrorBudget
 ) -> Comparison:
     """Judge one statement with the scatter that is known and the one that is seen."""
-    known = calibration.scatter(cell.id, cell.test, statement.key)
-    scatter = known.scatter.joined(scatter_of((statement.reference, statement.tested)))
+    samples = statement.reference, statement.tested
+    mean_count = sum(one.total for one in samples) / sum(len(one.counts) for one in samples)
+    known = calibration.scatter(cell.id, cell.test, statement.key, mean_count)
+    scatter = known.scatter.joined(scatter_of(samples))
     bounds, alpha = statement.bounds, budget.alpha(statement)
     judgement = judge(statement.reference, statement.tested, scatter, bounds, alpha)
     return Comparison(statement, judgement, known.calibrated)
