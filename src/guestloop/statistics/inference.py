@@ -26,6 +26,8 @@ from guestloop.statistics.samples import Sample, Scatter
 
 SMALLEST_P = 1e-300
 EDGE_ERROR = 1e-9
+MDE_ERROR = 1e-4
+"""Relative: of a figure that is shown in per cent."""
 
 
 def p_value(reference: Sample, tested: Sample, scatter: Scatter, ratio: float = 1.0) -> float:
@@ -58,12 +60,14 @@ def ratio_interval(
     return low, _edge(accepted, inside, 2.0) if reference.total else None
 
 
-def _edge(accepted: Callable[[float], bool], inside: float, factor: float) -> float:
+def _edge(
+    accepted: Callable[[float], bool], inside: float, factor: float, error: float = EDGE_ERROR
+) -> float:
     """Where ``accepted`` ends on the way from ``inside`` by ``factor``s, by bisection of the logarithm."""
     outside = inside * factor
     while accepted(outside):
         inside, outside = outside, outside * factor
-    while abs(outside / inside - 1) > EDGE_ERROR:
+    while abs(outside / inside - 1) > error:
         middle = math.sqrt(inside * outside)
         inside, outside = (middle, outside) if accepted(middle) else (inside, middle)
     return inside
@@ -117,7 +121,7 @@ def detectable(reference: Sample, tested: Sample, scatter: Scatter, alpha: float
         df = scatter.df * (null**2 / spread) ** 2
         return math.log(factor) < t_quantile(alpha, df) * null + t_quantile(2 * (1 - power), df) * true
 
-    return _edge(missed, 1.0, 2.0) if not missed(2.0**20) else math.inf
+    return _edge(missed, 1.0, 2.0, MDE_ERROR) if not missed(2.0**20) else math.inf
 
 
 def _per_rounds(reference: Sample, tested: Sample) -> float:
