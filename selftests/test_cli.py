@@ -280,7 +280,7 @@ def test_results_that_are_read_only_are_compared(
     def refuse(*_arguments: object, **_options: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("guestloop.report.verdict_json.write_json", refuse)  # root may write anywhere
+    monkeypatch.setattr("guestloop.report.verdict_json.write_bytes", refuse)  # root may write anywhere
     done = terminal.run("compare", out)
     assert done.returncode == Exit.OK and "1 cell with fewer flushes" in done.stdout
     assert done.stderr == f"==> {out}/verdict.json is left as it is: Permission denied\n"

@@ -90,7 +90,7 @@ class Claims:
             said = _list([one.render() for one in open_])
             return Status.SAME, f"no change is certain; no verdict on cost, not settled: {said}"
         decisive = self.decisive()
-        return Status.SAME, (decisive.render_resolution() if decisive else "") or "nothing was counted here"
+        return Status.SAME, decisive.render_excluded() if decisive else "nothing was counted here"
 
     @property
     def accepted(self) -> bool:

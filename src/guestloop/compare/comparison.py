@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from guestloop.compare.statements import Statement, Subject, Weight
 from guestloop.ground.words import plural
-from guestloop.statistics.judge import MOST_ROUNDS, POWER, Change, Judgement
+from guestloop.statistics.judge import EQUIVALENCE_ERROR, MOST_ROUNDS, Change, Judgement
 
 SMALL, LARGE = 0.1, 100.0
 """Rates between these have three decimals."""
@@ -64,16 +64,15 @@ class Comparison:
         rounds = plural(needed, "round") if needed else f"more than {MOST_ROUNDS} rounds"
         return f"{self.render()}: {rounds} would settle it"
 
-    def render_resolution(self) -> str:
-        """Which increase would have been seen; empty if none would."""
-        mde, reference = self.judgement.mde, self.statement.reference
-        if not math.isfinite(mde):
-            return ""
-        seen = f"would have been seen with {100 * POWER:.0f} % probability"
-        if not reference.total:
-            # The factor is of half a request (statistics/inference.py).
-            return f"{self.name} is 0 on the reference, and {math.ceil(mde / 2)} requests {seen}"
-        return f"an increase of {self.name} by {100 * (mde - 1):.0f} % {seen}"
+    def render_excluded(self) -> str:
+        """Which increase is excluded, at the limit that was tested; of small counts in counts of a round."""
+        reference, most = self.statement.reference, max(0.0, self.judgement.increase[1])
+        if most < reference.rate:
+            size = f"{100 * most / reference.rate:.0f} %"
+        else:
+            size = f"{math.ceil(most * reference.exposure / len(reference.counts))} in a round"
+        sure = f"({100 * (1 - EQUIVALENCE_ERROR):.0f} %)"
+        return f"{self.name}: an increase by more than {size} is excluded {sure}"
 
     @property
     def _is_share(self) -> bool:
