@@ -18,7 +18,7 @@ from guestloop.results.origin import Origin, OriginKind
 from guestloop.results.plan import Kernels, L2Kernel, Plan, PlannedKernel, Reach
 from guestloop.results.provenance import Failure
 from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, Round
-from guestloop.statistics.samples import Scatter
+from guestloop.stats.samples import Scatter
 
 SHADOW = Cell("asyncpf", Mmu.SHADOW, {"load": "read-shared"})
 TDP = Cell("asyncpf", Mmu.TDP, {"load": "read-shared"})

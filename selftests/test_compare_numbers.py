@@ -11,7 +11,7 @@ from samples import CANDIDATE, REFERENCE, A, B, compare, plan_of, rounds_of
 
 from guestloop.compare.statuses import Status
 from guestloop.results.records import Outcome
-from guestloop.statistics.distributions import (
+from guestloop.stats.distributions import (
     binomial_two_sided,
     fisher_one_sided,
     t_quantile,

@@ -8,20 +8,20 @@ import random
 
 import pytest
 
-from guestloop.statistics.distributions import (
+from guestloop.stats.distributions import (
     EXACT_TRIALS,
     beta_below,
     beta_binomial_two_sided,
     binomial_two_sided,
 )
-from guestloop.statistics.inference import (
+from guestloop.stats.inference import (
     detectable,
     difference_limits,
     p_value,
     rate_limits,
     ratio_interval,
 )
-from guestloop.statistics.samples import LEAST_CV2, Sample, Scatter, scatter_of
+from guestloop.stats.samples import LEAST_CV2, Sample, Scatter, scatter_of
 
 KNOWN_DF = 20.0
 

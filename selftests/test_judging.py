@@ -274,6 +274,16 @@ def test_rounds_of_unlike_load_are_not_compared() -> None:
     assert "the load of the machine changed" in seen.reason and seen.is_open and seen.unlike_load == 2
 
 
+def test_a_smoke_run_is_no_verdict_on_cost_under_unlike_load_either() -> None:
+    rounds = [
+        loaded(Counts({"async_page_ready": 600}).round(name, 1), slow) for name, slow in ((A, 1.2), (B, 1.9))
+    ]
+    plan = replace(plan_of(REFERENCE, SERIES, cells=(CELL,), rounds=1), correctness_only=True)
+    verdict = compare(plan, rounds)
+    assert (only(verdict).status, verdict.exit_status) == (Status.SAME, Exit.OK)
+    assert only(verdict).reason.startswith("no verdict on cost: the load of the machine changed")
+
+
 def test_partners_of_like_load_are_compared_whatever_the_load() -> None:
     verdict = under_load({A: (1.2, 3.0, 1.2), B: (1.8, 3.1, 1.3)}, {A: 600, B: 605})
     seen = only(verdict)

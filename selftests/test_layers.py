@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "guestloop"
 # From the ground up: a package imports only from layers below its own.
 LAYERS = [
     {"ground"},
-    {"results", "counters", "cache", "statistics"},
+    {"results", "counters", "cache", "stats"},
     {"config", "compare", "agent", "debian"},
     {"images", "report", "sources"},
     {"kernels"},

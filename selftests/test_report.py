@@ -28,7 +28,7 @@ from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import Kernels, Plan, PlannedKernel, Reach
 from guestloop.results.records import L2_BUILD_ID, VMLINUX_BUILD_ID, Correctness, Outcome, Phase, Round
-from guestloop.statistics.samples import Scatter
+from guestloop.stats.samples import Scatter
 
 DATA = Path(__file__).parent / "data"
 A, B, C = "unpatched", "patched", "patched-v2"

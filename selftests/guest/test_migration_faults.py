@@ -106,7 +106,8 @@ def migrate(
             cell = make_cell("migration", Mmu.TDP, variant)
             this = Measuring(cell, name, number, out / "evidence")
             try:
-                this.l1 = l1 = L1(connection, name)
+                l1 = L1(connection, name)
+                this.use(l1)
                 l1.set_mmu(cell.mmu)
                 if fault:
                     l1.agent.migration.break_at(phase, fault)

@@ -27,7 +27,7 @@ from mutation.seeded import read_patches
 from mutation.tree import Tree
 from mutation.trial import Result, run_trial
 
-PACKAGES = ("agent", "compare", "kernels", "lab", "sources", "statistics", "workloads")
+PACKAGES = ("agent", "compare", "kernels", "lab", "sources", "stats", "workloads")
 COUNT, SEED, WORKERS = 60, 17, 2
 DRAW_S, TRIAL_S = 20.0, 15.0
 TOOL = "cosmic_ray"

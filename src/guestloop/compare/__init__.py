@@ -5,7 +5,7 @@
 
 * What can be stated: ``proof`` says what rounds prove, ``drivers`` what a count is divided by,
   ``statements`` what is compared in a cell.
-* How it is judged (guestloop.statistics): ``calibration`` is what is known of the scatter of rounds,
+* How it is judged (guestloop.stats): ``calibration`` is what is known of the scatter of rounds,
   ``error_budget`` which error each statement may have, ``load`` which rounds are not compared.
 * What it comes to: ``kinds`` says what is compared, ``correctness`` what went wrong, ``claims`` what the
   comparisons of a cell mean. ``candidate`` joins these for one candidate in one cell, ``cell_verdict`` for
@@ -27,8 +27,8 @@ from guestloop.compare.kinds import Kind
 from guestloop.compare.statements import Subject, Weight
 from guestloop.compare.statuses import Overall, Status
 from guestloop.compare.verdict import Verdict, compare
-from guestloop.statistics.judge import Change, Judgement, judge
-from guestloop.statistics.samples import Sample
+from guestloop.stats.judge import Change, Judgement, judge
+from guestloop.stats.samples import Sample
 
 __all__ = [
     "Calibration",

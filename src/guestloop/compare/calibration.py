@@ -10,7 +10,7 @@ from guestloop.compare.drivers import work_of
 from guestloop.compare.load import LIKE_LOAD, mean_slowdown
 from guestloop.compare.statements import Subject, statements_of
 from guestloop.results.records import Round
-from guestloop.statistics.samples import LEAST_CV2, Sample, Scatter, scatter_of
+from guestloop.stats.samples import LEAST_CV2, Sample, Scatter, scatter_of
 
 UNKNOWN = Scatter(cv2=0.15**2, df=3)
 """What is assumed of a statement for which nothing was learnt, until the rounds of the run say more."""

@@ -20,8 +20,8 @@ from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.reach import reach_of
 from guestloop.results.records import Round
-from guestloop.statistics.judge import judge
-from guestloop.statistics.samples import scatter_of
+from guestloop.stats.judge import judge
+from guestloop.stats.samples import scatter_of
 
 DISTURBED = "probes on the functions that differ were hit in all rounds so far, so that none gives a rate"
 
@@ -93,11 +93,10 @@ class CandidateRounds:
         proven = [cell.proven(kernel) for kernel in (cell.kernels.reference, candidate)]
         pair = [[item for item in own if not item.is_disturbed] for own in proven]
         if not all(pair):
-            return cls(cell, candidate, unusable=(Status.INCONCLUSIVE, DISTURBED), awaits_rounds=True)
+            return cls._without_rates(plan, cell, candidate, DISTURBED)
         before, after, unlike = of_like_load(*pair)
         if not before or not after:
-            unlike_load = (Status.INCONCLUSIVE, UNLIKE)
-            return cls(cell, candidate, unusable=unlike_load, unlike_load=len(unlike), awaits_rounds=True)
+            return cls._without_rates(plan, cell, candidate, UNLIKE, len(unlike))
         return cls(
             cell,
             candidate,
@@ -108,6 +107,18 @@ class CandidateRounds:
             correctness_only=plan.correctness_only,
             evidence=_evidence(plan, cell, candidate),
         )
+
+    @classmethod
+    def _without_rates(
+        cls, plan: Plan, cell: CellRounds, candidate: PlannedKernel, why: str, unlike_load: int = 0
+    ) -> CandidateRounds:
+        """Its rounds prove what they prove, and give no rate that could be compared."""
+        if plan.correctness_only:
+            said = Status.SAME, f"no verdict on cost: {why}"
+        else:
+            said = Status.INCONCLUSIVE, why
+        awaits = not plan.correctness_only
+        return cls(cell, candidate, unusable=said, unlike_load=unlike_load, awaits_rounds=awaits)
 
     @property
     def kind(self) -> Kind:

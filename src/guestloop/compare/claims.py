@@ -14,7 +14,7 @@ from guestloop.counters import PROTECTING
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import Expectation, Trend
 from guestloop.results.reach import NeverRan, Ran, Unproven
-from guestloop.statistics.judge import Change
+from guestloop.stats.judge import Change
 
 Evidence = Ran | NeverRan | Unproven
 """What is known of the functions whose machine code differs (results/reach.py)."""

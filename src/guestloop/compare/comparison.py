@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from guestloop.compare.statements import Statement, Subject, Weight
 from guestloop.ground.words import plural
-from guestloop.statistics.judge import EQUIVALENCE_ERROR, MOST_ROUNDS, Change, Judgement
+from guestloop.stats.judge import EQUIVALENCE_ERROR, MOST_ROUNDS, Change, Judgement
 
 SMALL, LARGE = 0.1, 100.0
 """Rates between these have three decimals."""

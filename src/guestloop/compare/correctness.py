@@ -11,7 +11,7 @@ from guestloop.compare.statuses import Claim, Status
 from guestloop.results.findings import Bearing, FindingKind
 from guestloop.results.plan import PlannedKernel
 from guestloop.results.records import Correctness, Round
-from guestloop.statistics.distributions import fisher_one_sided
+from guestloop.stats.distributions import fisher_one_sided
 
 FAILURE_ERROR = 0.01
 """Of the exact test of two failure rates, where the reference fails as well."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from guestloop.results.records import Round, Work
-from guestloop.statistics.samples import Sample
+from guestloop.stats.samples import Sample
 
 PER_ROUND = "round"
 

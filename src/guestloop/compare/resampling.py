@@ -22,8 +22,8 @@ from guestloop.compare.statuses import Status
 from guestloop.results.good_rounds import GoodRound
 from guestloop.results.plan import Reach
 from guestloop.results.records import Round
-from guestloop.statistics.judge import Change
-from guestloop.statistics.samples import Sample
+from guestloop.stats.judge import Change
+from guestloop.stats.samples import Sample
 
 FACTORS = (1.25, 2.0, 0.5, 0.0)
 FALSE = frozenset({Status.MORE, Status.UNEXPLAINED, Status.FEWER})

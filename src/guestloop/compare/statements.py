@@ -14,8 +14,8 @@ from enum import StrEnum
 from guestloop.compare.drivers import Exposure, exposure_of, work_of
 from guestloop.counters import FLUSH_REQUESTS, is_of_the_mmu
 from guestloop.results.records import Round
-from guestloop.statistics.judge import Bounds
-from guestloop.statistics.samples import Sample
+from guestloop.stats.judge import Bounds
+from guestloop.stats.samples import Sample
 
 
 class Subject(StrEnum):

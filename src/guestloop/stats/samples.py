@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from guestloop.statistics.distributions import f_above
+from guestloop.stats.distributions import f_above
 
 CONTRADICTION = 0.001
 """The error of saying that rounds scatter more widely than was known, for each statement."""

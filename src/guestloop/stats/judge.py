@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from guestloop.statistics.distributions import t_quantile
-from guestloop.statistics.inference import detectable, difference_limits, p_value, ratio_interval
-from guestloop.statistics.samples import Sample, Scatter
+from guestloop.stats.distributions import t_quantile
+from guestloop.stats.inference import detectable, difference_limits, p_value, ratio_interval
+from guestloop.stats.samples import Sample, Scatter
 
 POWER = 0.8
 EQUIVALENCE_ERROR = 0.05

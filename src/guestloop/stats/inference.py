@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from guestloop.statistics.distributions import (
+from guestloop.stats.distributions import (
     beta_binomial_two_sided,
     normal_quantile,
     t_quantile,
     t_two_sided,
 )
-from guestloop.statistics.samples import Sample, Scatter
+from guestloop.stats.samples import Sample, Scatter
 
 SMALLEST_P = 1e-300
 EDGE_ERROR = 1e-9
