@@ -90,6 +90,11 @@ def test_every_part_has_a_layer() -> None:
     assert parts == RANK.keys(), "add it to LAYERS where it belongs"
 
 
+def test_no_part_has_the_name_of_a_module_of_python() -> None:
+    """Avocado's plugins are imported with the directory of the package on the path."""
+    assert not RANK.keys() & sys.stdlib_module_names
+
+
 def test_imports_go_one_way() -> None:
     def upwards(path: Path) -> list[str]:
         own = part(path)
