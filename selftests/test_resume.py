@@ -108,7 +108,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     for module in (run_module, resume_module):
         monkeypatch.setattr(module, "find_subjects", made.find_subjects)
         monkeypatch.setattr(module, "prepare", made.prepare)
-        monkeypatch.setattr(module, "check_semaphores", lambda: None)
+    monkeypatch.setattr("guestloop.job.prepare.check_semaphores", lambda: None)
     monkeypatch.setattr(run_module, "running_lab", made.running_lab)
     monkeypatch.setattr(run_module, "measure", made.measure)
     return made

@@ -27,14 +27,12 @@ from guestloop.ground.log import say
 from guestloop.job.conclude import conclude
 from guestloop.job.measure import values_of
 from guestloop.job.options import labels, load_kernels
-from guestloop.job.prepare import Prepared, prepare
+from guestloop.job.prepare import Prepared, find_machine, prepare
 from guestloop.job.run import host_facts
 from guestloop.job.session import running_lab
-from guestloop.job.spawner import check_semaphores, watched
+from guestloop.job.spawner import watched
 from guestloop.job.subjects import find_subjects
 from guestloop.lab.spec import SOCKET_VARIABLE, LabSpec
-from guestloop.machines.choice import choose
-from guestloop.machines.host import read_host
 from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan, write_plan
 from guestloop.workloads.catalog import all_cells, cell_of
@@ -71,10 +69,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
             raise JobError(error.render()) from error
 
     def _start(self, out: Path, cells: list[Cell], kernels: list[str], rounds: int) -> None:
-        check_semaphores()
-        host = read_host()
-        machine = choose(host)
-        say(f"==> accelerator: {machine}")
+        host, machine = find_machine()
         out.mkdir(parents=True)
         cache = Cache()
         subjects = find_subjects(load_named(kernels), machine.vendor.module, cache)

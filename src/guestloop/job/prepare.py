@@ -10,13 +10,16 @@ from pathlib import Path
 
 from guestloop.cache import Cache
 from guestloop.cache.digests import remembered_digest
+from guestloop.ground.log import say
 from guestloop.images import L1Image, build_l1, build_l2
 from guestloop.job.changes import watched_by, with_changes
 from guestloop.job.obtain import obtain_kernels, plan_kernels
+from guestloop.job.spawner import check_semaphores
 from guestloop.job.subjects import Subject
 from guestloop.kernels import Kernel, build_l2_kernel, describe_l2_kernel
 from guestloop.lab.spec import LabSpec
-from guestloop.machines.choice import Choice
+from guestloop.machines.choice import AUTO, Choice, choose
+from guestloop.machines.host import Host, read_host
 from guestloop.machines.kind import Qemu
 from guestloop.results.late import LAB_DIRECTORY
 from guestloop.results.plan import Kernels, L2Kernel
@@ -43,6 +46,18 @@ class Prepared:
     def digests(self) -> Mapping[str, str]:
         """SHA-256 of what all rounds run with beside the kernels, as the plan has them."""
         return self.lab.digests if self.lab else {}
+
+
+def find_machine(accel: str = AUTO) -> tuple[Host, Choice]:
+    """This host, and the kind of machine that runs its L1s, which is printed.
+
+    Raises LabError when the wanted one cannot be had here, or when no job can run.
+    """
+    check_semaphores()
+    host = read_host()
+    machine = choose(host, accel)
+    say(f"==> accelerator: {machine}")
+    return host, machine
 
 
 def prepare(subjects: Sequence[Subject], machine: Choice, out: Path, cache: Cache) -> Prepared:

@@ -14,13 +14,10 @@ from guestloop.ground.words import plural
 from guestloop.job.change import change_specs
 from guestloop.job.looks import open_cells
 from guestloop.job.options import Options, load_kernels
-from guestloop.job.prepare import Prepared, prepare
+from guestloop.job.prepare import Prepared, find_machine, prepare
 from guestloop.job.run import host_facts, measure_and_conclude
 from guestloop.job.schedule import all_looks
-from guestloop.job.spawner import check_semaphores
 from guestloop.job.subjects import find_subjects
-from guestloop.machines.choice import choose
-from guestloop.machines.host import read_host
 from guestloop.results.hold import held
 from guestloop.results.plan import PLAN_FILE, Plan, PlannedKernel, read_plan
 from guestloop.results.records import read_rounds
@@ -72,10 +69,7 @@ def limited(plan: Plan, options: Options) -> Plan:
 
 
 def _prepare_again(plan: Plan, out: Path, options: Options) -> Prepared:
-    check_semaphores()
-    host = read_host()
-    machine = choose(host, plan.accelerator)
-    say(f"==> accelerator: {machine}")
+    host, machine = find_machine(plan.accelerator)
     cache = Cache()
     specs = change_specs(options.change, cache) if options.change else load_kernels(options.kernels)
     subjects = find_subjects(specs, machine.vendor.module, cache, options.expect)

@@ -18,14 +18,13 @@ from guestloop.job.changes import keep_reach, with_known_reach
 from guestloop.job.conclude import conclude
 from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
-from guestloop.job.prepare import Prepared, prepare
+from guestloop.job.prepare import Prepared, find_machine, prepare
 from guestloop.job.session import running_lab
 from guestloop.job.sitting import CurrentSitting, describe_left
-from guestloop.job.spawner import check_semaphores
 from guestloop.job.subjects import find_subjects, refuse_no_change
 from guestloop.lab.spec import LabSpec
-from guestloop.machines.choice import Choice, choose
-from guestloop.machines.host import Host, read_host
+from guestloop.machines.choice import Choice
+from guestloop.machines.host import Host
 from guestloop.results.hold import held
 from guestloop.results.plan import PLAN_FILE, Plan, write_plan
 from guestloop.results.records import read_rounds
@@ -46,10 +45,7 @@ def _run(options: Options) -> Exit:
     selection = select(profile, options.tests, options.mmu)
     named = () if options.change else load_kernels(options.kernels)
     check_directory(options.out)
-    check_semaphores()
-    host = read_host()
-    machine = choose(host, options.accel)
-    say(f"==> accelerator: {machine}")
+    host, machine = find_machine(options.accel)
     cache = Cache()
     specs = change_specs(options.change, cache) if options.change else named
     subjects = find_subjects(specs, machine.vendor.module, cache, options.expect)
