@@ -18,12 +18,13 @@ from guestloop.compare.statements import Weight
 from guestloop.ground.errors import ConfigError, Exit, LabError
 from guestloop.job import calibrate as module
 from guestloop.job.calibrate import Calibrating, calibrate
-from guestloop.job.calibration import by_cell, gather, load_calibration, store
+from guestloop.job.calibration import gather, load_calibration, store
 from guestloop.job.options import Options
 from guestloop.report import VERDICT_FILE
 from guestloop.results.good_rounds import (
     GoodRound,
     RunClass,
+    by_cell,
     find_good_rounds,
     good_rounds,
     read_class,

@@ -8,8 +8,8 @@ the other way round; so nothing is judged by what it was learnt from.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from guestloop.compare.calibration import Calibration, learn
@@ -19,7 +19,7 @@ from guestloop.compare.error_budget import ErrorBudget
 from guestloop.compare.kinds import Kind
 from guestloop.compare.statements import Statement, Subject, Weight, statements_of
 from guestloop.compare.statuses import Status
-from guestloop.results.good_rounds import GoodRound
+from guestloop.results.good_rounds import GoodRound, by_cell
 from guestloop.results.plan import Reach
 from guestloop.results.records import Round
 from guestloop.stats.judge import Change
@@ -29,8 +29,6 @@ FACTORS = (1.25, 2.0, 0.5, 0.0)
 FALSE = frozenset({Status.MORE, Status.UNEXPLAINED, Status.FEWER})
 LEAST_COUNT = 20
 """Power is counted on paths with so many requests in a round; what is rarer is a matter of exact tests."""
-
-Cells = Mapping[str, Sequence[Round]]
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,8 @@ def resample(good: Sequence[GoodRound], rounds: int, runs: int, seed: int = 1) -
     rng = random.Random(seed)
     result = Resampled(rounds)
     for learnt_from, drawn_from in _halves(good, rng):
-        calibration = learn(_by_cell(learnt_from).values())
-        pool = {cell: own for cell, own in _by_cell(drawn_from).items() if len(own) > 1}
+        calibration = learn(by_cell(learnt_from))
+        pool = [own for own in by_cell(drawn_from) if len(own) > 1]
         for _ in range(runs // 2):
             _draw_run(pool, rounds, calibration, rng, result)
     return result
@@ -93,17 +91,14 @@ def _halves(
     yield other, one
 
 
-def _by_cell(good: Collection[GoodRound]) -> dict[str, list[Round]]:
-    cells: dict[str, list[Round]] = defaultdict(list)
-    for item in good:
-        cells[item.round.cell.id].append(item.round)
-    return cells
-
-
 def _draw_run(
-    pool: Cells, rounds: int, calibration: Calibration, rng: random.Random, result: Resampled
+    pool: Sequence[Sequence[Round]],
+    rounds: int,
+    calibration: Calibration,
+    rng: random.Random,
+    result: Resampled,
 ) -> None:
-    drawn = [_draw_pair(own, rounds, rng) for own in pool.values()]
+    drawn = [_draw_pair(own, rounds, rng) for own in pool]
     stated = [statements_of(before, after) for before, after in drawn]
     budget = ErrorBudget.divided(each for own in stated for each in own)
     alarms = 0

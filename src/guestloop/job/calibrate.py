@@ -12,10 +12,11 @@ from guestloop.compare.statements import Weight
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.ground.words import plural
-from guestloop.job.calibration import by_cell, gather, store
+from guestloop.job.calibration import gather, store
 from guestloop.job.options import Options
 from guestloop.job.run import run
 from guestloop.report import VERDICT_FILE
+from guestloop.results.good_rounds import by_cell
 from guestloop.results.plan import PLAN_FILE
 
 LEAST_ROUNDS = 4

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -15,13 +14,14 @@ from guestloop.results.good_rounds import (
     SUFFIX,
     GoodRound,
     RunClass,
+    by_cell,
     find_good_rounds,
     good_rounds,
     read_good_rounds,
     write_good_rounds,
 )
 from guestloop.results.plan import Plan, read_plan
-from guestloop.results.records import Round, read_rounds
+from guestloop.results.records import read_rounds
 
 SHIPPED = REPOSITORY / "docs" / "calibration"
 
@@ -41,14 +41,6 @@ def load_calibration(plan: Plan) -> Calibration:
 @cache
 def _learn(path: Path) -> Calibration:
     return learn(by_cell(read_good_rounds(path)))
-
-
-def by_cell(good: Iterable[GoodRound]) -> list[list[Round]]:
-    """The rounds of each cell."""
-    cells: dict[str, list[Round]] = defaultdict(list)
-    for item in good:
-        cells[item.round.cell.id].append(item.round)
-    return list(cells.values())
 
 
 def gather(sittings: Iterable[Path]) -> tuple[RunClass, list[GoodRound]]:

@@ -105,6 +105,14 @@ def good_rounds(sitting: str, rounds: Iterable[Round], cells: Collection[str] = 
     ]
 
 
+def by_cell(good: Iterable[GoodRound]) -> list[list[Round]]:
+    """The rounds of each cell."""
+    cells: dict[str, list[Round]] = {}
+    for item in good:
+        cells.setdefault(item.round.cell.id, []).append(item.round)
+    return list(cells.values())
+
+
 def _stored(item: GoodRound) -> dict[str, Any]:
     data = asdict(item.round)
     return {"sitting": item.sitting, **{key: value for key, value in data.items() if key not in DROPPED}}
