@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from guestloop.compare.calibration import Calibration
 from guestloop.compare.claims import Claims, Evidence
 from guestloop.compare.comparison import Comparison
 from guestloop.compare.correctness import judge_correctness
-from guestloop.compare.drivers import per_work
+from guestloop.compare.drivers import per_work, work_of
 from guestloop.compare.error_budget import ErrorBudget
 from guestloop.compare.kinds import Kind, kind_of
 from guestloop.compare.load import UNLIKE, of_like_load
@@ -136,7 +137,7 @@ class CandidateRounds:
             return CandidateVerdict(status, reason, unlike_load=self.unlike_load, awaits_rounds=awaits)
         busy = not calibration.holds_for([*self.reference_rounds, *self.candidate_rounds])
         known = Calibration() if busy else calibration
-        comparisons = tuple(self._compare(one, known, budget) for one in self.statements)
+        comparisons = tuple(self._compare(known, budget))
         # Nothing is declared about how a kernel differs from itself.
         covered = self.kind is Kind.IDENTICAL or self.candidate.reach.covers(self.cell.cell.mmu)
         claims = Claims(
@@ -160,15 +161,17 @@ class CandidateRounds:
             busy=busy,
         )
 
-    def _compare(self, statement: Statement, calibration: Calibration, budget: ErrorBudget) -> Comparison:
+    def _compare(self, calibration: Calibration, budget: ErrorBudget) -> Iterator[Comparison]:
         rounds = self.reference_rounds, self.candidate_rounds
-        is_path = statement.subject is Subject.PATH
+        work = work_of(*rounds)
         lacking = [{path for item in own for path in item.absent_paths} for own in rounds]
-        return replace(
-            compare_statement(self.cell.cell, statement, calibration, budget),
-            per_work=per_work(statement.reference, statement.tested, *rounds),
-            absent=(is_path and statement.name in lacking[0], is_path and statement.name in lacking[1]),
-        )
+        for statement in self.statements:
+            is_path = statement.subject is Subject.PATH
+            yield replace(
+                compare_statement(self.cell.cell, statement, calibration, budget),
+                per_work=per_work(statement.reference, statement.tested, work),
+                absent=(is_path and statement.name in lacking[0], is_path and statement.name in lacking[1]),
+            )
 
 
 def _evidence(plan: Plan, cell: CellRounds, candidate: PlannedKernel) -> Evidence | None:

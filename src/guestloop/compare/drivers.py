@@ -61,15 +61,15 @@ LIKE = 1.3
 """If kernels differ by more in how often their own event comes for the same work, it is no common measure."""
 
 
-def exposure_of(path: str, reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
-    """What drives a path in these rounds, or else the work of the guest."""
+def exposure_of(path: str, reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> Exposure:
+    """What drives a path in these rounds, or else ``work``, that of the guest (``work_of``)."""
     by_work = any(path in item.by_work for item in (*reference, *tested))
     for driver in () if by_work else DRIVERS.get(path, ()):
         before, after = (tuple(_count(driver, item) for item in rounds) for rounds in (reference, tested))
         if min(*before, *after) > 0:
-            own, work = Exposure(driver.words, before, after), work_of(reference, tested)
+            own = Exposure(driver.words, before, after)
             return own if own.is_like(work) else work
-    return work_of(reference, tested)
+    return work
 
 
 def work_of(reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
@@ -88,11 +88,8 @@ def _count(driver: Driver, item: Round) -> float:
     return float(item.events.get(driver.event, item.counters.get(driver.event, 0)))
 
 
-def per_work(
-    before: Sample, after: Sample, reference: Sequence[Round], tested: Sequence[Round]
-) -> tuple[float | None, float | None]:
+def per_work(before: Sample, after: Sample, work: Exposure) -> tuple[float | None, float | None]:
     """The counts of two samples for the same work of the guest; None where rounds have recorded none."""
-    work = work_of(reference, tested)
     if work.unit == PER_ROUND:
         return None, None
     return before.total / sum(work.reference), after.total / sum(work.tested)

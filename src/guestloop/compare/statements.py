@@ -95,10 +95,11 @@ def statements_of(reference: Sequence[Round], tested: Sequence[Round]) -> tuple[
 
     The weightiest come first, and paths before what they add up to.
     """
+    work = work_of(reference, tested)
     found = [
-        *_paths(reference, tested),
-        *_requests(reference, tested),
-        *_costs(reference, tested),
+        *_paths(reference, tested, work),
+        *_requests(reference, tested, work),
+        *_costs(reference, tested, work),
         *_shares(reference, tested),
     ]
     order = list(Weight)
@@ -109,36 +110,35 @@ def statements_of(reference: Sequence[Round], tested: Sequence[Round]) -> tuple[
     return tuple(sorted(found, key=rank))
 
 
-def _paths(reference: Sequence[Round], tested: Sequence[Round]) -> Iterator[Statement]:
+def _paths(reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> Iterator[Statement]:
     every = [*reference, *tested]
     judged = {path for item in every for path in item.judged}
     incidental = {path for item in every for path in item.incidental}
     for path in sorted(judged | {path for item in every for path in item.paths}):
         other = Weight.SHOWN if path in incidental else Weight.OTHER
         weight = Weight.JUDGED if path in judged else other
-        exposure = exposure_of(path, reference, tested)
+        exposure = exposure_of(path, reference, tested, work)
         yield _statement(path, Subject.PATH, weight, _of_path(path), (reference, tested), exposure)
 
 
-def _requests(reference: Sequence[Round], tested: Sequence[Round]) -> Iterator[Statement]:
+def _requests(reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> Iterator[Statement]:
     """Requests to all vCPUs other than the flush, each by request and path, where any round has one."""
     every = (*reference, *tested)
-    exposure = work_of(reference, tested)
     for name in sorted({name for item in every for name in item.requests}):
         count = _of_request(name)
         weight = Weight.OTHER if is_of_the_mmu(name.partition("/")[0]) else Weight.SHOWN
-        yield _statement(name, Subject.REQUEST, weight, count, (reference, tested), exposure)
+        yield _statement(name, Subject.REQUEST, weight, count, (reference, tested), work)
 
 
-def _costs(reference: Sequence[Round], tested: Sequence[Round]) -> Iterator[Statement]:
-    rounds, exposure = (reference, tested), work_of(reference, tested)
-    yield _statement(TOTAL, Subject.TOTAL, Weight.JUDGED, count_all, rounds, exposure)
+def _costs(reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> Iterator[Statement]:
+    rounds = (reference, tested)
+    yield _statement(TOTAL, Subject.TOTAL, Weight.JUDGED, count_all, rounds, work)
     for name, counter in COSTS.items():
         if all(counter in item.counters for item in (*reference, *tested)):
-            yield _statement(name, Subject.COST, Weight.OTHER, _of_counter(counter), rounds, exposure)
+            yield _statement(name, Subject.COST, Weight.OTHER, _of_counter(counter), rounds, work)
     for name, event in LOADS.items():
         if all(event in item.events for item in (*reference, *tested)):
-            yield _statement(name, Subject.COST, Weight.OTHER, _of_event(event), rounds, exposure)
+            yield _statement(name, Subject.COST, Weight.OTHER, _of_event(event), rounds, work)
 
 
 def _shares(reference: Sequence[Round], tested: Sequence[Round]) -> Iterator[Statement]:
