@@ -11,6 +11,7 @@ from guestloop.compare.kinds import Kind
 from guestloop.compare.statements import Subject, Weight
 from guestloop.compare.statuses import Claim, Status
 from guestloop.counters import PROTECTING
+from guestloop.ground.words import listed
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import Expectation, Trend
 from guestloop.results.reach import NeverRan, Ran, Unproven
@@ -66,7 +67,7 @@ class Claims:
 
     def _not_settled(self) -> Claim | None:
         found = [] if self.correctness_only else self._open()
-        said = f"not settled: {_list([one.render_open() for one in found])}"
+        said = f"not settled: {listed([one.render_open() for one in found], LISTED)}"
         return (Status.INCONCLUSIVE, said) if found else None
 
     def _change_for_the_better(self) -> Claim:
@@ -87,7 +88,7 @@ class Claims:
         if not self.covered:
             return Status.CANNOT_DIFFER, f"{self.reach.because}{_unless_seen(self.evidence)}"
         if open_ := self._open():
-            said = _list([one.render() for one in open_])
+            said = listed([one.render() for one in open_], LISTED)
             return Status.SAME, f"no change is certain; no verdict on cost, not settled: {said}"
         decisive = self.decisive()
         return Status.SAME, decisive.render_excluded() if decisive else "nothing was counted here"
@@ -149,14 +150,14 @@ class Claims:
 
 
 def _unexplained_hint(found: Sequence[Comparison]) -> str:
-    names = _list([one.name for one in found])
+    names = listed([one.name for one in found], LISTED)
     return f"a flush there protects data, and the series does not declare it (expect: {names}: fewer)"
 
 
 def _unless_seen(evidence: Evidence | None) -> str:
     if isinstance(evidence, Ran):
         functions = sorted({name for hits in evidence.hits.values() for name in hits})
-        return f" (so it is declared; of what differs, {_list(functions)} ran)"
+        return f" (so it is declared; of what differs, {listed(functions, LISTED)} ran)"
     return " (declared, not probed)"
 
 
@@ -165,9 +166,4 @@ def _wrong_reach(reach: Reach) -> str:
 
 
 def _render(found: Sequence[Comparison]) -> str:
-    return _list([one.render() for one in found])
-
-
-def _list(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
-    return ", ".join(texts[:LISTED]) + more
+    return listed([one.render() for one in found], LISTED)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from guestloop.compare.proof import CellRounds, problem
 from guestloop.compare.statuses import Claim, Status
+from guestloop.ground.words import plural
 from guestloop.results.findings import Bearing, FindingKind
 from guestloop.results.plan import PlannedKernel
 from guestloop.results.records import Correctness, Round
@@ -52,7 +53,7 @@ class Failures:
 
     def __str__(self) -> str:
         """``wrong on patched in 1 of 6 rounds``."""
-        return f"wrong on {self.kernel} in {self.wrong} of {_rounds(self.rounds)}"
+        return f"wrong on {self.kernel} in {self.wrong} of {plural(self.rounds, 'round')}"
 
 
 def judge_correctness(cell: CellRounds, candidate: PlannedKernel) -> Claim | None:
@@ -68,9 +69,9 @@ def judge_correctness(cell: CellRounds, candidate: PlannedKernel) -> Claim | Non
         return _both(before, after, finding)
     failed, other = (after, before) if after.wrong else (before, after)
     unknown = cell.correctness[other.kernel] is not Correctness.PASS
-    if unknown and not _always(failed, cell.on(*_named(cell, other.kernel))):
+    if unknown and not _always(failed, cell.by_kernel[other.kernel]):
         return Status.INCONCLUSIVE, f"{failed}, not checked in every round on {other.kernel}{finding}"
-    said = f"{failed}, right on {other.kernel}{finding}{_repeated(cell.on(*_named(cell, failed.kernel)))}"
+    said = f"{failed}, right on {other.kernel}{finding}{_repeated(cell.by_kernel[failed.kernel])}"
     return (Status.BROKEN if failed is after else Status.FIXED), said
 
 
@@ -150,11 +151,3 @@ def _first_finding(rounds: Sequence[Round]) -> str:
     """What the first round that found something wrong said of it, to be added to a sentence."""
     said = [line for item in rounds if item.is_wrong and (line := item.first_line(Bearing.WRONG))]
     return f": {said[0]}" if said else ""
-
-
-def _named(cell: CellRounds, name: str) -> Sequence[PlannedKernel]:
-    return [kernel for kernel in cell.kernels.measured if kernel.name == name]
-
-
-def _rounds(number: int) -> str:
-    return f"{number} round" if number == 1 else f"{number} rounds"

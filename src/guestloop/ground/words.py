@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 
 def parse_words(line: str) -> dict[str, str]:
@@ -14,6 +15,12 @@ def parse_words(line: str) -> dict[str, str]:
 def plural(number: int, noun: str, many: str = "") -> str:
     """``1 cell``, ``2 cells``; ``many`` is for nouns that do not just take an s."""
     return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"
+
+
+def listed(texts: Sequence[str], most: int) -> str:
+    """``a, b and 3 more``: the first ``most`` of them."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def file_name(text: str, otherwise: str) -> str:

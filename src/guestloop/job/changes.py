@@ -14,7 +14,7 @@ from guestloop.cache import Cache
 from guestloop.ground.codec import decode, encode
 from guestloop.ground.errors import CacheError
 from guestloop.ground.log import say
-from guestloop.ground.words import plural
+from guestloop.ground.words import listed, plural
 from guestloop.job.obtain import Obtained
 from guestloop.job.subjects import ToBuild
 from guestloop.kernels import find_changes
@@ -75,10 +75,7 @@ def describe(changes: Changes) -> str:
 
 
 def _listed(what: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{what}: {', '.join(names[:SHOWN])}{more}"
+    return f"{what}: {listed(names, SHOWN)}" if names else ""
 
 
 def watched_by(kernels: Kernels) -> dict[str, tuple[Watched, ...]]:
