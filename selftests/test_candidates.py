@@ -432,6 +432,16 @@ def test_all_wrong_is_broken_beside_an_invalid_round_of_the_reference() -> None:
     assert cell.reason == "wrong on patched in 10 of 10 rounds, right on unpatched: page 7 lost"
 
 
+def test_rounds_that_were_skipped_are_not_right() -> None:
+    rounds = wrong_in(B, rounds_of({A: (420,) * 2, B: (420,) * 2}))
+    rounds = alter(rounds, A, outcome=Outcome.SKIPPED, correctness=Correctness.NOT_RUN, reason="no swap")
+    cell = judged_pair(rounds, 2).cells[0]
+    assert cell.status is Status.INCONCLUSIVE
+    assert cell.reason.startswith(
+        "wrong on patched in 2 of 2 rounds, not checked in every round on unpatched"
+    )
+
+
 @pytest.mark.parametrize(
     ("before", "after", "status"),
     [

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guestloop.compare.proof import CellRounds, problem
+from guestloop.compare.proof import CellRounds, is_proven, problem
 from guestloop.compare.statuses import Claim, Status
 from guestloop.ground.words import plural
 from guestloop.results.findings import Bearing, FindingKind
@@ -87,8 +87,7 @@ def _both(before: Failures, after: Failures, finding: str) -> Claim:
 
 def _always(failed: Failures, others: Sequence[Round]) -> bool:
     """All rounds of one kernel are wrong; the other has invalid ones, and right ones."""
-    proven = [item for item in others if not problem(item)]
-    return failed.wrong == failed.rounds and bool(proven)
+    return failed.wrong == failed.rounds and any(map(is_proven, others))
 
 
 def _never_works(cell: CellRounds, candidate: PlannedKernel) -> Claim | None:
