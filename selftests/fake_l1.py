@@ -41,7 +41,7 @@ ANSWERS: dict[str, Any] = {
     "guests.launch": None,
     "kvm.load": {"kvm.tdp_mmu": "N"},
     "kvm.watch": None,
-    "changed.read": {"counts": {"kvm:mmu_spte_update": 3}, "unprobed": {}},
+    "changed.read": {"counts": {"kvm:mmu_spte_update": 3}, "unprobed": {}, "disturbing": 0},
     "kvm.functions": ["kvm_mmu_notifier_clear_flush_young", "kvm_arch_async_page_ready"],
     "system.rearm_warnings": True,
 }

@@ -82,6 +82,39 @@ def test_calls_are_counted_for_each_round_and_those_of_the_load_for_all(kernel: 
     assert probes.read().counts == {"kvm:mmu_spte_update": 0, "kvm:zap": 1}
 
 
+def test_what_runs_before_counting_begins_has_no_probe_then(kernel: Kernel) -> None:
+    probes = kernel.probes
+    probes.arm((SPTE, ZAP, UNMAP))
+    probes.begin()
+    kernel.profile(changed_0=(5, 0), changed_2=(1, 1))
+    kernel.written.clear()
+    Changed(probes).begin_counting()
+    assert [text for _, text in kernel.written] == [
+        text for number in (0, 1, 2) for text in ("!traceon", f"-:guestloop/changed_{number}")
+    ]
+    kernel.profile(changed_3=(4, 0))
+    Changed(probes).end_counting()
+    calls = {"kvm:mmu_spte_update": 5, "kvm:zap": 2, "vmlinux:try_to_unmap_one": 4}
+    assert probes.read() == Hits(calls, {}, disturbing=4)
+    probes.retire()  # another phase of the same round
+    kernel.profile()
+    probes.note_disturbing()
+    assert probes.read() == Hits(calls, {}, disturbing=4) and not probes.are_whole
+
+
+def test_probes_that_were_never_hit_stay_for_all_rounds(kernel: Kernel) -> None:
+    kernel.probes.arm((SPTE,))
+    kernel.probes.begin()
+    kernel.written.clear()
+    kernel.probes.retire()
+    assert kernel.written == [] and kernel.probes.are_whole
+    kernel.profile(changed_0=(3, 0))
+    kernel.probes.note_disturbing()
+    assert kernel.probes.read().disturbing == 3
+    kernel.probes.begin()
+    assert kernel.probes.read() == Hits({"kvm:mmu_spte_update": 0}, {})
+
+
 def test_a_function_that_the_kernel_refuses_is_named_with_its_reason(kernel: Kernel) -> None:
     kernel.refuses = "kvm:zap.part.0"
     kernel.probes.arm((SPTE, ZAP))

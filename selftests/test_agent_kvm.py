@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from guestloop.agent import kvm as module
+from guestloop.agent import rcu
 from guestloop.agent.changed import Probes, Watched
 from guestloop.agent.kernel_log import kernel_log
 from guestloop.agent.kvm import ORDER, Kvm, build_id, parse_build_id, same_value
@@ -79,7 +80,7 @@ class Modules:
         monkeypatch.setattr(module, "kernel_log", partial(kernel_log, self.log))
         monkeypatch.setattr(module, "SYS_MODULE", root)
         monkeypatch.setattr(module, "read_functions", self.read_functions)
-        monkeypatch.setattr(module, "RCU_EXPEDITED", self.expedited)
+        monkeypatch.setattr(rcu, "RCU_EXPEDITED", self.expedited)
         monkeypatch.setattr(proc, "run", self.run)
 
     def read_functions(self) -> frozenset[str]:

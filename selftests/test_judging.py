@@ -297,14 +297,20 @@ CHANGED = replace(SERIES, changes=Changes((SPTE,)))
 ELSEWHERE = replace(CHANGED, reach=Reach((Mmu.SHADOW,), "only shadow paging calls it"))
 
 
-def probed(candidate: PlannedKernel, hits: Mapping[str, int], rounds: int = 2) -> CandidateVerdict:
-    """The first round of each kernel ran with a probe on the function that differs."""
+def probed(
+    candidate: PlannedKernel, hits: Mapping[str, int], rounds: int = 2, late: bool = True
+) -> CandidateVerdict:
+    """The first round of each kernel ran with a probe on the function that differs.
+
+    ``late``: the function was not called before counting began, so the probe was still there.
+    """
     measured = [
         USUAL.round(kernel, number) for number in range(1, rounds + 1) for kernel in (REFERENCE.name, B)
     ]
     measured = [
-        replace(item, probed=Probed({SPTE.id: hits[item.kernel]})) if item.round == 1 else item
+        replace(item, probed=Probed(own, {}, own[SPTE.id] * late)) if item.round == 1 else item
         for item in measured
+        for own in ({SPTE.id: hits[item.kernel]},)
     ]
     plan = plan_of(REFERENCE, candidate, cells=(CELL,), rounds=1)
     return only(compare(plan, measured))
@@ -328,6 +334,11 @@ def test_a_round_in_which_a_probe_was_hit_gives_no_rate() -> None:
     alone = probed(CHANGED, {A: 9, B: 9}, rounds=1)
     assert alone.status is Status.INCONCLUSIVE and alone.is_open
     assert "probes on the functions that differ were hit" in alone.reason
+
+
+def test_a_probe_that_was_removed_before_counting_began_costs_no_round() -> None:
+    seen = probed(CHANGED, {A: 9, B: 9}, rounds=1, late=False)
+    assert (seen.status, seen.used) == (Status.SAME, (1, 1))
 
 
 def test_a_declared_reach_that_what_was_seen_speaks_against() -> None:

@@ -103,6 +103,8 @@ def test_without_proof_nothing_is_said(
     assert isinstance(found, Unproven) and found.why.startswith(why)
 
 
-def test_a_round_is_disturbed_by_probes_that_are_hit() -> None:
-    assert probed(A, mmu_spte_update=1).is_disturbed
+def test_a_round_is_disturbed_by_probes_that_are_hit_while_it_counts() -> None:
+    hit = probed(A, mmu_spte_update=1)
+    assert hit.probed and not hit.is_disturbed, "before counting began"
+    assert replace(hit, probed=replace(hit.probed, disturbing=1)).is_disturbed
     assert not UNTOUCHED_A.is_disturbed and not make_round(SHADOW, A, 1, 0).is_disturbed

@@ -20,6 +20,8 @@ class Script:
     """Reasons by what is lacking: a need (``swap``) or a service (``mglru``)."""
     ran: Mapping[str, int] = field(default_factory=dict)
     """Calls in each round of functions that are watched; what is not there never runs."""
+    ran_late: int = 0
+    """Calls of functions that were not called before counting began."""
     uncounted: int = 0
     """Flush requests in each lap and dirty round that KVM counts and no call path accounts for."""
     lost: int = 0

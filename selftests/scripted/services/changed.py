@@ -11,7 +11,17 @@ class ScriptedChanged(Changed):
     def __init__(self, stage: Stage) -> None:
         super().__init__(Probes())
         self._l1 = stage.l1
+        self._counts = False
+        self._disturbing = 0
+
+    def begin_counting(self) -> None:
+        self._counts = True
+
+    def end_counting(self) -> None:
+        assert self._counts
+        self._disturbing += self._l1.script.ran_late
 
     def read(self) -> Hits:
         ran = self._l1.script.ran
-        return Hits({one.function: ran.get(one.function, 0) for one in self._l1.watched}, {})
+        calls = {one.function: ran.get(one.function, 0) for one in self._l1.watched}
+        return Hits(calls, {}, self._disturbing)

@@ -2,8 +2,9 @@
 """Whether functions run: a kprobe at the entry of each counts its calls (kernel/trace/trace_kprobe.c).
 
 The probes are armed before KVM is loaded and stay while it is exchanged: the kernel arms those of a module
-again when the module comes. So what runs while KVM is loaded is seen too, and no kernel text is patched while
-a guest runs. A probe that is never hit costs nothing: the function is never called.
+again when the module comes. So what runs while KVM is loaded is seen too. A probe that is never hit costs
+nothing: the function is never called. One that is hit takes time, so the probes of what is known to run are
+removed before anything is counted.
 
 ``kprobe_profile`` has the calls of each probe, and those that were missed because another probe was being
 served on that CPU. A probe has to be armed for that, but nothing should be written to the ring buffer. The
@@ -13,11 +14,12 @@ trigger ``traceon`` does that: tracing is on already.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop.agent.rcu import expedited_grace_periods
 from guestloop.agent.trace import TRACEFS, write_control
 from guestloop.ground.errors import GuestError
 
@@ -38,10 +40,15 @@ class Watched:
 
 @dataclass(frozen=True)
 class Hits:
-    """The calls of each function that was watched, and why some could not be, or not at each entry."""
+    """The calls of each function that was watched, and why some could not be, or not at each entry.
+
+    ``counts`` are all calls for as long as the probes of a function were there, ``disturbing`` those that
+    were served while the workload was counted.
+    """
 
     counts: dict[str, int]
     unprobed: dict[str, str]
+    disturbing: int = 0
 
 
 class Changed:
@@ -49,6 +56,15 @@ class Changed:
 
     def __init__(self, probes: Probes) -> None:
         self._probes = probes
+
+    def begin_counting(self) -> None:
+        """What was called by now is known to run: its probes are removed before they can disturb a count."""
+        with expedited_grace_periods():
+            self._probes.retire()
+
+    def end_counting(self) -> None:
+        """Calls from here on disturb nothing."""
+        self._probes.note_disturbing()
 
     def read(self) -> Hits:
         """Their calls since this load of KVM began, without those of rounds in it that are over."""
@@ -66,6 +82,14 @@ class Probes:
         self._absent: dict[str, str] = {}  # modules that were not loaded, by function
         self._of_load: Counter[str] = Counter()
         self._begun: Counter[str] = Counter()
+        self._retired: Counter[str] = Counter()  # their calls in this round
+        self._counting: Counter[str] = Counter()
+        self._disturbing = 0
+
+    @property
+    def are_whole(self) -> bool:
+        """No probe was removed since they were armed."""
+        return not self._retired
 
     def arm(self, watched: tuple[Watched, ...]) -> None:
         """Watch these functions and no others. KVM must be loaded, or what it refuses is not known."""
@@ -93,13 +117,20 @@ class Probes:
 
     def disarm(self) -> None:
         """Remove all probes."""
-        for probe in self._armed:
+        self._remove(list(self._armed))
+        self.watched = ()
+        for functions in (self._unprobed, self._absent):
+            functions.clear()
+        for calls in (self._of_load, self._begun, self._retired, self._counting):
+            calls.clear()
+        self._disturbing = 0
+
+    def _remove(self, probes: Iterable[str]) -> None:
+        for probe in probes:
             with suppress(GuestError, FileNotFoundError):  # it was refused
                 write_control(self._root / "events" / probe / "trigger", f"!{TRIGGER}")
             write_control(self._root / "kprobe_events", f"-:{probe}")
-        self.watched = ()
-        for known in (self._armed, self._unprobed, self._absent, self._of_load, self._begun):
-            known.clear()
+            del self._armed[probe]
 
     @contextmanager
     def loading(self) -> Iterator[None]:
@@ -111,16 +142,36 @@ class Probes:
     def begin(self) -> None:
         """A round begins."""
         self._begun = self._read_profile()
+        self._disturbing = 0
+
+    def retire(self) -> None:
+        """Remove the probes of functions that were called in this round already; the others stay."""
+        seen = self._calls()
+        self._remove([probe for probe, function in self._armed.items() if seen[function]])
+        self._retired = seen
+        self._counting = self._read_profile()
+
+    def note_disturbing(self) -> None:
+        """The calls since ``retire`` have disturbed what was counted."""
+        self._disturbing += (self._read_profile() - self._counting).total()
 
     def read(self) -> Hits:
         """The calls of this round, and of the load of KVM that it runs with."""
-        seen = self._of_load + (self._read_profile() - self._begun)
+        seen = self._calls()
         unprobed = dict(self._unprobed)
         for function, module in self._absent.items():
             if (self._modules / module).exists():
                 unprobed[function] = f"{module} was loaded after the probes were armed"
         functions = [one.function for one in self.watched]
-        return Hits({name: seen[name] for name in functions if seen[name] or name not in unprobed}, unprobed)
+        counts = {name: seen[name] for name in functions if seen[name] or name not in unprobed}
+        return Hits(counts, unprobed, self._disturbing)
+
+    def _calls(self) -> Counter[str]:
+        """By function; of those whose probes were removed, until then."""
+        armed = set(self._armed.values())
+        now = self._of_load + (self._read_profile() - self._begun)
+        gone = {function: calls for function, calls in self._retired.items() if function not in armed}
+        return Counter({**now, **gone})
 
     def _read_profile(self) -> Counter[str]:
         """Calls by function: lines of probe, hits, misses (trace_kprobe.c: probes_profile_seq_show)."""

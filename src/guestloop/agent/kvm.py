@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from guestloop.agent.changed import Probes, Watched
 from guestloop.agent.kernel_log import kernel_log
+from guestloop.agent.rcu import expedited_grace_periods
 from guestloop.agent.symbols import read_functions
 from guestloop.agent.trace import Trace
 from guestloop.ground import proc
@@ -16,7 +16,6 @@ from guestloop.ground.errors import GuestError, ProcessError, describe_status
 
 SYS_MODULE = Path("/sys/module")
 KERNEL_NOTES = Path("/sys/kernel/notes")
-RCU_EXPEDITED = Path("/sys/kernel/rcu_expedited")  # kernel/ksysfs.c
 CPUINFO = Path("/proc/cpuinfo")
 TRUE = frozenset({"Y", "1"})
 SUBJECTS = ("kvm_amd", "kvm_intel", "kvm")  # in the order of their removal
@@ -63,10 +62,10 @@ class Kvm:
     def watch(self, watched: tuple[Watched, ...]) -> None:
         """Have calls of these functions counted from the next load of KVM on, and of no others.
 
-        Where others were watched before, the next ``load`` loads KVM in any case. KVM must be loaded already:
-        what it refuses to have probed is found out now.
+        Where others were watched before, or some no longer are, the next ``load`` loads KVM in any case. KVM
+        must be loaded already: what it refuses to have probed is found out now.
         """
-        if watched == self._probes.watched:
+        if watched == self._probes.watched and self._probes.are_whole:
             return
         with expedited_grace_periods():
             self._probes.arm(watched)
@@ -114,23 +113,6 @@ class Kvm:
                 if not seen or not same_value(value, seen):
                     return f"{module}.{key}: wanted {value}, read back {seen or 'nothing (not loaded)'}"
         return ""
-
-
-@contextmanager
-def expedited_grace_periods() -> Iterator[None]:
-    """Expedite RCU grace periods in the body: removing triggers and modules waits for dozens of them.
-
-    That is 2 s of 3. The setting is restored before any guest starts.
-    """
-    if not RCU_EXPEDITED.exists():
-        yield
-        return
-    before = RCU_EXPEDITED.read_text()
-    RCU_EXPEDITED.write_text("1")
-    try:
-        yield
-    finally:
-        RCU_EXPEDITED.write_text(before)
 
 
 def insert(module: Path, *parameters: str) -> None:

@@ -131,6 +131,7 @@ class L1:
         digests = {f"{DIGEST}{name}": digest for name, digest in seen.digests.items()}
         self.facts = own | digests | seen.l2_kernel.facts
         self.absent_paths: tuple[str, ...] = ()
+        self._probed = False
         self.agent = client(Agent, self._call)
 
     def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
@@ -141,6 +142,7 @@ class L1:
 
         ``watch``: calls of the functions that differ between the kernels of the run are counted.
         """
+        self._probed = watch
         self.agent.kvm.watch(self._watched if watch else ())
         parameters = mmu.parameters(self._vendor.module)
         self.facts |= self.agent.kvm.load(mmu.value, parameters)
@@ -149,7 +151,17 @@ class L1:
     def read_probed(self) -> Probed:
         """What the probes have seen in this round, see ``set_mmu``."""
         hits = self.agent.changed.read()
-        return Probed(hits.counts, hits.unprobed)
+        return Probed(hits.counts, hits.unprobed, hits.disturbing)
+
+    def begin_counting(self) -> None:
+        """What is counted from here on must not be disturbed by probes, as far as that can be helped."""
+        if self._probed:
+            self.agent.changed.begin_counting()
+
+    def end_counting(self) -> None:
+        """What probes see from here on disturbs nothing."""
+        if self._probed:
+            self.agent.changed.end_counting()
 
     def lay_ground(self) -> None:
         """Have the settings of its kernel as they usually are.

@@ -35,11 +35,14 @@ class Probed:
     """What probes on changed functions have seen in a round, and while KVM was loaded for it.
 
     ``hits`` are calls of each function that was probed, 0 included, by ``ChangedFunction.id``. ``unprobed``
-    are the functions that could not be probed in this kernel, with the reason that it gave.
+    are the functions that could not be probed in this kernel, with the reason that it gave. The probes of
+    what was called before counting began are removed then: ``disturbing`` are calls that were served while
+    the workload was counted.
     """
 
     hits: Mapping[str, int] = field(default_factory=dict)
     unprobed: Mapping[str, str] = field(default_factory=dict)
+    disturbing: int = 0
 
     @property
     def ran(self) -> Mapping[str, int]:

@@ -144,8 +144,8 @@ class Round:
 
     @property
     def is_disturbed(self) -> bool:
-        """Probes were armed and hit, which takes time: the round proves what it proves, but not a rate."""
-        return self.probed is not None and bool(self.probed.ran)
+        """Probes were hit while it counted, which takes time: it proves what it proves, but not a rate."""
+        return self.probed is not None and self.probed.disturbing > 0
 
     @property
     def is_wrong(self) -> bool:
@@ -194,6 +194,11 @@ def read_rounds(out: Path) -> list[Round]:
     return sorted(rounds, key=lambda item: (item.cell.id, item.round, item.kernel))
 
 
+def _parse_probed(data: Mapping[str, Any]) -> Probed:
+    """In rounds of an earlier guestloop all probes stayed, so each hit may have disturbed a count."""
+    return Probed(**{"disturbing": sum(data["hits"].values()), **data})
+
+
 def parse_round(data: Mapping[str, Any]) -> Round:
     """The inverse of ``asdict`` for a round."""
     fields = dict(data)
@@ -204,6 +209,6 @@ def parse_round(data: Mapping[str, Any]) -> Round:
     for name in ("judged", "incidental", "by_work", "evidence", "absent_paths"):
         fields[name] = tuple(data.get(name, ()))
     fields["load"] = Load(**load) if (load := data.get("load")) else None
-    fields["probed"] = Probed(**probed) if (probed := data.get("probed")) else None
+    fields["probed"] = _parse_probed(probed) if (probed := data.get("probed")) else None
     fields["findings"] = tuple(parse_finding(finding) for finding in data["findings"])
     return Round(**fields)

@@ -94,15 +94,26 @@ class Measuring:
     @contextmanager
     def counting(self, l2: L2, phase: str) -> Iterator[None]:
         """Count while the body runs: KVM's counters, requests by path, events, and L1's swapping."""
-        assert self.meter
-        self.meter.begin()
+        self.begin_counting()
         started, before = time.monotonic(), take_reading(l2)
         yield
         after, seconds = take_reading(l2), time.monotonic() - started
-        self.meter.end()
+        self.end_counting()
         self.phases[phase] = self.count(before, after, seconds, f"{phase}.")
         for event, count in after.events_since(before).items():
             self.add_event(event, count)
+
+    def begin_counting(self) -> None:
+        """From here on what L0 takes from L1 matters, and probes disturb."""
+        assert self.l1 and self.meter
+        self.l1.begin_counting()
+        self.meter.begin()
+
+    def end_counting(self) -> None:
+        """All that is counted was read."""
+        assert self.l1 and self.meter
+        self.meter.end()
+        self.l1.end_counting()
 
     def count(self, before: Reading, after: Reading, seconds: float, prefix: str) -> Phase:
         """What happened between two readings; the round is invalid when counter and call paths disagree.

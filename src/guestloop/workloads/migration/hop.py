@@ -92,8 +92,7 @@ class Hop:
             self.source.spec.name, destination.spec.name, ["events", *capabilities], parameters
         )
         self.reports(self.source, 1)
-        assert self._this.meter
-        self._this.meter.begin()
+        self._this.begin_counting()
         self._agent.pause(self.source.spec.name, "before")
         self.reports(self.source, REPORTS_BEFORE)
 
@@ -183,10 +182,9 @@ class Hop:
 
     def _measure(self, label: str = "") -> None:
         """Turn the marks so far into phases and events."""
-        assert self._this.meter
         if label:
             self._agent.mark(label)
-        self._this.meter.end()
+        self._this.end_counting()
         marks = [turns.turn_of(mark) for mark in self._agent.take_marks()]
         first, last = marks[0], marks[-1]
         self._this.keep(f"{self._prefix}turns.json", json.dumps(turns.table(marks), indent=1))
