@@ -18,6 +18,8 @@ from guestloop.agent.trace import (
     ROOT_PROBE,
     WAIT_DEFINITION,
     WAIT_PROBE,
+    YOUNG_DEFINITION,
+    YOUNG_PROBE,
     Trace,
     Tracing,
 )
@@ -54,6 +56,7 @@ def test_arm_and_disarm(tracefs: Path) -> None:
         LOG_DEFINITION,
         WAIT_DEFINITION,
         ROOT_DEFINITION,
+        YOUNG_DEFINITION,
     ]
     assert written(tracefs, f"events/{PROBE}/trigger") == [STACK]
     assert Tracing(counting).read() == {
@@ -64,7 +67,7 @@ def test_arm_and_disarm(tracefs: Path) -> None:
     counting.disarm()
     assert written(tracefs, f"events/{PROBE}/trigger") == [STACK, f"!{STACK}"]
     assert written(tracefs, "events/kvm/kvm_age_hva/trigger")[1] == f"!{COUNT}"
-    assert written(tracefs, "kprobe_events")[4:] == [f"-:{PROBE}"]
+    assert written(tracefs, "kprobe_events")[5:] == [f"-:{PROBE}"]
     assert counting.read() == {}
 
 
@@ -73,6 +76,7 @@ def test_a_kernel_that_has_everything(tracefs: Path) -> None:
         LOG_PROBE,
         WAIT_PROBE,
         ROOT_PROBE,
+        YOUNG_PROBE,
         "kvm/kvm_msr",
         *(f"kvm/{event}" for event in KVM_EVENTS),
     ):
@@ -80,15 +84,17 @@ def test_a_kernel_that_has_everything(tracefs: Path) -> None:
             add_event(tracefs, event)
     counting = Trace(tracefs)
     assert sorted(counting.arm(FUNCTIONS)) == sorted(KVM_EVENTS)
-    assert counting.read().keys() == {"request", "log_sync", "swap_wait", "root_load", "kvm_msr", *KVM_EVENTS}
+    further = {"log_sync", "swap_wait", "root_load", "young"}
+    assert counting.read().keys() == {"request", *further, "kvm_msr", *KVM_EVENTS}
     assert written(tracefs, "events/kvm/kvm_msr/trigger") == [MSR_TRIGGER]
     assert written(tracefs, f"events/{LOG_PROBE}/trigger") == [COUNT]
     assert written(tracefs, f"events/{WAIT_PROBE}/trigger") == [f"{COUNT} if waits==1"]
     assert written(tracefs, f"events/{ROOT_PROBE}/trigger") == [COUNT]
+    assert written(tracefs, f"events/{YOUNG_PROBE}/trigger") == [f"{COUNT} if young!=0"]
     assert written(tracefs, "events/kvm/kvm_async_pf_ready/trigger") == [COUNT], "armed once"
     counting.disarm()
-    assert written(tracefs, "kprobe_events")[4:] == [
-        f"-:{probe}" for probe in (PROBE, LOG_PROBE, WAIT_PROBE, ROOT_PROBE)
+    assert written(tracefs, "kprobe_events")[5:] == [
+        f"-:{probe}" for probe in (PROBE, LOG_PROBE, WAIT_PROBE, ROOT_PROBE, YOUNG_PROBE)
     ]
 
 
@@ -97,7 +103,7 @@ def test_disarm_when_kvm_is_gone_already(tracefs: Path) -> None:
     counting.arm(FUNCTIONS)
     (tracefs / "events/kvm/kvm_age_hva/trigger").unlink()
     counting.disarm()
-    assert written(tracefs, "kprobe_events")[4:] == [f"-:{PROBE}"]
+    assert written(tracefs, "kprobe_events")[5:] == [f"-:{PROBE}"]
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -163,7 +169,7 @@ def test_without_the_probe_nothing_is_counted(tracefs: Path, monkeypatch: pytest
 def test_a_kernel_without_the_functions_of_further_probes_counts_the_rest(
     tracefs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusing(monkeypatch, LOG_DEFINITION, WAIT_DEFINITION, ROOT_DEFINITION)
+    refusing(monkeypatch, LOG_DEFINITION, WAIT_DEFINITION, ROOT_DEFINITION, YOUNG_DEFINITION)
     assert Trace(tracefs).arm(FUNCTIONS) == ["kvm_async_pf_ready", "kvm_age_hva"]
 
 

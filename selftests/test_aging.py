@@ -154,7 +154,8 @@ def test_reclaim_takes_few_pages_and_warms_up_first(lab: ScriptedLab) -> None:
     out = {"name": "aging", "ram_mib": ram_mib, "timeout_s": 20.0, "pressure": False}
     assert lab.called("guests.page_out") == [out]
     assert ended.record.events["touched"] == 8 * 2048
-    assert ended.record.paths["clear_flush_young"] == 8 * 2048
+    assert ended.record.paths["clear_flush_young"] == ended.record.events["young_pages"] == 8 * 2048
+    assert ended.record.work["pages_scanned"] == ended.record.events["aged_pages"], "each look"
 
 
 # --- what is judged --------------------------------------------------------------------------------

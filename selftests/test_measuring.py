@@ -35,6 +35,7 @@ ZERO = dict.fromkeys(
         "huge_pages_split",
         "huge_pages_swapped_whole",
         "root_loads",
+        "young_pages",
     ),
     0,
 )
@@ -54,6 +55,13 @@ class World:
         self.kernel.hit(READY, 100)
         self.asked: list[str] = []
         self.used = {7: Usage(100.0, 50.0)}
+        self.told: list[str] = []
+
+    def begin_counting(self) -> None:
+        self.told.append("begin")
+
+    def end_counting(self) -> None:
+        self.told.append("end")
 
     def usage(self) -> Threads:
         return dict(self.used)
@@ -417,6 +425,7 @@ def test_the_load_is_of_the_counting_phases_and_of_the_round(this: Measuring, wo
     assert load and (load.ran_s, load.waited_s) == (5.0, 1.5)
     assert (load.round_ran_s, load.round_waited_s) == (15.0, 9.5)
     assert 0.0 <= load.host_idle <= 1.0 and 0.0 <= load.host_stolen <= 1.0
+    assert world.told == ["begin", "end"] * 2, "probes must not disturb"
     assert record.slowdown == 1.3
 
 

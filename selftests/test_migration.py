@@ -54,7 +54,8 @@ def test_a_round_of_each_way(lab: ScriptedLab, way: str) -> None:
     assert record.events["visits"] > 0 and record.events["pages_checked"] == (2048 if hops > 1 else 4096)
     compared = 0 if way == "postcopy" else hops * trip_of(record.cell).ram_mib << 8
     assert record.events.get("pages_compared", 0) == compared and not record.events.get("pages_lost")
-    assert record.work_unit == "pages_dirtied"
+    assert record.work_unit == ("migrations" if way == "postcopy" else "pages_dirtied")
+    assert record.work["migrations"] == hops
     assert record.work["pages_visited"] == record.work["pages_dirtied"] > 0, "this load writes what it visits"
     assert record.paths["dirty_log"] > 0
     assert record.counters["remote_tlb_flush_requests"] == sum(record.paths.values())
@@ -121,9 +122,10 @@ def test_a_round_of_each_load(lab: ScriptedLab, load: Load) -> None:
 
 def test_a_lingering_load_may_be_outrun(lab: ScriptedLab) -> None:
     """Its rounds are not held; the pages that went out again are proof enough."""
-    lab.script.outruns_in, lab.script.dirty = 9, 20
+    lab.script.outruns_in, lab.script.dirty = 5, 20
     ended = measure(lab, load="linger")
-    assert ended.status == "PASS" and ended.record.events["dirty_rounds"] == 10
+    assert ended.status == "PASS" and ended.record.events["dirty_rounds"] == 6
+    assert ended.record.work_unit == "migrations"
     lab.script.outruns_in = 1
     ended = measure_again(lab, load="linger")
     assert set(ended.kinds) == {FindingKind.NOT_PROVEN}

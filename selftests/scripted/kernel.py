@@ -36,6 +36,7 @@ TRACEPOINTS = (
     "kvm_dirty_ring_reset",
     "log_sync",
     "root_load",
+    "young",
 )
 
 

@@ -19,6 +19,7 @@ class ScriptedReclaim(Reclaim):
         before, touched = letters(pages.count, unit, pages.swapped), set(pages.touched)
         young = pages.look(unit)
         self._l1.kernel.flush(name, "clear_flush_young", sum(young.values()))
+        self._l1.kernel.hit("young", sum(young.values()))
         idle = [page for page, used in young.items() if not used]
         if self._l1.script.overshoots:
             pages.swap(touched & set(idle))

@@ -56,10 +56,16 @@ WAIT_TRIGGER = f"{COUNT_TRIGGER} if waits==1"
 # statistics (arch/x86/kvm/mmu/mmu.c). KVM counts neither.
 ROOT_PROBE = "guestloop/root_load"
 ROOT_DEFINITION = f"p:{ROOT_PROBE} kvm:kvm_mmu_load"
+# A page that reclaim asks about turns out to be young, which older kernels flush for: true is returned then
+# (virt/kvm/kvm_main.c).
+YOUNG_PROBE = "guestloop/young"
+YOUNG_DEFINITION = f"r:{YOUNG_PROBE} kvm:kvm_mmu_notifier_clear_flush_young young=$retval:u8"
+YOUNG_TRIGGER = f"{COUNT_TRIGGER} if young!=0"
 FURTHER_PROBES = {
     LOG_PROBE: (LOG_DEFINITION, COUNT_TRIGGER),
     WAIT_PROBE: (WAIT_DEFINITION, WAIT_TRIGGER),
     ROOT_PROBE: (ROOT_DEFINITION, COUNT_TRIGGER),
+    YOUNG_PROBE: (YOUNG_DEFINITION, YOUNG_TRIGGER),
 }
 
 

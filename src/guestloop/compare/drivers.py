@@ -19,15 +19,21 @@ PER_ROUND = "round"
 
 @dataclass(frozen=True)
 class Driver:
-    """A cause that is counted: the name of an event of a round, and one of them in words."""
+    """A cause that is counted: the name of an event of a round, and one of them in words.
+
+    ``always``: it is the cause even where rounds differ in how often it comes for the same work, which is up
+    to the memory management of L1 and not to its KVM.
+    """
 
     event: str
     words: str
+    always: bool = False
 
 
 READY = Driver("page_ready", "page-ready event")
-PAGED_OUT = Driver("pages_swapped_out", "page paged out")
+PAGED_OUT = Driver("pages_swapped_out", "page paged out", always=True)
 AGED = Driver("age_hva", "aged page")
+YOUNG = Driver("young_pages", "young page", always=True)
 SYNCED = Driver("dirty_log_syncs", "log sync")
 COLLECTED = Driver("dirty_ring_resets", "ring reset")
 FAULTED = Driver("pf_taken", "page fault")
@@ -35,7 +41,7 @@ FAULTED = Driver("pf_taken", "page fault")
 DRIVERS = {
     "async_page_ready": (READY,),
     "mmu_notifier_unmap": (PAGED_OUT,),
-    "clear_flush_young": (AGED,),
+    "clear_flush_young": (YOUNG, AGED),
     "clear_young": (AGED,),
     "dirty_log": (SYNCED, COLLECTED),
     "page_fault": (FAULTED,),
@@ -68,7 +74,15 @@ def exposure_of(path: str, reference: Sequence[Round], tested: Sequence[Round], 
         before, after = (tuple(_count(driver, item) for item in rounds) for rounds in (reference, tested))
         if min(*before, *after) > 0:
             own = Exposure(driver.words, before, after)
-            return own if own.is_like(work) else work
+            return own if driver.always or own.is_like(work) else work
+    return work
+
+
+def cost_of(reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> Exposure:
+    """What faults and exits are divided by: where ``work`` is L1's own scans, visits of the load."""
+    every = (*reference, *tested)
+    if work.unit == Work.SCANNED.unit and all(item.work.get(Work.VISITED, 0) > 0 for item in every):
+        return _by_work(Work.VISITED, reference, tested)
     return work
 
 
@@ -77,11 +91,13 @@ def work_of(reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
     every = (*reference, *tested)
     units = {item.work_unit for item in every}
     if len(units) == 1 and all(item.work.get(item.work_unit, 0) > 0 for item in every):
-        before, after = (
-            tuple(float(item.work[item.work_unit]) for item in rounds) for rounds in (reference, tested)
-        )
-        return Exposure(Work(units.pop()).unit, before, after)
+        return _by_work(Work(units.pop()), reference, tested)
     return Exposure(PER_ROUND, (1.0,) * len(reference), (1.0,) * len(tested))
+
+
+def _by_work(kind: Work, reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
+    before, after = (tuple(float(item.work[kind]) for item in rounds) for rounds in (reference, tested))
+    return Exposure(kind.unit, before, after)
 
 
 def _count(driver: Driver, item: Round) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guestloop.compare.drivers import Exposure, exposure_of, work_of
+from guestloop.compare.drivers import Exposure, cost_of, exposure_of, work_of
 from guestloop.counters import FLUSH_REQUESTS, is_of_the_mmu
 from guestloop.results.records import Round
 from guestloop.stats.judge import Bounds
@@ -133,6 +133,7 @@ def _requests(reference: Sequence[Round], tested: Sequence[Round], work: Exposur
 def _costs(reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> Iterator[Statement]:
     rounds = (reference, tested)
     yield _statement(TOTAL, Subject.TOTAL, Weight.JUDGED, count_all, rounds, work)
+    work = cost_of(reference, tested, work)
     for name, counter in COSTS.items():
         if all(counter in item.counters for item in (*reference, *tested)):
             yield _statement(name, Subject.COST, Weight.OTHER, _of_counter(counter), rounds, work)

@@ -56,7 +56,7 @@ class Outcome(StrEnum):
 
 
 class Work(StrEnum):
-    """What was done to the guest's pages, as the load in the guest or the agent reports it.
+    """What was done to the guest or its pages, as the load in the guest or the agent reports it.
 
     It does not depend on how often the kernel did something for it, as events do.
     """
@@ -64,11 +64,12 @@ class Work(StrEnum):
     VISITED = "pages_visited"  # by the load
     DIRTIED = "pages_dirtied"  # by the load: pages that a visit wrote, each once
     SCANNED = "pages_scanned"  # by L1, which was asked whether they were used
+    MIGRATED = "migrations"  # of the guest
 
     @property
     def unit(self) -> str:
         """One of them, in words."""
-        return self.replace("pages_", "page ")
+        return "migration" if self is Work.MIGRATED else self.replace("pages_", "page ")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SWAP_WAITS = "swap_reads_waited_for"
 ROOT_LOADS = "root_loads"
+YOUNG_PAGES = "young_pages"
 # What the tracepoints of KVM are called in a result (arch/x86/include/asm/trace/kvm.h, trace/events/kvm.h).
 EVENT_NAMES = {
     "kvm_async_pf_ready": "page_ready",
@@ -31,6 +32,7 @@ EVENT_NAMES = {
     # not of KVM, see agent/trace.py
     "swap_wait": SWAP_WAITS,
     "root_load": ROOT_LOADS,
+    "young": YOUNG_PAGES,
 }
 SWAPPED_IN = "pages_swapped_in"
 SWAPPED_OUT = "pages_swapped_out"

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from guestloop.lab.client import L2
 
 
+EVENT = "aged_pages"
+
+
 class Pages(StrEnum):
     """What L2's RAM is made of in L1."""
 
@@ -81,6 +84,10 @@ class Driver(ABC):
     @abstractmethod
     def scan(self, scan: Scan) -> Belief:
         """Have pages touched and aged; returns what the driver then believes about them."""
+
+    def scanned(self, belief: Belief, events: Mapping[str, int]) -> int:  # noqa: ARG002
+        """How often L1 was asked whether a page was used; ``events`` are those of the round."""
+        return belief.looked_at
 
     def acted(self, belief: Belief) -> bool:  # noqa: ARG002
         """Did a scan with this result act at all? One that did not says nothing about what was believed."""

@@ -18,7 +18,7 @@ from guestloop.results.findings import FindingKind
 from guestloop.results.records import Work
 from guestloop.workloads.aging.beliefs import Belief, parse_frames
 from guestloop.workloads.aging.cells import scene_of
-from guestloop.workloads.aging.driver import DirtyLog, Driver, Pages, Scan, Scene
+from guestloop.workloads.aging.driver import EVENT, DirtyLog, Driver, Pages, Scan, Scene
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.memory import check_contents, prove_dirty_log, start_dirty_log
 from guestloop.workloads.page_sizes import prove_small
@@ -26,7 +26,6 @@ from guestloop.workloads.page_sizes import prove_small
 if TYPE_CHECKING:
     from guestloop.lab.client import L1, L2
 
-EVENT = "aged_pages"
 JUDGED = ("clear_flush_young", "clear_young")
 LEAST_SCANS = 3
 LEAST_AGED = 2000
@@ -114,7 +113,7 @@ def prove(this: Measuring, scene: Scene) -> None:
 
 def judge(this: Measuring, scene: Scene, belief: Belief) -> None:
     """Record the rates, and judge them against what a good kernel stays below by far."""
-    this.add_work(Work.SCANNED, belief.looked_at)
+    this.add_work(Work.SCANNED, scene.driver.scanned(belief, this.events))
     this.events |= {
         "touched": belief.touched,
         "false_idle": belief.false_idle,

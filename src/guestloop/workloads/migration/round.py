@@ -18,7 +18,7 @@ from guestloop.workloads.memory import check_contents
 from guestloop.workloads.migration import oracles
 from guestloop.workloads.migration.cells import trip_of
 from guestloop.workloads.migration.hop import JUDGED, Hop
-from guestloop.workloads.migration.trip import Load, Pages, Trip
+from guestloop.workloads.migration.trip import Pages, Trip
 from guestloop.workloads.page_sizes import prove_huge, prove_small
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
     """Load, migrate as often as the way asks for, judge: fills in the round."""
     if lacks := l1.agent.memory.lacks(trip.needs):
         raise Lacking(lacks)
-    this.event, this.judged, this.work_unit = trip.event, JUDGED, Work.DIRTIED
-    if trip.load is Load.LINGER:
-        # The log is read as fast as QEMU can, and of most readings nothing comes.
-        this.by_work = ("dirty_log",)
+    this.event, this.judged, this.work_unit = trip.event, JUDGED, trip.work
     with ExitStack() as stack:
         if trip.pages is Pages.HUGE:
             stack.enter_context(huge_pages(l1, (trip.hops + 1) * trip.ram_mib * MIB // HUGE_PAGE))
@@ -53,6 +50,7 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
             with evidence(this, l1):
                 guest = trip.way.move(hop, trip, destination_of(trip, guest.spec.name), stack)
                 hop.conclude()
+            this.add_work(Work.MIGRATED, 1)
         finish_load(this, guest)
         if trip.pages is Pages.SMALL:
             prove_small(this, guest)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
+from guestloop.results.records import Work
 from guestloop.vm.argv import Backing, Incoming, L2Spec
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.hop import LOG_EVENT, PAGE_EVENT, RING_EVENT, Hop
@@ -46,14 +47,15 @@ class Way(ABC):
     """How a guest is migrated. One object each, without a state of its own.
 
     ``needs`` are of L1's kernel, ``capabilities`` are QEMU's beside ``events``. ``hops``: how often the guest
-    moves on. ``ring``: dirty pages are reported by the dirty ring. ``incoming``: what a destination does when
-    all has arrived.
+    moves on. ``work``: what flushes are related to. ``ring``: dirty pages are reported by the dirty ring.
+    ``incoming``: what a destination does when all has arrived.
     """
 
     name: str
     needs: Sequence[Need] = ()
     capabilities: Sequence[str] = ("pause-before-switchover",)
     hops: int = 1
+    work: Work = Work.DIRTIED
     ring: bool = False
     incoming: Incoming = Incoming.REST
 
@@ -119,6 +121,11 @@ class Trip:
         if self.way.ring:
             return RING_EVENT
         return LOG_EVENT if self.round_s else PAGE_EVENT
+
+    @property
+    def work(self) -> Work:
+        """What flushes are related to. How often a lingering vCPU writes is no cause of any."""
+        return Work.MIGRATED if self.load is Load.LINGER else self.way.work
 
     @property
     def needs(self) -> list[Need]:

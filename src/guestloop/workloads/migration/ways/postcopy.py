@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guestloop.agent.memory import Need
+from guestloop.results.records import Work
 from guestloop.vm.argv import Incoming
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration.hop import Hop
@@ -24,6 +25,7 @@ class Postcopy(Way):
     name = "postcopy"
     needs = (Need.USERFAULTFD,)
     capabilities = ("postcopy-ram",)
+    work = Work.MIGRATED  # what the destination writes costs the source no flush
     incoming = Incoming.RUN
 
     def send(self, hop: Hop, trip: Trip, destination: L2) -> None:
