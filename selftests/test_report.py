@@ -231,6 +231,8 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
         },
         "provenance": None,
         "expectations": [],
+        "build_ids": {},
+        "changes": None,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -24,21 +24,25 @@ from guestloop.config import REPOSITORY
 from guestloop.ground.errors import LabError
 from guestloop.results.files import write_bytes
 from guestloop.results.plan import Plan, PlannedKernel
+from guestloop.results.reach import NeverRan, Ran, Unproven
 from guestloop.results.records import Round
+from guestloop.results.sittings import Sitting
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 VERDICT_FILE = "verdict.json"
 SCHEMA = REPOSITORY / "docs" / "verdict.schema.json"
 
 
-def write_verdict(out: Path, plan: Plan, verdict: Verdict, *, replace: bool = False) -> Path:
+def write_verdict(
+    out: Path, plan: Plan, verdict: Verdict, sittings: Sequence[Sitting] = (), *, replace: bool = False
+) -> Path:
     """Write ``verdict.json`` into ``out``, whole or not at all, after validating it.
 
     ``replace`` is for a verdict recomputed from the same rounds; otherwise an existing file raises
     FileExistsError, because the first verdict stands. Raises LabError when the data breaks the
     schema, naming where: that is a fault of guestloop, and nothing is written.
     """
-    data = describe(plan, verdict)
+    data = describe(plan, verdict, sittings)
     validate(data)
     path = out / VERDICT_FILE
     write_bytes(path, _render(data).encode(), replace=replace)
@@ -58,12 +62,13 @@ def _render_cells(cells: list[Any]) -> str:
     return "[\n" + ",\n".join(json.dumps(cell) for cell in cells) + "\n]"
 
 
-def describe(plan: Plan, verdict: Verdict) -> dict[str, Any]:
+def describe(plan: Plan, verdict: Verdict, sittings: Sequence[Sitting] = ()) -> dict[str, Any]:
     """The content of ``verdict.json``: nothing but JSON types."""
     data = {
         "schema_version": SCHEMA_VERSION,
         "verdict": verdict.overall,
         "answer": verdict.answer,
+        "run": _run(plan, sittings),
         "accelerator": plan.accelerator,
         "profile": plan.profile,
         "host": dict(plan.host),
@@ -141,6 +146,23 @@ def _validator() -> Draft202012Validator:
     return Draft202012Validator(schema)
 
 
+def _run(plan: Plan, sittings: Sequence[Sitting]) -> dict[str, Any]:
+    return {
+        "started": plan.started,
+        "ended": sittings[-1].ended if sittings else "",
+        "ending": sittings[-1].ending if sittings else None,
+        "sittings": len(sittings),
+        "made_by": asdict(plan.made_by),
+        "arguments": list(plan.arguments),
+        "directory": plan.directory,
+        "looks": list(plan.looks),
+        "budget_s": plan.budget_s,
+        "fresh_boots": plan.fresh_boots,
+        "correctness_only": plan.correctness_only,
+        "planned_cells": [cell.id for cell in plan.cells],
+    }
+
+
 def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
     return {
         "state": seen.state,
@@ -160,12 +182,15 @@ def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
             {**asdict(one.expected), "outcome": one.met, "evidence": one.evidence}
             for one in seen.expectations
         ],
+        "build_ids": dict(kernel.build_ids),
+        "changes": asdict(kernel.changes) if kernel.changes else None,
     }
 
 
 def _cell(plan: Plan, cell: CellVerdict) -> dict[str, Any]:
     reference = plan.kernels.reference.name
     return {
+        "id": cell.cell.id,
         "test": cell.cell.test,
         "mmu": cell.cell.mmu,
         "variant": dict(cell.cell.variant),
@@ -200,9 +225,23 @@ def _candidate(names: Names, candidate: CandidateVerdict) -> dict[str, Any]:
         "accepted": candidate.accepted,
         "rounds_used": dict(zip(names, candidate.used, strict=True)),
         "unlike_load": candidate.unlike_load,
+        "busy": candidate.busy,
+        "reach": _reach(candidate.reach),
         "comparison": _decisive(names, candidate.decisive),
         "comparisons": [_comparison(names, one) for one in candidate.comparisons],
     }
+
+
+def _reach(seen: Ran | NeverRan | Unproven | None) -> dict[str, Any] | None:
+    match seen:
+        case Ran(hits, source):
+            return {"found": "ran", "hits": hits, "source": source}
+        case NeverRan():
+            return {"found": "never-ran"}
+        case Unproven(why):
+            return {"found": "unproven", "why": why}
+        case None:
+            return None
 
 
 def _decisive(names: Names, one: Comparison | None) -> dict[str, Any] | None:
