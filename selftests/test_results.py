@@ -27,6 +27,7 @@ def test_every_cell_and_round_is_read_as_it_was_judged(tmp_path: Path) -> None:
     write_verdict(tmp_path, plan, verdict)
     result = read_result(tmp_path)
     assert (result.verdict, result.answer) == (Overall.REGRESSION, verdict.answer)
+    assert result.summary == verdict.summary
     assert (result.exit_status, result.reference) == (Exit.REGRESSION, A)
     assert [kernel.name for kernel in result.candidates] == [B, C]
     assert [cell.id for cell in result.cells] == [cell.id for cell in plan.cells]
@@ -46,6 +47,9 @@ def test_figures_are_of_the_reference_and_then_the_candidate(tmp_path: Path) -> 
     assert figure and (figure.name, figure.change) == ("async_page_ready", Change.FEWER)
     assert (figure.counts, figure.totals) == (((1092, 1041), (1, 0)), (2133, 1))
     assert list(figure.rates) == pytest.approx([0.413, 0.0], abs=0.001)
+    assert figure.exposures == ((2580, 2580), (2580, 2580))
+    for rate, (low, high) in zip(figure.rates, figure.limits, strict=True):
+        assert low < rate < high < 2 * rate + 0.01
 
 
 def test_how_it_was_measured(tmp_path: Path) -> None:

@@ -26,13 +26,14 @@ from guestloop.results.records import Correctness, Round
 class Verdict:
     """The verdict on a run.
 
-    ``answer`` is one line that stands alone. ``kernels`` has every kernel by name, the reference first;
+    ``answer`` is one line that stands alone, ``summary`` the same without its examples. ``kernels`` has every kernel by name, the reference first;
     ``cells`` are in the order of the plan. ``differences`` are between the kernels, beside the change under
     test.
     """
 
     overall: Overall
     answer: str
+    summary: str
     kernels: Mapping[str, KernelVerdict]
     cells: tuple[CellVerdict, ...]
     differences: tuple[Difference, ...] = ()
@@ -80,8 +81,9 @@ def compare(
         late=any(kernel.late for kernel in kernels.values()),
     )
     differing = differences(plan, rounds)
-    answer = render_answer(plan, overall, cells, kernels, differing)
-    return Verdict(overall, answer, kernels, cells, differing)
+    known = plan, overall, cells, kernels, differing
+    summary = render_answer(*known, examples=False)
+    return Verdict(overall, render_answer(*known), summary, kernels, cells, differing)
 
 
 def _judge_cells(plan: Plan, rounds: Sequence[Round], calibration: Calibration) -> tuple[CellVerdict, ...]:

@@ -114,7 +114,8 @@ class KernelResult:
 class Figure:
     """One thing that was counted on the reference and on a candidate: ``comparison`` in the schema.
 
-    Pairs are (reference, candidate). ``counts`` has a count for each round; ``rates`` are per ``unit``, and
+    Pairs are (reference, candidate). ``counts`` has a count for each round, and ``exposures`` how many of
+    ``unit`` there were in it; ``rates`` are per ``unit``, with the limits that each may pass with 5 %, and
     ``per_work`` per work of the guest. ``ratio`` is None when the reference has none; an upper end of ``ci``
     of None is unbounded. ``mde`` is None if no factor of increase would have been seen. ``absent``: that
     kernel has no such path.
@@ -126,7 +127,9 @@ class Figure:
     unit: str
     change: Change
     counts: tuple[tuple[int, ...], tuple[int, ...]]
+    exposures: tuple[tuple[float, ...], tuple[float, ...]]
     rates: tuple[float, float]
+    limits: tuple[tuple[float, float], tuple[float, float]]
     per_work: tuple[float | None, float | None]
     absent: tuple[bool, bool]
     p_value: float
@@ -201,6 +204,7 @@ class Result:
 
     verdict: Overall
     answer: str
+    summary: str
     course: Course
     accelerator: str
     profile: str
@@ -262,6 +266,7 @@ def parse_result(data: Mapping[str, Any]) -> Result:
     return Result(
         verdict=Overall(data["verdict"]),
         answer=data["answer"],
+        summary=data["summary"],
         course=_parse_course(data["run"]),
         accelerator=data["accelerator"],
         profile=data["profile"],
@@ -368,7 +373,9 @@ def _parse_figure(names: tuple[str, str], data: Mapping[str, Any]) -> Figure:
         weight=Weight(data["weight"]),
         change=Change(data["change"]),
         counts=(tuple(data["counts"][reference]), tuple(data["counts"][tested])),
+        exposures=(tuple(data["exposures"][reference]), tuple(data["exposures"][tested])),
         rates=_pair(names, data["per_event"]),
+        limits=_pair(names, data["limits"]),
         per_work=_pair(names, data["per_work"]),
         absent=(reference in data["absent"], tested in data["absent"]),
         ci=(data["ci"][0], data["ci"][1]),

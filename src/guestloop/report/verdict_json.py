@@ -18,6 +18,7 @@ from guestloop.compare import (
     CellVerdict,
     Comparison,
     KernelVerdict,
+    Sample,
     Verdict,
 )
 from guestloop.config import REPOSITORY
@@ -68,6 +69,7 @@ def describe(plan: Plan, verdict: Verdict, sittings: Sequence[Sitting] = ()) -> 
         "schema_version": SCHEMA_VERSION,
         "verdict": verdict.overall,
         "answer": verdict.answer,
+        "summary": verdict.summary,
         "run": _run(plan, sittings),
         "accelerator": plan.accelerator,
         "profile": plan.profile,
@@ -249,6 +251,11 @@ def _decisive(names: Names, one: Comparison | None) -> dict[str, Any] | None:
     return {"metric": f"{one.name} per {one.statement.unit}", **_comparison(names, one)} if one else None
 
 
+def _exposures(sample: Sample) -> list[int | float]:
+    """Nearly all are counts: without ``.0`` they take less room."""
+    return [int(one) if one.is_integer() else one for one in sample.exposures]
+
+
 def _comparison(names: Names, one: Comparison) -> dict[str, Any]:
     judgement, statement = one.judgement, one.statement
     return {
@@ -258,7 +265,9 @@ def _comparison(names: Names, one: Comparison) -> dict[str, Any]:
         "unit": statement.unit,
         "change": judgement.change,
         "counts": dict(zip(names, (statement.reference.counts, statement.tested.counts), strict=True)),
+        "exposures": dict(zip(names, map(_exposures, (statement.reference, statement.tested)), strict=True)),
         "per_event": dict(zip(names, judgement.rates, strict=True)),
+        "limits": dict(zip(names, map(list, judgement.limits), strict=True)),
         "per_work": dict(zip(names, one.per_work, strict=True)),
         "absent": [name for name, lacks in zip(names, one.absent, strict=True) if lacks],
         "p_value": judgement.p_value,
