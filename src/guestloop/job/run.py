@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -122,6 +123,7 @@ def make_plan(
         # A round that probes disturb gives no rate, so there has to be another one.
         probe_changed=profile.looks[-1] > 1,
         started=now_utc(),
+        run_id=str(uuid.uuid4()),
         made_by=describe_checkout(REPOSITORY),
     )
 

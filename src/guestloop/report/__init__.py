@@ -7,7 +7,8 @@ returns text, and nothing else.
 
 from __future__ import annotations
 
-from guestloop.report.results import Result, read_result
+from guestloop.report.reading import read_result
+from guestloop.report.results import Result
 from guestloop.report.text import render_text
 from guestloop.report.verdict_json import SCHEMA_VERSION, VERDICT_FILE, describe, write_verdict
 

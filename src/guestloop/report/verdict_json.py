@@ -20,6 +20,7 @@ from guestloop.compare import (
     KernelVerdict,
     Sample,
     Verdict,
+    kind_of,
 )
 from guestloop.config import REPOSITORY
 from guestloop.ground.errors import LabError
@@ -75,7 +76,9 @@ def describe(plan: Plan, verdict: Verdict, sittings: Sequence[Sitting] = ()) -> 
         "profile": plan.profile,
         "host": dict(plan.host),
         "reference": plan.kernels.reference.name,
-        "kernels": {kernel.name: _kernel(kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels},
+        "kernels": {
+            kernel.name: _kernel(plan, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels
+        },
         "l2_kernel": asdict(plan.l2_kernel) if plan.l2_kernel else None,
         "differences": [asdict(difference) for difference in verdict.differences],
         "cells": [_cell(plan, cell) for cell in verdict.cells],
@@ -150,6 +153,7 @@ def _validator() -> Draft202012Validator:
 
 def _run(plan: Plan, sittings: Sequence[Sitting]) -> dict[str, Any]:
     return {
+        "id": plan.run_id,
         "started": plan.started,
         "ended": sittings[-1].ended if sittings else "",
         "ending": sittings[-1].ending if sittings else None,
@@ -165,9 +169,12 @@ def _run(plan: Plan, sittings: Sequence[Sitting]) -> dict[str, Any]:
     }
 
 
-def _kernel(kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
+def _kernel(plan: Plan, kernel: PlannedKernel, seen: KernelVerdict) -> dict[str, Any]:
+    reference = plan.kernels.reference
     return {
+        "kind": None if kernel is reference else kind_of(reference, kernel),
         "state": seen.state,
+        "regression": seen.regression,
         "identity": seen.identity,
         "reason": seen.reason,
         "details": list(seen.details),

@@ -165,8 +165,9 @@ class Plan:
     the kernels again by them. Both are empty when Avocado was started by itself. ``fresh_boots``: L1 is
     booted anew for each round.
 
-    ``started`` is when the run began to measure, UTC as in ISO 8601, and ``made_by`` the guestloop that did;
-    both are empty in results of one that did not record them.
+    ``started`` is when the run began to measure, UTC as in ISO 8601, ``run_id`` a UUID that tells its results
+    from all others, and ``made_by`` the guestloop that did it; all are empty in results of one that did not
+    record them.
 
     ``accelerator`` is ``kvm`` or ``tcg``; ``host`` are facts for the reader (CPU, cores, QEMU);
     ``left_out`` says what the profile leaves out, one line each. ``l2_kernel`` is None in results of a
@@ -199,6 +200,7 @@ class Plan:
     probe_changed: bool = False
     known_reach: Mapping[str, Mapping[str, Ran]] = field(default_factory=dict)
     started: str = ""
+    run_id: str = ""
     made_by: MadeBy = field(default_factory=MadeBy)
 
     def __post_init__(self) -> None:
@@ -270,6 +272,7 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         probe_changed=data.get("probe_changed", False),
         known_reach=decode(dict[str, dict[str, Ran]], data.get("known_reach", {})),
         started=data.get("started", ""),
+        run_id=data.get("run_id", ""),
         made_by=decode(MadeBy, data.get("made_by", {})),
     )
 
