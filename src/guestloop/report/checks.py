@@ -7,9 +7,10 @@ the verdict is missing from any format. docs/ci/README.md has the table of what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain, count
 
 from guestloop.compare import Change, KernelState, Overall, Status, Subject, Weight
 from guestloop.report.plain import clean, one_line, word
@@ -70,14 +71,16 @@ RUN, KERNELS = "run", "kernels"
 class Check:
     """One line of a report for machines.
 
-    ``name`` is for people, ``path`` the same as words of ASCII letters, digits, ``-`` and ``_`` with dots
-    between; both tell it from every other check of the run. ``status`` is the word of guestloop that ``mark``
-    stands for. ``reason`` is one line, ``details`` are further ones. ``kernel`` is the one that it is about,
-    empty for the run. ``seconds`` are those of its rounds on that kernel. ``evidence`` are files below OUT.
+    ``name`` is for people and ``id`` for programs: words of ASCII letters, digits, ``-`` and ``_`` with dots
+    between. Both tell it from every other check of the run. ``path`` is the id without the kernel, so that it
+    is the same in all runs. ``status`` is the word of guestloop that ``mark`` stands for. ``reason`` is one
+    line, ``details`` are further ones. ``kernel`` is the one that it is about, empty for the run. ``seconds``
+    are those of its rounds on that kernel. ``evidence`` are files below OUT.
     """
 
     group: str
     name: str
+    id: str
     path: str
     mark: Mark
     status: str
@@ -92,25 +95,39 @@ class Check:
 
 def checks_of(result: Result) -> tuple[Check, ...]:
     """The verdict first, then the kernels, then all cells; a kernel that could not be built is in no cell."""
+    words = _distinct(result.kernels)
     return (
         _verdict(result),
-        *(_kernel(result, kernel) for kernel in result.kernels.values()),
-        *(check for cell in result.cells for check in _cell(result, cell)),
+        *(_kernel(result, kernel, words[kernel.name]) for kernel in result.kernels.values()),
+        *_cells(result, words),
     )
+
+
+def _distinct(names: Iterable[str]) -> dict[str, str]:
+    """``a/b,c=2`` as ``a.b-c-2``, by name; of those that become alike the later ones have a number."""
+    made: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        own = ".".join(map(word, name.split("/")))
+        tries = chain([own], (f"{own}-{number}" for number in count(2)))
+        made[name] = next(one for one in tries if one not in taken)
+        taken.add(made[name])
+    return made
 
 
 def _verdict(result: Result) -> Check:
     interrupted = "interrupted; " if result.course.interrupted else ""
-    reason = one_line(interrupted + result.answer)
-    return Check(RUN, "verdict", "verdict", OVERALL[result.verdict], str(result.verdict), reason)
+    mark, said = OVERALL[result.verdict], one_line(interrupted + result.answer)
+    return Check(RUN, "verdict", "verdict", "verdict", mark, str(result.verdict), said)
 
 
-def _kernel(result: Result, kernel: KernelResult) -> Check:
-    mark, status, reason = _how_far(kernel)
+def _kernel(result: Result, kernel: KernelResult, own: str) -> Check:
+    mark, status, reason = _how_far(result, kernel)
     return Check(
         group=KERNELS,
         name=one_line(kernel.name),
-        path=f"boot.{_numbered(result)[kernel.name]}",
+        id=f"boot.{own}",
+        path="boot",
         mark=mark,
         status=status,
         reason=one_line(reason),
@@ -119,44 +136,39 @@ def _kernel(result: Result, kernel: KernelResult) -> Check:
     )
 
 
-def _how_far(kernel: KernelResult) -> tuple[Mark, str, str]:
+def _how_far(result: Result, kernel: KernelResult) -> tuple[Mark, str, str]:
     if kernel.regression:
         return Mark.FAIL, kernel.state, kernel.reason
     if kernel.state is not KernelState.MEASURED:
         return Mark.ERROR, kernel.state, kernel.reason
     if kernel.late:
         return Mark.OPEN, "late", f"complained after its last round: {kernel.late[0]}"
+    if not any(cell.on(kernel.name) for cell in result.cells):
+        return Mark.MISS, "not-measured", "no round was measured on it"
     return Mark.PASS, kernel.state, ""
 
 
-def _numbered(result: Result) -> Mapping[str, str]:
-    """Each kernel's name as a word of its own."""
-    words: dict[str, str] = {}
-    for number, name in enumerate(result.kernels, 1):
-        own = word(name)
-        words[name] = f"{own}-{number}" if own in words.values() else own
-    return words
-
-
-def _cell(result: Result, cell: CellResult) -> Iterator[Check]:
+def _cells(result: Result, words: Mapping[str, str]) -> Iterator[Check]:
     several = len(result.candidates) > 1
-    path = ".".join(map(word, cell.id.split("/")))
-    for name, candidate in cell.candidates.items():
-        rounds = cell.on(name)
-        yield Check(
-            group=one_line(cell.cell.test),
-            name=one_line(f"{cell.id} on {name}" if several else cell.id),
-            path=f"{path}.{_numbered(result)[name]}" if several else path,
-            mark=_mark(result, cell, candidate),
-            status=candidate.status,
-            reason=one_line(candidate.reason),
-            details=_lines(*_findings(result, cell, name)),
-            kernel=name,
-            seconds=sum(item.seconds for item in rounds),
-            figures=tuple(one for one in candidate.figures if _tells(one)),
-            decisive=candidate.decisive,
-            evidence=tuple(map(one_line, cell.evidence)),
-        )
+    paths = _distinct(cell.id for cell in result.cells)
+    for cell in result.cells:
+        for name, candidate in cell.candidates.items():
+            rounds, path = cell.on(name), paths[cell.id]
+            yield Check(
+                group=one_line(cell.cell.test),
+                name=one_line(f"{cell.id} on {name}" if several else cell.id),
+                id=f"{path}.{words[name]}" if several else path,
+                path=path,
+                mark=_mark(result, cell, candidate),
+                status=candidate.status,
+                reason=one_line(candidate.reason),
+                details=_lines(*_findings(result, cell, name)),
+                kernel=name,
+                seconds=sum(item.seconds for item in rounds),
+                figures=tuple(one for one in candidate.figures if _tells(one)),
+                decisive=candidate.decisive,
+                evidence=tuple(map(one_line, cell.evidence)),
+            )
 
 
 def _mark(result: Result, cell: CellResult, candidate: CandidateResult) -> Mark:

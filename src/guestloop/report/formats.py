@@ -4,27 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
+from guestloop.report.junit import render_junit
+from guestloop.report.kcidb import render_kcidb
+from guestloop.report.ktap import render_ktap
+from guestloop.report.lava import render_lava
+from guestloop.report.mail import render_mail
+from guestloop.report.material import Material
 from guestloop.report.reading import read_result
-from guestloop.report.results import Result
 from guestloop.results.files import write_bytes
 
-
-@dataclass(frozen=True)
-class Material:
-    """What a format is made from: the result, the directory it lies in, and who sends the mail.
-
-    ``sender`` is ``Jane Doe <jane@example.org>``, empty if not known.
-    """
-
-    result: Result
-    out: Path
-    sender: str = ""
-
-
-FORMATS: Mapping[str, Callable[[Material], str]] = {}
+FORMATS: Mapping[str, Callable[[Material], str]] = {
+    "mail.txt": render_mail,
+    "junit.xml": render_junit,
+    "results.ktap": render_ktap,
+    "kcidb.json": render_kcidb,
+    "lava.txt": render_lava,
+}
 """By the name of the file in OUT."""
 
 
@@ -42,7 +40,8 @@ def write_formats(out: Path, sender: str = "") -> tuple[Path, ...]:
             text = render(material).encode(errors="backslashreplace")
             write_bytes(out / name, text, replace=True)
         except Exception as error:  # noqa: BLE001 - one format must not take the others along
-            (out / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                (out / name).unlink(missing_ok=True)
             errors.append(error)
     if errors:
         raise errors[0]
