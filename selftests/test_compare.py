@@ -45,6 +45,9 @@ def test_fewer() -> None:
     assert (
         "1 cell with fewer flushes (async_page_ready 0.426 -> 0.0005 per page-ready event)" in verdict.answer
     )
+    assert verdict.summary == (
+        "no regression: 1 cell with fewer flushes, contents correct everywhere; tcg, 1 cell x 2 rounds"
+    )
     found = verdict.cells[0].candidates[B]
     assert found.decisive and found.decisive.judgement.p_value < found.decisive.judgement.alpha < 0.01
 

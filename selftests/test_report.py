@@ -208,7 +208,9 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
     kernels = describe(*make_result("fewer"))["kernels"]
     assert list(kernels) == [A, B]
     assert kernels[B] == {
+        "kind": "series",
         "state": "measured",
+        "regression": False,
         "identity": "90c00e32",
         "reason": "",
         "details": [],
@@ -231,6 +233,8 @@ def test_kernels_say_what_they_are_and_how_far_they_got() -> None:
         },
         "provenance": None,
         "expectations": [],
+        "build_ids": {},
+        "changes": None,
     }
 
 

@@ -23,7 +23,7 @@ from guestloop.compare.comparison import Comparison, render_rate
 from guestloop.compare.differences import Difference, Realm
 from guestloop.compare.expectations import ExpectationVerdict, Met
 from guestloop.compare.kernel_state import KernelState, KernelVerdict
-from guestloop.compare.kinds import Kind
+from guestloop.compare.kinds import Kind, kind_of
 from guestloop.compare.statements import Subject, Weight
 from guestloop.compare.statuses import Overall, Status
 from guestloop.compare.verdict import Verdict, compare
@@ -52,6 +52,7 @@ __all__ = [
     "Weight",
     "compare",
     "judge",
+    "kind_of",
     "learn",
     "render_rate",
 ]

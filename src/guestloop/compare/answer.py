@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The verdict in one line that stands alone: the bad news first, each with its first example."""
+"""The verdict in one line that stands alone: the bad news first, each with its first example.
+
+The summary is the same line without the examples, for where they stand beside it.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +60,8 @@ def render_answer(
     cells: Sequence[CellVerdict],
     kernels: Mapping[str, KernelVerdict],
     differences: Sequence[Difference],
+    *,
+    examples: bool = True,
 ) -> str:
     """The answer; of several candidates each has a part of its own, the worst candidate first."""
     word = "no difference" if _nothing_differs(plan, overall, cells) else overall.replace("-", " ")
@@ -69,8 +74,12 @@ def render_answer(
         own = rows[kernel.name]
         kind, verdicts = kind_of(plan.kernels.reference, kernel), [row.verdict for row in own]
         between = describe_between(plan, kernel, kind, verdicts, differences) if own else []
-        said[kernel.name] = ", ".join([*_parts(own, kernels[kernel.name]), *between])
-    further = [*_reference(kernels[plan.kernels.reference.name]), *_late(kernels), *_contents(cells)]
+        said[kernel.name] = ", ".join([*_parts(own, kernels[kernel.name], examples), *between])
+    further = [
+        *_reference(kernels[plan.kernels.reference.name]),
+        *_late(kernels, examples),
+        *_contents(cells),
+    ]
     size = _size(plan, cells)
     if len(said) == 1:
         return f"{word}: {', '.join([*said.values(), *further])}; {size}"
@@ -103,31 +112,34 @@ def _nothing_differs(plan: Plan, overall: Overall, cells: Sequence[CellVerdict])
     return calm and plan.kernels.are_identical
 
 
-def _parts(rows: Sequence[_Row], kernel: KernelVerdict) -> list[str]:
+def _parts(rows: Sequence[_Row], kernel: KernelVerdict, examples: bool) -> list[str]:
     """How many cells have which status; for a kernel that was not built or did not boot that says it all."""
     if not kernel.booted:
         return [_shorten(kernel.reason)]
     quiet = [row for row in rows if row.status in QUIET]
     words = " or ".join(word for status, word in QUIET.items() if any(row.status is status for row in quiet))
     parts = [
-        *(_part(rows, status, word) for status, word in BEFORE_QUIET.items()),
+        *(_part(rows, status, word, examples) for status, word in BEFORE_QUIET.items()),
         f"{plural(len(quiet), 'cell')} {words}" if quiet else "",
-        *(_part(rows, status, word) for status, word in AFTER_QUIET.items()),
+        *(_part(rows, status, word, examples) for status, word in AFTER_QUIET.items()),
     ]
     parts += [str(one) for one in kernel.expectations if one.met is not Met.MET]
     return [part for part in parts if part] or ["no cells"]
 
 
-def _part(rows: Sequence[_Row], status: Status, word: str) -> str:
+def _part(rows: Sequence[_Row], status: Status, word: str, example: bool) -> str:
     """``2 cells broken (the first of them: why)``; empty when there is none."""
     found = [row for row in rows if row.status is status]
     if not found:
         return ""
+    said = f"{plural(len(found), 'cell')} {word}"
+    if not example:
+        return said
     first = found[0].verdict
     detail = f"{found[0].cell.id}: {_shorten(first.reason)}"
     if status is Status.FEWER and first.decisive:
         detail = first.decisive.render()
-    return f"{plural(len(found), 'cell')} {word} ({detail})"
+    return f"{said} ({detail})"
 
 
 def _reference(kernel: KernelVerdict) -> list[str]:
@@ -135,11 +147,12 @@ def _reference(kernel: KernelVerdict) -> list[str]:
     return [] if kernel.booted else [f"the reference: {_shorten(kernel.reason)}"]
 
 
-def _late(kernels: Mapping[str, KernelVerdict]) -> list[str]:
+def _late(kernels: Mapping[str, KernelVerdict], examples: bool) -> list[str]:
     """What an L1 said after its last round, the first line of each."""
     late = {name: kernel.late for name, kernel in kernels.items() if kernel.late}
     return [
-        f"{plural(len(lines), 'complaint')} of L1 {name} after its last round ({_shorten(lines[0])})"
+        f"{plural(len(lines), 'complaint')} of L1 {name} after its last round"
+        + (f" ({_shorten(lines[0])})" if examples else "")
         for name, lines in late.items()
     ]
 

@@ -38,7 +38,8 @@ class CandidateVerdict:
     candidate the figures rest on, ``unlike_load`` how many pairs of rounds were not compared because the load
     of the machine changed from one to the other. ``awaits_rounds``: no round so far can be compared, and
     another one may be. ``busy``: the machine was busier than the one that was calibrated, so that the scatter
-    of rounds is assumed.
+    of rounds is assumed. ``reach`` is what was seen of the functions that differ; None if that was not looked
+    at.
     """
 
     status: Status
@@ -50,6 +51,7 @@ class CandidateVerdict:
     unlike_load: int = 0
     awaits_rounds: bool = False
     busy: bool = False
+    reach: Evidence | None = None
 
     @property
     def undecided(self) -> bool:
@@ -89,8 +91,9 @@ class CandidateRounds:
     @classmethod
     def of(cls, plan: Plan, cell: CellRounds, candidate: PlannedKernel) -> CandidateRounds:
         """Find what can be stated."""
+        evidence = _evidence(plan, cell, candidate)
         if unusable := cell.why_unusable(candidate):
-            return cls(cell, candidate, unusable=unusable)
+            return cls(cell, candidate, unusable=unusable, evidence=evidence)
         proven = [cell.proven(kernel) for kernel in (cell.kernels.reference, candidate)]
         pair = [[item for item in own if not item.is_disturbed] for own in proven]
         if not all(pair):
@@ -106,7 +109,7 @@ class CandidateRounds:
             statements_of(before, after),
             unlike_load=len(unlike),
             correctness_only=plan.correctness_only,
-            evidence=_evidence(plan, cell, candidate),
+            evidence=evidence,
         )
 
     @classmethod
@@ -118,8 +121,14 @@ class CandidateRounds:
             said = Status.SAME, f"no verdict on cost: {why}"
         else:
             said = Status.INCONCLUSIVE, why
-        awaits = not plan.correctness_only
-        return cls(cell, candidate, unusable=said, unlike_load=unlike_load, awaits_rounds=awaits)
+        return cls(
+            cell,
+            candidate,
+            unusable=said,
+            unlike_load=unlike_load,
+            awaits_rounds=not plan.correctness_only,
+            evidence=_evidence(plan, cell, candidate),
+        )
 
     @property
     def kind(self) -> Kind:
@@ -134,7 +143,9 @@ class CandidateRounds:
         if self.unusable:
             status, reason = wrong or self.unusable
             awaits = self.awaits_rounds and not wrong
-            return CandidateVerdict(status, reason, unlike_load=self.unlike_load, awaits_rounds=awaits)
+            return CandidateVerdict(
+                status, reason, unlike_load=self.unlike_load, awaits_rounds=awaits, reach=self.evidence
+            )
         busy = not calibration.holds_for([*self.reference_rounds, *self.candidate_rounds])
         known = Calibration() if busy else calibration
         comparisons = tuple(self._compare(known, budget))
@@ -159,6 +170,7 @@ class CandidateRounds:
             unlike_load=self.unlike_load,
             used=(len(self.reference_rounds), len(self.candidate_rounds)),
             busy=busy,
+            reach=self.evidence,
         )
 
     def _compare(self, calibration: Calibration, budget: ErrorBudget) -> Iterator[Comparison]:

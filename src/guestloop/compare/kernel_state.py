@@ -32,6 +32,7 @@ class KernelVerdict:
     not boot, and ``console`` how its console ended then; or why there was no kernel, with the hunk or the
     compiler's lines in ``details``. ``absent_paths`` are the call paths that it has no functions for, as far
     as a round has looked. ``expectations`` are what its series is for, and what came of it.
+    ``regression``: it does not compile or boot, and the reference, which is another build, does.
     """
 
     state: KernelState
@@ -42,6 +43,7 @@ class KernelVerdict:
     absent_paths: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
     expectations: tuple[ExpectationVerdict, ...] = ()
+    regression: bool = False
 
     @property
     def booted(self) -> bool:

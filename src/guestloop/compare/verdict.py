@@ -26,13 +26,14 @@ from guestloop.results.records import Correctness, Round
 class Verdict:
     """The verdict on a run.
 
-    ``answer`` is one line that stands alone. ``kernels`` has every kernel by name, the reference first;
-    ``cells`` are in the order of the plan. ``differences`` are between the kernels, beside the change under
-    test.
+    ``answer`` is one line that stands alone, ``summary`` the same without its examples. ``kernels`` has every
+    kernel by name, the reference first; ``cells`` are in the order of the plan. ``differences`` are between
+    the kernels, beside the change under test.
     """
 
     overall: Overall
     answer: str
+    summary: str
     kernels: Mapping[str, KernelVerdict]
     cells: tuple[CellVerdict, ...]
     differences: tuple[Difference, ...] = ()
@@ -68,20 +69,24 @@ def compare(
         for kernel in plan.kernels
     }
     for kernel in plan.kernels.candidates:
-        expectations = judge_expectations(kernel, cells)
-        kernels[kernel.name] = replace(kernels[kernel.name], expectations=expectations)
+        kernels[kernel.name] = replace(
+            kernels[kernel.name],
+            expectations=judge_expectations(kernel, cells),
+            regression=_only_it_fails(plan, kernel, kernels),
+        )
     overall = judge_overall(
         [candidate.status for cell in cells for candidate in cell.candidates.values()],
         undecided=any(one.undecided for cell in cells for one in cell.candidates.values()),
         reference_boots=kernels[plan.kernels.reference.name].booted,
-        failing=any(_only_it_fails(plan, kernel, kernels) for kernel in plan.kernels.candidates),
+        failing=any(kernel.regression for kernel in kernels.values()),
         untried=any(kernel.failure for kernel in plan.kernels.candidates),
         unstable=plan.kernels.are_identical and _something_went_wrong(cells, kernels),
         late=any(kernel.late for kernel in kernels.values()),
     )
     differing = differences(plan, rounds)
-    answer = render_answer(plan, overall, cells, kernels, differing)
-    return Verdict(overall, answer, kernels, cells, differing)
+    known = plan, overall, cells, kernels, differing
+    summary = render_answer(*known, examples=False)
+    return Verdict(overall, render_answer(*known), summary, kernels, cells, differing)
 
 
 def _judge_cells(plan: Plan, rounds: Sequence[Round], calibration: Calibration) -> tuple[CellVerdict, ...]:

@@ -25,10 +25,11 @@ def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
     With ``replace_old`` a directory that cannot be written, as that of another user, still has its verdict
     printed.
     """
-    plan = with_all_looks(read_plan(out), read_sittings(out))
+    sittings = read_sittings(out)
+    plan = with_all_looks(read_plan(out), sittings)
     verdict = compare(plan, read_rounds(out), read_late(out), load_calibration(plan))
     try:
-        write_verdict(out, plan, verdict, replace=replace_old)
+        write_verdict(out, plan, verdict, sittings, replace=replace_old)
     except OSError as error:
         if not replace_old or error.errno not in READ_ONLY:
             raise

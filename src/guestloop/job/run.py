@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from guestloop.cache import Cache
-from guestloop.config import Profile
+from guestloop.config import REPOSITORY, Profile
+from guestloop.ground.date import now_utc
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.job.change import change_specs
 from guestloop.job.changes import keep_reach, with_known_reach
 from guestloop.job.conclude import conclude
+from guestloop.job.made_by import describe_checkout
 from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
 from guestloop.job.prepare import Prepared, find_machine, prepare
@@ -119,6 +122,9 @@ def make_plan(
         digests=prepared.digests,
         # A round that probes disturb gives no rate, so there has to be another one.
         probe_changed=profile.looks[-1] > 1,
+        started=now_utc(),
+        run_id=str(uuid.uuid4()),
+        made_by=describe_checkout(REPOSITORY),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+from guestloop.ground.date import now_utc
 from guestloop.ground.errors import LabError
 from guestloop.ground.log import duration, say
 from guestloop.ground.words import plural
@@ -138,7 +139,7 @@ class CurrentSitting:
         self.close_look()
         left = self._left() if complete else ()
         ending = Ending.INTERRUPTED if not complete else Ending.BUDGET if left else Ending.COMPLETE
-        self.record = replace(self.record, left=left, ending=ending)
+        self.record = replace(self.record, left=left, ending=ending, ended=now_utc())
         write_sitting(self.out, self.record)
         return self.record
 

@@ -136,6 +136,24 @@ class L2Kernel:
 
 
 @dataclass(frozen=True)
+class MadeBy:
+    """The guestloop that measured.
+
+    ``commit`` is that of its checkout, and ``modified`` says that there were changes beside it; empty and
+    False where it is no checkout.
+    """
+
+    version: str = ""
+    commit: str = ""
+    modified: bool = False
+
+    def __str__(self) -> str:
+        """``guestloop 0.1.0 (9dddd95a1c2b, modified)``."""
+        about = ", ".join(filter(None, (self.commit[:12], "modified" if self.modified else "")))
+        return f"guestloop {self.version}".rstrip() + (f" ({about})" if about else "")
+
+
+@dataclass(frozen=True)
 class Plan:
     """The kernels, the cells, how many rounds of a cell on each kernel, and on what machine.
 
@@ -146,6 +164,10 @@ class Plan:
     ``arguments`` are the words of the command line, and ``directory`` is where it was given: --resume finds
     the kernels again by them. Both are empty when Avocado was started by itself. ``fresh_boots``: L1 is
     booted anew for each round.
+
+    ``started`` is when the run began to measure, UTC as in ISO 8601, ``run_id`` a UUID that tells its results
+    from all others, and ``made_by`` the guestloop that did it; all are empty in results of one that did not
+    record them.
 
     ``accelerator`` is ``kvm`` or ``tcg``; ``host`` are facts for the reader (CPU, cores, QEMU);
     ``left_out`` says what the profile leaves out, one line each. ``l2_kernel`` is None in results of a
@@ -177,6 +199,9 @@ class Plan:
     digests: Mapping[str, str] = field(default_factory=dict)
     probe_changed: bool = False
     known_reach: Mapping[str, Mapping[str, Ran]] = field(default_factory=dict)
+    started: str = ""
+    run_id: str = ""
+    made_by: MadeBy = field(default_factory=MadeBy)
 
     def __post_init__(self) -> None:
         check_looks(self.looks)
@@ -246,6 +271,9 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         digests=data.get("digests", {}),
         probe_changed=data.get("probe_changed", False),
         known_reach=decode(dict[str, dict[str, Ran]], data.get("known_reach", {})),
+        started=data.get("started", ""),
+        run_id=data.get("run_id", ""),
+        made_by=decode(MadeBy, data.get("made_by", {})),
     )
 
 

@@ -202,8 +202,12 @@ def _parse_probed(data: Mapping[str, Any]) -> Probed:
 
 def parse_round(data: Mapping[str, Any]) -> Round:
     """The inverse of ``asdict`` for a round."""
-    fields = dict(data)
-    fields["cell"] = parse_cell(data["cell"])
+    return parse_round_of(parse_cell(data["cell"]), data)
+
+
+def parse_round_of(cell: Cell, data: Mapping[str, Any]) -> Round:
+    """A round of a cell that is known already."""
+    fields = {**data, "cell": cell}
     fields["outcome"] = Outcome(data["outcome"])
     fields["correctness"] = Correctness(data["correctness"])
     fields["phases"] = {name: Phase(**phase) for name, phase in data["phases"].items()}

@@ -54,7 +54,8 @@ class Sitting:
 
     A later one than the first has resumed the run, with ``rounds_before`` there already. ``looks`` and
     ``budget_s`` are what this sitting was to keep, and may be others than the plan's. ``left`` are the cells
-    that were left open for want of budget.
+    that were left open for want of budget. ``ended`` is when it came to its end, UTC as in ISO 8601; empty if
+    it was killed, and in results of a guestloop that did not record it.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Sitting:
     measured: tuple[MeasuredLook, ...] = ()
     left: tuple[OpenCell, ...] = ()
     ending: Ending | None = None
+    ended: str = ""
 
 
 def write_sitting(out: Path, sitting: Sitting) -> None:

@@ -19,7 +19,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from guestloop.stats.distributions import t_quantile
-from guestloop.stats.inference import detectable, difference_limits, p_value, ratio_interval
+from guestloop.stats.inference import detectable, difference_limits, p_value, rate_limits, ratio_interval
 from guestloop.stats.samples import Sample, Scatter
 
 POWER = 0.8
@@ -77,6 +77,14 @@ class Judgement:
     def certain(self) -> bool:
         """There is a difference, whatever its size."""
         return self.p_value < self.alpha
+
+    @cached_property
+    def limits(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The limits of each rate, those of ``increase``: either may be passed with EQUIVALENCE_ERROR."""
+        before, after = (
+            rate_limits(one, self.scatter, 2 * EQUIVALENCE_ERROR) for one in (self.reference, self.tested)
+        )
+        return before, after
 
     @cached_property
     def ci(self) -> tuple[float, float | None]:
