@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line: ``guestloop run``, ``guestloop compare``; scripts/ call these.
+"""The command line: ``guestloop run``, ``compare``, ``calibrate`` and ``doctor``; scripts/ call these.
 
 Each command imports what it needs when it runs, so that ``--list`` and ``--help`` answer at once.
 """
@@ -120,7 +120,25 @@ def _parser() -> argparse.ArgumentParser:
             "calibrate", help="measure a good kernel against itself: how widely rounds scatter"
         )
     )
+    _add_doctor(commands.add_parser("doctor", help="what this machine can run, and why not more"))
     return parser
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.description = "What this machine can run, why not more, and what would spoil a measurement."
+    parser.epilog = (
+        "Changes nothing. Exit status: 0 if something can be run, on the emulator at least; 3 if nothing can;"
+        " 2 for wrong usage."
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--features",
+        action="store_true",
+        help="print the labels that a scheduler wants, such as svm,npt or vmx,ept,eptad,pml: what an L1 on"
+        " hardware gets here; tcg where there is only the emulator",
+    )
+    form.add_argument("--json", action="store_true", help="print everything, for programs")
+    parser.set_defaults(action=_doctor)
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
@@ -298,6 +316,17 @@ def _compare(parsed: argparse.Namespace) -> int:
         print(f"guestloop: {parsed.out} is not a result directory (no {PLAN_FILE})", file=sys.stderr)
         return Exit.USAGE
     return conclude(parsed.out, replace_old=True).exit_status
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from guestloop.doctor import examine, read_facts, render_json, render_text
+
+    report = examine(read_facts())
+    if parsed.features:
+        print(",".join(report.labels))
+    else:
+        print(render_json(report) if parsed.json else render_text(report))
+    return report.exit_status
 
 
 def _calibrate(parsed: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.machines.emulated_svm import EmulatedSvm
+from guestloop.machines.features import Feature, State, state
 from guestloop.machines.host import Host, Vendor
 from guestloop.machines.kind import MachineKind
 from guestloop.machines.nested_kvm import NestedKvm
@@ -57,3 +58,10 @@ def _reason(host: Host, chosen: MachineKind) -> str:
     preferred = KINDS[: KINDS.index(chosen)]
     against = [f"{kind.title} is not used: {kind.availability(host).reason}" for kind in preferred]
     return "; ".join([f"{chosen.title}: {own}" if own else chosen.title, *against])
+
+
+def labels(host: Host) -> tuple[str, ...]:
+    """What a scheduler may ask of this host: features of an L1 on hardware, else the name of the emulator."""
+    if not KINDS[0].availability(host).usable:
+        return (KINDS[-1].name,)
+    return tuple(feature.value for feature in Feature if state(host, feature) is State.OFFERED)
