@@ -27,8 +27,10 @@ from guestloop.ground.errors import Exit
 from guestloop.machines.cgroups import Hierarchy
 from guestloop.machines.choice import choose
 from guestloop.machines.conditions import count_cpus
+from guestloop.machines.containment import Prospect, Way
 from guestloop.machines.features import Feature, State, state
 from guestloop.machines.host import KvmDevice
+from guestloop.machines.host_lock import borrowed
 
 BUILT, ENOUGH = Packages(known=True), Disk(Path("/cache"), 100_000, built=True)
 
@@ -253,6 +255,26 @@ def test_who_else_is_here() -> None:
     assert lines(given)["other guests"][1] == "2 guests on this machine, pid 3021, 3055"
     unseen = replace(given, conditions=replace(given.conditions, guests=()))
     assert lines(unseen)["other guests"][1] == "KVM is in use (references: 2)"
+
+
+def test_a_run_that_uses_the_host(tmp_path: Path) -> None:
+    root = hosts.lay("amd", tmp_path)
+    with borrowed(wait=False, path=root / "run/lock/guestloop-kvm.lock"):
+        read = replace(read_facts(root), packages=BUILT, disk=ENOUGH)
+        level, text, mend = lines(read)["lock"]
+    assert level is Level.WARNING and f"pid {os.getpid()} " in text and mend == "wait for its end"
+    assert lines(replace(read, holder=""))["lock"][0] is Level.OK
+
+
+def test_how_l1s_would_be_contained() -> None:
+    assert lines(seen("amd"))["cgroups"][:2] == (Level.OK, "v2: L1s get a scope of systemd with limits")
+    assert lines(seen("container"))["cgroups"][:2] == (Level.OK, "v2"), "without KVM no L1 borrows the host"
+    usable = replace(seen("amd"), way=Prospect(Way.GROUP, ("memory",)))
+    level, text, mend = lines(usable)["cgroups"]
+    assert (level, text) == (Level.WARNING, "v2: a cgroup of its own without limits of memory")
+    assert mend.startswith("echo +memory > /") and mend.endswith("session-3.scope/cgroup.subtree_control")
+    none = replace(seen("amd"), way=Prospect(Way.NONE, reason="it is read-only"))
+    assert lines(none)["cgroups"][:2] == (Level.WARNING, "v2: L1s are not contained: it is read-only")
 
 
 def test_hierarchies_of_cgroups() -> None:

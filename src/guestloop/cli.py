@@ -27,7 +27,7 @@ from guestloop.results.cells import Mmu
 if TYPE_CHECKING:
     from guestloop.job.options import Options
 
-RESUMED = frozenset({"resume", "rounds", "budget", "words"})
+RESUMED = frozenset({"resume", "rounds", "budget", "no_wait", "words"})
 """What may differ from an empty command line when a run is resumed."""
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
@@ -185,11 +185,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), help=f"default: {AUTO}")
     parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="end with 3 if another run with --accel kvm uses this host now; default: wait for its end",
+    )
+    parser.add_argument(
         "--resume",
         type=_directory,
         metavar="OUT",
-        help="go on with a run that was interrupted or has spent its budget; only --rounds or --budget go"
-        " with it, everything else is as it was",
+        help="go on with a run that was interrupted or has spent its budget; only --rounds or --budget, and"
+        " --no-wait go with it, everything else is as it was",
     )
     parser.add_argument("--out", type=_directory, metavar="DIR", help="default: results/<time>")
     parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
@@ -277,6 +282,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         rounds=parsed.rounds,
         budget_s=None if parsed.budget is None else parse_duration("--budget", parsed.budget),
         accel=parsed.accel or AUTO,
+        wait=not parsed.no_wait,
         out=parsed.out,
         arguments=parsed.words,
     )
@@ -292,7 +298,7 @@ def _resume(parsed: argparse.Namespace) -> int:
     plan = read_resumable(out)
     with chdir(plan.directory):
         then = _options(_parse(plan.arguments))
-        return resume(out, plan, replace(then, rounds=limit.rounds, budget_s=limit.budget_s))
+        return resume(out, plan, replace(then, rounds=limit.rounds, budget_s=limit.budget_s, wait=limit.wait))
 
 
 def _refuse_other_options(parsed: argparse.Namespace) -> None:

@@ -15,7 +15,9 @@ from guestloop.ground.errors import CacheError
 from guestloop.ground.units import MIB
 from guestloop.machines.cgroups import Cgroups, read_cgroups
 from guestloop.machines.conditions import Conditions, read_conditions
+from guestloop.machines.containment import Prospect, find_way
 from guestloop.machines.host import Host, read_host, read_text
+from guestloop.machines.host_lock import LOCK, find_holder
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGES = REPOSITORY / "scripts/packages"
@@ -44,11 +46,16 @@ class Packages:
 
 @dataclass(frozen=True)
 class Facts:
-    """``disk`` is None for a user without a place for the cache. ``is_root``: packages can be installed."""
+    """``disk`` is None for a user without a place for the cache. ``is_root``: packages can be installed.
+
+    ``way`` is how a run would contain its L1s, ``holder`` who uses this host's KVM for a run now.
+    """
 
     host: Host
     conditions: Conditions
     cgroups: Cgroups
+    way: Prospect
+    holder: str
     packages: Packages
     disk: Disk | None
     is_root: bool
@@ -56,10 +63,13 @@ class Facts:
 
 def read_facts(root: Path = Path("/")) -> Facts:
     """Look at this machine below ``root``; the disk of the cache is always that of this process."""
+    cgroups = read_cgroups(root)
     return Facts(
         host=read_host(root),
         conditions=read_conditions(root),
-        cgroups=read_cgroups(root),
+        cgroups=cgroups,
+        way=find_way(cgroups, root),
+        holder=find_holder(root / LOCK.relative_to("/")),
         packages=read_packages(root),
         disk=_read_disk(),
         is_root=os.geteuid() == 0,

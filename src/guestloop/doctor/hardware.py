@@ -52,12 +52,14 @@ def _microcode(facts: Facts) -> Check:
 
 def _machine(facts: Facts) -> Check:
     seen = facts.conditions
+    inside = f"a container of {seen.container} in " if seen.container else ""
     if seen.wsl:
-        return warning("machine", "WSL, a VM of Hyper-V: L1 is the guest of a guest, and times mean little")
+        text = "WSL, a VM of Hyper-V: L1 is the guest of a guest, and times mean little"
+        return warning("machine", f"{inside}{text}")
     if seen.hypervisor:
         below = f"a VM of {seen.hypervisor}" if seen.hypervisor != "unknown" else "a VM"
-        return warning("machine", f"{below}: what its host does beside it shows in times only")
-    return ok("machine", f"a container of {seen.container}" if seen.container else "no hypervisor below")
+        return warning("machine", f"{inside}{below}: what its host does beside it shows in times only")
+    return ok("machine", f"{inside}a machine without a hypervisor below it")
 
 
 def _extension(facts: Facts) -> Check:

@@ -9,6 +9,8 @@ from guestloop.doctor.check import Check, Level, lacking, ok, warning
 from guestloop.doctor.facts import Facts
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.words import listed
+from guestloop.machines.choice import KINDS
+from guestloop.machines.containment import Way
 from guestloop.vm.argv import L1Spec
 
 KERNELS = 2
@@ -84,7 +86,18 @@ def _packages(facts: Facts) -> Check:
 
 
 def _cgroups(facts: Facts) -> Check:
-    return ok("cgroups", facts.cgroups.hierarchy.value)
+    """Runs on the emulator need none: they do not borrow the host."""
+    seen, way = facts.cgroups, facts.way
+    if not KINDS[0].availability(facts.host).usable:
+        return ok("cgroups", seen.hierarchy.value)
+    if way.way is Way.NONE:
+        return warning("cgroups", f"{seen.hierarchy}: L1s are not contained: {way.reason}")
+    if way.missing:
+        mend = f"echo +{' +'.join(way.missing)} > {seen.own}/cgroup.subtree_control"
+        return warning(
+            "cgroups", f"{seen.hierarchy}: {way.way} without limits of {' and '.join(way.missing)}", mend
+        )
+    return ok("cgroups", f"{seen.hierarchy}: L1s get {way.way} with limits")
 
 
 def _time(facts: Facts) -> Check:

@@ -23,6 +23,7 @@ def check_surroundings(facts: Facts) -> Iterator[Check]:
     yield _swap(seen)
     yield _load(seen)
     yield _guests(seen)
+    yield _borrowed(facts)
 
 
 def _smt(seen: Conditions) -> Check:
@@ -81,3 +82,9 @@ def _guests(seen: Conditions) -> Check:
     if seen.kvm_users:
         return warning("other guests", f"KVM is in use (references: {seen.kvm_users})")
     return ok("other guests", "none")
+
+
+def _borrowed(facts: Facts) -> Check:
+    if facts.holder:
+        return warning("lock", f"a run uses this host's KVM: {facts.holder}", "wait for its end")
+    return ok("lock", "no run uses this host's KVM")

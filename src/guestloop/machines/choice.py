@@ -41,11 +41,17 @@ def choose(host: Host, wanted: str = AUTO) -> Choice:
     return Choice(kind, kind.vendor(host), _reason(host, kind))
 
 
-def _find(host: Host, name: str) -> MachineKind:
+def kind_named(name: str) -> MachineKind:
+    """The kind of this name, whether or not this host can run it. Raises ConfigError when there is none."""
     kind = next((kind for kind in KINDS if kind.name == name), None)
     if kind is None:
         known = ", ".join([AUTO, *(kind.name for kind in KINDS)])
         raise ConfigError(f"unknown accelerator {name!r}", hint=f"accelerators: {known}")
+    return kind
+
+
+def _find(host: Host, name: str) -> MachineKind:
+    kind = kind_named(name)
     seen = kind.availability(host)
     if not seen.usable:
         raise LabError(f"--accel {name}: {seen.reason}", hint=seen.hint)
