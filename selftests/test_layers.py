@@ -29,6 +29,7 @@ LAYERS = [
     {"workloads"},
     {"testing"},
     {"job"},
+    {"doctor"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -86,7 +86,7 @@ class Bench:
         return Prepared(lab, self.qemu, self.kernels)
 
     @contextmanager
-    def running_lab(self, *_: object) -> Iterator[None]:
+    def lab_on(self, *_: object, **__: object) -> Iterator[None]:
         self.labs += 1
         yield
 
@@ -109,7 +109,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         monkeypatch.setattr(module, "find_subjects", made.find_subjects)
         monkeypatch.setattr(module, "prepare", made.prepare)
     monkeypatch.setattr("guestloop.job.prepare.check_semaphores", lambda: None)
-    monkeypatch.setattr(run_module, "running_lab", made.running_lab)
+    monkeypatch.setattr(run_module, "lab_on", made.lab_on)
     monkeypatch.setattr(run_module, "measure", made.measure)
     return made
 

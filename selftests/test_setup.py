@@ -33,6 +33,7 @@ class Sandbox:
         (self.top / "pyproject.toml").write_text("[project]\n")
         script = (REPOSITORY / "scripts/setup").read_text()
         (self.top / "scripts/setup").write_text(script.replace("/usr/bin/python3", "debian-python3"))
+        shutil.copy(REPOSITORY / "scripts/packages", self.top / "scripts")
         self.program("debian-python3", STAND_IN)
         for name in ("cat", "chmod", "tail", "rm", "mkdir", "mktemp", "flock", "grep", "sed", "head"):
             (self.bin / name).symlink_to(shutil.which(name) or name)

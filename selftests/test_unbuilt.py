@@ -229,7 +229,7 @@ def test_plain_avocado_needs_every_kernel() -> None:
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
     """A run whose kernels are not looked for, and which boots nothing."""
     monkeypatch.setattr(run, "find_subjects", lambda *_: ())
-    monkeypatch.setattr(run, "running_lab", lambda *_: pytest.fail("something is booted"))
+    monkeypatch.setattr(run, "lab_on", lambda *_, **__: pytest.fail("something is booted"))
     return Options(profile="smoke", accel="tcg", out=tmp_path / "out")
 
 

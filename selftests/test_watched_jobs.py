@@ -230,7 +230,7 @@ def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setattr(plugin, "load_named", tuple)
     monkeypatch.setattr(plugin, "find_subjects", lambda specs, *_: specs)
     monkeypatch.setattr(plugin, "prepare", prepared)
-    monkeypatch.setattr(plugin, "running_lab", no_lab)
+    monkeypatch.setattr(plugin, "lab_on", no_lab)
     config = {
         "resolver.references": [str(tmp_path / "tests")],
         "yaml_to_mux.files": [str(tmp_path / "avocado.yaml")],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line: ``guestloop run``, ``guestloop compare``; scripts/ call these.
+"""The command line: ``guestloop run``, ``compare``, ``calibrate`` and ``doctor``; scripts/ call these.
 
 Each command imports what it needs when it runs, so that ``--list`` and ``--help`` answer at once.
 """
@@ -27,7 +27,7 @@ from guestloop.results.cells import Mmu
 if TYPE_CHECKING:
     from guestloop.job.options import Options
 
-RESUMED = frozenset({"resume", "rounds", "budget", "words"})
+RESUMED = frozenset({"resume", "rounds", "budget", "no_wait", "words"})
 """What may differ from an empty command line when a run is resumed."""
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
@@ -120,7 +120,25 @@ def _parser() -> argparse.ArgumentParser:
             "calibrate", help="measure a good kernel against itself: how widely rounds scatter"
         )
     )
+    _add_doctor(commands.add_parser("doctor", help="what this machine can run, and why not more"))
     return parser
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.description = "What this machine can run, why not more, and what would spoil a measurement."
+    parser.epilog = (
+        "Changes nothing. Exit status: 0 if something can be run, on the emulator at least; 3 if nothing can;"
+        " 2 for wrong usage."
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--features",
+        action="store_true",
+        help="print the labels that a scheduler wants, such as svm,npt or vmx,ept,eptad,pml: what an L1 on"
+        " hardware gets here; tcg where there is only the emulator",
+    )
+    form.add_argument("--json", action="store_true", help="print everything, for programs")
+    parser.set_defaults(action=_doctor)
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
@@ -167,11 +185,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), help=f"default: {AUTO}")
     parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="end with 3 if another run with --accel kvm uses this host now; default: wait for its end",
+    )
+    parser.add_argument(
         "--resume",
         type=_directory,
         metavar="OUT",
-        help="go on with a run that was interrupted or has spent its budget; only --rounds or --budget go"
-        " with it, everything else is as it was",
+        help="go on with a run that was interrupted or has spent its budget; only --rounds or --budget, and"
+        " --no-wait go with it, everything else is as it was",
     )
     parser.add_argument("--out", type=_directory, metavar="DIR", help="default: results/<time>")
     parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
@@ -259,6 +282,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         rounds=parsed.rounds,
         budget_s=None if parsed.budget is None else parse_duration("--budget", parsed.budget),
         accel=parsed.accel or AUTO,
+        wait=not parsed.no_wait,
         out=parsed.out,
         arguments=parsed.words,
     )
@@ -274,7 +298,7 @@ def _resume(parsed: argparse.Namespace) -> int:
     plan = read_resumable(out)
     with chdir(plan.directory):
         then = _options(_parse(plan.arguments))
-        return resume(out, plan, replace(then, rounds=limit.rounds, budget_s=limit.budget_s))
+        return resume(out, plan, replace(then, rounds=limit.rounds, budget_s=limit.budget_s, wait=limit.wait))
 
 
 def _refuse_other_options(parsed: argparse.Namespace) -> None:
@@ -298,6 +322,17 @@ def _compare(parsed: argparse.Namespace) -> int:
         print(f"guestloop: {parsed.out} is not a result directory (no {PLAN_FILE})", file=sys.stderr)
         return Exit.USAGE
     return conclude(parsed.out, replace_old=True).exit_status
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from guestloop.doctor import examine, read_facts, render_json, render_text
+
+    report = examine(read_facts())
+    if parsed.features:
+        print(",".join(report.labels))
+    else:
+        print(render_json(report) if parsed.json else render_text(report))
+    return report.exit_status
 
 
 def _calibrate(parsed: argparse.Namespace) -> int:

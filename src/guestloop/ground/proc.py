@@ -51,7 +51,8 @@ class _Guard:
         self._owner = 0
         self._lock = threading.Lock()
 
-    def tell(self, sign: str, pid: int) -> None:
+    def tell(self, sign: str, what: object) -> None:
+        """Register a process group (``+``) or a control group (``@``), or sign it off (``-``, ``!``)."""
         with self._lock:
             if self._process is None or self._owner != os.getpid():
                 program = [sys.executable, "-I", "-S", os.fspath(Path(__file__).with_name("guard.py"))]
@@ -66,7 +67,7 @@ class _Guard:
             assert self._process.stdin is not None
             # The interpreter may be shutting down, or the guard was killed. Nothing can be done then.
             with suppress(OSError, ValueError):
-                self._process.stdin.write(f"{sign}{pid}\n".encode())
+                self._process.stdin.write(f"{sign}{what}\n".encode())
                 self._process.stdin.flush()
 
 
@@ -328,6 +329,16 @@ def spawn(
             if stream:
                 with suppress(OSError):
                     stream.close()
+
+
+def guard_cgroup(path: Path) -> None:
+    """Have the guard end and remove this control group if this process dies; it need not exist yet."""
+    _guard.tell("@", path)
+
+
+def forget_cgroup(path: Path) -> None:
+    """This process has removed the control group itself."""
+    _guard.tell("!", path)
 
 
 def kill_group(process: Popen, number: signal.Signals) -> None:

@@ -27,7 +27,8 @@ class Options:
 
     ``kernels`` are named one by one, the reference first; in their place a ``change`` makes its own two.
     ``expect`` is what the candidates are for, beside what their files say. ``rounds`` and ``budget_s`` go
-    before what the profile says, and at most one of them is given. ``arguments`` are the words of the command
+    before what the profile says, and at most one of them is given. ``wait`` for a host that another run uses
+    now, rather than end at once. ``arguments`` are the words of the command
     line, from which these options can be made again.
     """
 
@@ -40,6 +41,7 @@ class Options:
     rounds: int | None = None
     budget_s: float | None = None
     accel: str = AUTO
+    wait: bool = True
     out: Path | None = None
     arguments: tuple[str, ...] = ()
 

@@ -29,7 +29,7 @@ from guestloop.job.measure import values_of
 from guestloop.job.options import labels, load_kernels
 from guestloop.job.prepare import Prepared, find_machine, prepare
 from guestloop.job.run import host_facts
-from guestloop.job.session import running_lab
+from guestloop.job.session import lab_on
 from guestloop.job.spawner import watched
 from guestloop.job.subjects import find_subjects
 from guestloop.lab.spec import SOCKET_VARIABLE, LabSpec
@@ -88,7 +88,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
             digests=prepared.digests,
         )
         write_plan(out, plan)
-        self._stack.enter_context(running_lab(lab, out))
+        self._stack.enter_context(lab_on(machine.kind, lab, out))
         self._out = out
 
     def post(self, job: Any) -> None:

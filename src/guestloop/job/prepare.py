@@ -20,6 +20,7 @@ from guestloop.kernels import Kernel, build_l2_kernel, describe_l2_kernel
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import AUTO, Choice, choose
 from guestloop.machines.host import Host, read_host
+from guestloop.machines.host_lock import refuse_if_taken
 from guestloop.machines.kind import Qemu
 from guestloop.results.late import LAB_DIRECTORY
 from guestloop.results.plan import Kernels, L2Kernel
@@ -48,15 +49,18 @@ class Prepared:
         return self.lab.digests if self.lab else {}
 
 
-def find_machine(accel: str = AUTO) -> tuple[Host, Choice]:
+def find_machine(accel: str = AUTO, *, wait: bool = True) -> tuple[Host, Choice]:
     """This host, and the kind of machine that runs its L1s, which is printed.
 
-    Raises LabError when the wanted one cannot be had here, or when no job can run.
+    Raises LabError when the wanted one cannot be had here, or when no job can run. Without ``wait`` also when
+    another run uses this host now: nothing is built then.
     """
     check_semaphores()
     host = read_host()
     machine = choose(host, accel)
     say(f"==> accelerator: {machine}")
+    if machine.kind.borrows_host and not wait:
+        refuse_if_taken()
     return host, machine
 
 

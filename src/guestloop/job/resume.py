@@ -58,7 +58,7 @@ def resume(out: Path, plan: Plan, options: Options) -> Exit:
             say("==> nothing is missing, and no cell is open that may have more rounds")
             return measure_and_conclude(plan, None, out, resumed=True)
         prepared = _prepare_again(plan, out, options)
-        return measure_and_conclude(plan, prepared.lab, out, resumed=True)
+        return measure_and_conclude(plan, prepared.lab, out, resumed=True, wait=options.wait)
 
 
 def limited(plan: Plan, options: Options) -> Plan:
@@ -69,7 +69,7 @@ def limited(plan: Plan, options: Options) -> Plan:
 
 
 def _prepare_again(plan: Plan, out: Path, options: Options) -> Prepared:
-    host, machine = find_machine(plan.accelerator)
+    host, machine = find_machine(plan.accelerator, wait=options.wait)
     cache = Cache()
     specs = change_specs(options.change, cache) if options.change else load_kernels(options.kernels)
     subjects = find_subjects(specs, machine.vendor.module, cache, options.expect)

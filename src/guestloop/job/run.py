@@ -22,11 +22,11 @@ from guestloop.job.made_by import describe_checkout
 from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
 from guestloop.job.prepare import Prepared, find_machine, prepare
-from guestloop.job.session import running_lab
+from guestloop.job.session import lab_on
 from guestloop.job.sitting import CurrentSitting, describe_left
 from guestloop.job.subjects import find_subjects, refuse_no_change
 from guestloop.lab.spec import LabSpec
-from guestloop.machines.choice import Choice
+from guestloop.machines.choice import Choice, kind_named
 from guestloop.machines.host import Host
 from guestloop.results.hold import held
 from guestloop.results.plan import PLAN_FILE, Plan, write_plan
@@ -48,7 +48,7 @@ def _run(options: Options) -> Exit:
     selection = select(profile, options.tests, options.mmu)
     named = () if options.change else load_kernels(options.kernels)
     check_directory(options.out)
-    host, machine = find_machine(options.accel)
+    host, machine = find_machine(options.accel, wait=options.wait)
     cache = Cache()
     specs = change_specs(options.change, cache) if options.change else named
     subjects = find_subjects(specs, machine.vendor.module, cache, options.expect)
@@ -61,12 +61,17 @@ def _run(options: Options) -> Exit:
         plan = make_plan(options, profile, selection, prepared, host, machine)
         plan = with_known_reach(plan, cache)
         write_plan(out, plan)
-        return measure_and_conclude(plan, prepared.lab, out)
+        return measure_and_conclude(plan, prepared.lab, out, wait=options.wait)
 
 
-def measure_and_conclude(plan: Plan, lab: LabSpec | None, out: Path, *, resumed: bool = False) -> Exit:
-    """Measure what is due in a lab of its own, then compare and report. Without a lab nothing is measured."""
-    sitting = _measure(plan, lab, out) if lab else None
+def measure_and_conclude(
+    plan: Plan, lab: LabSpec | None, out: Path, *, resumed: bool = False, wait: bool = True
+) -> Exit:
+    """Measure what is due in a lab of its own, then compare and report. Without a lab nothing is measured.
+
+    ``wait`` for a host that another run has borrowed.
+    """
+    sitting = _measure(plan, lab, out, wait) if lab else None
     if sitting and sitting.ending is Ending.INTERRUPTED:
         say(f"interrupted: {len(read_rounds(out))} rounds are in {out}; scripts/compare {out} compares them,")
         say(f"  scripts/run --resume {out} goes on")
@@ -77,8 +82,8 @@ def measure_and_conclude(plan: Plan, lab: LabSpec | None, out: Path, *, resumed:
     return verdict.exit_status
 
 
-def _measure(plan: Plan, lab: LabSpec, out: Path) -> Sitting:
-    with running_lab(lab, out):
+def _measure(plan: Plan, lab: LabSpec, out: Path, wait: bool) -> Sitting:
+    with lab_on(kind_named(plan.accelerator), lab, out, wait=wait):
         sitting = CurrentSitting(plan, out)
         done = sitting.finish(measure(sitting))
     keep_reach(plan, read_rounds(out), out, Cache())

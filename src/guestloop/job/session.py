@@ -6,29 +6,72 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from guestloop.ground import proc
 from guestloop.ground.isolated import python
+from guestloop.ground.log import say
 from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec
+from guestloop.machines.containment import NOT_CONTAINED, Containment, Limits, contained
+from guestloop.machines.host_lock import borrowed
+from guestloop.machines.kind import MachineKind
+from guestloop.vm.argv import SWAP_MIB, L1Spec
 
 LAB_END_S = 30.0
 
 
-@contextmanager
-def running_lab(spec: LabSpec, out: Path) -> Iterator[None]:
-    """A lab for as long as the body runs. The L1s begin to boot at once.
+L1_EXTRA_MIB = SWAP_MIB + 512
+"""Beside the RAM of an L1: its swap disk in L0's page cache, and QEMU itself."""
+LAB_MIB = 256
+TASKS = 128
+"""Threads of the lab, or of a QEMU, which has up to 64 for its disks (util/thread-pool.c)."""
 
-    The lab ends when its stdin does: when the body is left, or when this process dies.
+
+@contextmanager
+def lab_on(kind: MachineKind, spec: LabSpec, out: Path, *, wait: bool = True) -> Iterator[None]:
+    """A lab for as long as the body runs. One that uses the host's KVM has the host for itself.
+
+    It is waited for until whoever uses it has ended. Raises LabError at once if ``wait`` is not set.
+    """
+    if not kind.borrows_host:
+        with running_lab(spec, out):
+            yield
+        return
+    with borrowed(wait=wait) as lock, contained(limits_of(spec)) as containment:
+        say(f"==> {containment.text}")
+        parts = {name: replace(one, inherited=(lock,)) for name, one in spec.parts.items()}
+        with running_lab(replace(spec, parts=parts), out, containment, (lock,)):
+            yield
+
+
+def limits_of(spec: LabSpec) -> Limits:
+    """What a lab and its L1s may use."""
+    number = len(spec.parts)
+    return Limits(LAB_MIB + number * (L1Spec.memory_mib + L1_EXTRA_MIB), TASKS * (number + 1))
+
+
+@contextmanager
+def running_lab(
+    spec: LabSpec,
+    out: Path,
+    containment: Containment = NOT_CONTAINED,
+    inherited: tuple[int, ...] = (),
+) -> Iterator[None]:
+    """A lab process for as long as the body runs. The L1s begin to boot at once.
+
+    The lab ends when its stdin does: when the body is left, or when this process dies. ``inherited`` are
+    descriptors that it keeps open.
     """
     spec.directory.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
-    command = python("guestloop.lab.server")
+    command = [*containment.prefix, *python("guestloop.lab.server")]
     variables = {SOCKET_VARIABLE: spec.socket, OUT_VARIABLE: str(out)}
     with (spec.directory / "lab.log").open("ab") as log:
         try:
-            with proc.spawn(command, stdin=reading, stdout=log) as process:
+            with proc.spawn(command, stdin=reading, stdout=log, pass_fds=inherited) as process:
                 os.close(reading)
+                containment.add(process.pid)  # before it is told what to start
                 os.write(writing, spec.dump().encode() + b"\n")
                 os.environ.update(variables)
                 try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.machines.emulated_svm import EmulatedSvm
+from guestloop.machines.features import Feature, State, state
 from guestloop.machines.host import Host, Vendor
 from guestloop.machines.kind import MachineKind
 from guestloop.machines.nested_kvm import NestedKvm
@@ -40,11 +41,17 @@ def choose(host: Host, wanted: str = AUTO) -> Choice:
     return Choice(kind, kind.vendor(host), _reason(host, kind))
 
 
-def _find(host: Host, name: str) -> MachineKind:
+def kind_named(name: str) -> MachineKind:
+    """The kind of this name, whether or not this host can run it. Raises ConfigError when there is none."""
     kind = next((kind for kind in KINDS if kind.name == name), None)
     if kind is None:
         known = ", ".join([AUTO, *(kind.name for kind in KINDS)])
         raise ConfigError(f"unknown accelerator {name!r}", hint=f"accelerators: {known}")
+    return kind
+
+
+def _find(host: Host, name: str) -> MachineKind:
+    kind = kind_named(name)
     seen = kind.availability(host)
     if not seen.usable:
         raise LabError(f"--accel {name}: {seen.reason}", hint=seen.hint)
@@ -57,3 +64,10 @@ def _reason(host: Host, chosen: MachineKind) -> str:
     preferred = KINDS[: KINDS.index(chosen)]
     against = [f"{kind.title} is not used: {kind.availability(host).reason}" for kind in preferred]
     return "; ".join([f"{chosen.title}: {own}" if own else chosen.title, *against])
+
+
+def labels(host: Host) -> tuple[str, ...]:
+    """What a scheduler may ask of this host: features of an L1 on hardware, else the name of the emulator."""
+    if not KINDS[0].availability(host).usable:
+        return (KINDS[-1].name,)
+    return tuple(feature.value for feature in Feature if state(host, feature) is State.OFFERED)

@@ -55,6 +55,9 @@ class MachineKind(ABC):
     faults: ClassVar[tuple[str, ...]] = ()
     """What an L1's console shows when it dies of a known fault of this kind, and not of its kernel's."""
 
+    borrows_host: ClassVar[bool] = False
+    """It uses this host's KVM, which one run at a time does (host_lock.py)."""
+
     def kernel_words(self) -> tuple[str, ...]:
         """What L1's kernel is told on its command line because it runs on this kind."""
         return ()

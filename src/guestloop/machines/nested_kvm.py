@@ -6,14 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guestloop.ground.errors import LabError
+from guestloop.machines.features import TRUE
 from guestloop.machines.host import Host, KvmDevice, Vendor
 from guestloop.machines.kind import PROGRAM, Availability, MachineKind, Qemu
 
 if TYPE_CHECKING:
     from guestloop.cache import Cache
 
-ENABLED = frozenset({"Y", "1"})
-HINT = "use --accel tcg (emulated SVM), or a host with nested KVM"
+HINT = "scripts/doctor says what would mend it; --accel tcg (emulated SVM) runs anywhere"
 
 
 class NestedKvm(MachineKind):
@@ -22,6 +22,7 @@ class NestedKvm(MachineKind):
     name = "kvm"
     title = "nested KVM"
     cpu_argv = ("-accel", "kvm", "-cpu", "host,-la57")
+    borrows_host = True
 
     def availability(self, host: Host) -> Availability:
         """Decided by the CPU flag and the module's ``nested``: a device node alone proves nothing.
@@ -55,7 +56,7 @@ def _obstacle(host: Host) -> str:
     module = host.vendor.module
     if not host.nested:
         return f"{module} is not loaded"
-    if host.nested not in ENABLED:
+    if host.nested not in TRUE:
         return f"{module}.nested is {host.nested}; reload the module with nested=1"
     if host.kvm_device is KvmDevice.MISSING:
         return "there is no /dev/kvm"

@@ -16,6 +16,7 @@ AGENT_PORT = 7070  # on L1's loopback
 HUGETLBFS = "/dev/hugepages"
 PAYLOAD_SERIAL = "payload"
 SWAP_SERIAL = "swap"
+SWAP_MIB = 1024
 
 
 @dataclass(frozen=True)

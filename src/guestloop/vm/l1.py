@@ -32,7 +32,7 @@ from guestloop.ground.rpc import client
 from guestloop.ground.units import MIB
 from guestloop.ground.usage import read_threads, total
 from guestloop.ground.wait import clock, wait_for
-from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv, l1_command_line
+from guestloop.vm.argv import SWAP_MIB, SWAP_SERIAL, L1Spec, l1_argv, l1_command_line
 from guestloop.vm.boot import BootVigil, Progress
 from guestloop.vm.clock import ClockReading, clock_error, read_clock
 from guestloop.vm.console import Console
@@ -40,7 +40,6 @@ from guestloop.vm.link import Link
 from guestloop.vm.parts import L1Parts
 
 LOGIN_S = 120.0  # from sshd's start to the agent's first answer
-SWAP_MIB = 1024
 ENDING_S = 2.0
 QUIT_S = 5.0
 DRAIN_S = 60.0
@@ -101,7 +100,7 @@ class Machine:
             (self.directory / "argv").write_text(proc.paste(argv) + "\n")
             output = self._stack.enter_context(self.output.open("wb"))
             self.process = self._stack.enter_context(
-                proc.spawn(argv, stdout=output, pass_fds=descriptors, quick=True)
+                proc.spawn(argv, stdout=output, pass_fds=[*descriptors, *self.parts.inherited], quick=True)
             )
         try:
             self.qmp = Qmp(self.parts.name, ours)

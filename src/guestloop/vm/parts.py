@@ -21,7 +21,8 @@ class L1Parts:
 
     ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU, ``kernel_words`` what the kernel
     is told of the machine, ``machine_faults`` the signs of its known faults: see machines/kind.py.
-    ``initramfs`` is None when the kernel finds its root alone.
+    ``initramfs`` is None when the kernel finds its root alone. ``inherited`` are descriptors that QEMU keeps
+    open as long as it lives, for what they hold.
     """
 
     name: str
@@ -35,3 +36,4 @@ class L1Parts:
     keys: Keys
     initramfs: Path | None = None
     machine_faults: tuple[str, ...] = ()
+    inherited: tuple[int, ...] = ()
