@@ -414,6 +414,7 @@ def test_the_lab_lives_as_long_as_its_stdin(
     monkeypatch.setattr(sys, "stdin", Stdin(spec.dump() + "\n"))
     server.main()
     assert seen == [1] and machines[0].closed
+    assert not [thread for thread in threading.enumerate() if thread.name == "serve"]
     assert handled == [signal.SIGINT, signal.SIGTERM]
     assert threading.excepthook is not threading.__excepthook__
 

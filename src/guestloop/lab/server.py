@@ -21,6 +21,8 @@ from guestloop.lab.slot import Slot
 from guestloop.lab.spec import LabSpec, parse_lab_spec
 from guestloop.results.late import write_late
 
+LOOK_S = 0.1  # between two looks of the server at whether it is to end
+
 
 class _Connection(socketserver.StreamRequestHandler):
     server: _Server
@@ -84,13 +86,14 @@ def main() -> None:
     spec = parse_lab_spec(sys.stdin.readline())
     slots = {kernel: Slot(spec, kernel) for kernel in spec.parts}
     with _Server(spec.socket, slots) as server:
-        threading.Thread(target=server.serve_forever, name="serve", daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(LOOK_S,), name="serve", daemon=True).start()
         pace = make_pace(slots)
         pace.start()
         boot_ahead(slots)
         try:
             sys.stdin.read()
         finally:
+            server.shutdown()  # on a closed socket its thread would never rest
             pace.stop()
             close(slots, spec)
 

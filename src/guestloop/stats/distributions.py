@@ -8,7 +8,9 @@ from functools import lru_cache
 from statistics import NormalDist
 
 QUANTILE_STEPS = 80
-QUANTILE_ERROR = 1e-10
+QUANTILE_STEP = 1e-6
+"""Each step of Newton's method squares the error: after one as small as this nothing is left to correct."""
+
 BETA_STEPS = 300
 EXACT_TRIALS = 200
 """Up to here a beta-binomial tail is summed term by term; beyond, a beta distribution stands for it."""
@@ -44,35 +46,21 @@ def f_above(ratio: float, df: float, other_df: float) -> float:
 def t_quantile(two_sided: float, df: float) -> float:
     """The t with P(|T| >= t) = ``two_sided``, 0 < two_sided < 1.
 
-    By regula falsi (Illinois) of the logarithm of the probability over that of t, which is nearly straight.
+    By Newton's method for the logarithm of the probability over that of t, which is nearly straight, and
+    concave: from the normal quantile, which is too small, the first step goes beyond the root and all further
+    ones come back to it.
     """
     if df > MANY:
         return normal_quantile(two_sided)
-    wanted = math.log(two_sided)
-
-    def excess(log_t: float) -> float:
-        return math.log(t_two_sided(math.exp(log_t), df)) - wanted
-
-    low = high = math.log(normal_quantile(two_sided))
-    f_low = f_high = excess(low)
-    while f_high > 0:
-        low, f_low, high = high, f_high, high + 0.5
-        f_high = excess(high)
-    while f_low < 0:
-        high, f_high, low = low, f_low, low - 0.5
-        f_low = excess(low)
+    log_wanted, log_t = math.log(two_sided), math.log(normal_quantile(two_sided))
     for _ in range(QUANTILE_STEPS):
-        if high - low < QUANTILE_ERROR:
+        t = math.exp(log_t)
+        seen, slope = t_two_sided(t, df), 2 * _density(df / (df + t * t), df / 2, 0.5)
+        step = (math.log(seen) - log_wanted) * seen / slope
+        log_t += step
+        if abs(step) < QUANTILE_STEP:
             break
-        middle = high - f_high * (high - low) / (f_high - f_low)
-        f_middle = excess(middle)
-        if abs(f_middle) < QUANTILE_ERROR:
-            return math.exp(middle)
-        if f_middle > 0:
-            low, f_low, f_high = middle, f_middle, f_high / 2
-        else:
-            high, f_high, f_low = middle, f_middle, f_low / 2
-    return math.exp(high)
+    return math.exp(log_t)
 
 
 def binomial_two_sided(successes: int, trials: int, chance: float) -> float:
@@ -108,10 +96,13 @@ def beta_below(x: float, a: float, b: float) -> float:
         return 0.0 if x <= 0 else 1.0
     if x > (a + 1) / (a + b + 2):
         return 1 - beta_below(1 - x, b, a)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    )
-    return min(1.0, front / a * _fraction(x, a, b))
+    return min(1.0, _density(x, a, b) / a * _fraction(x, a, b))
+
+
+def _density(x: float, a: float, b: float) -> float:
+    """The density of a beta distribution at x, times x (1 - x)."""
+    scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    return math.exp(scale + a * math.log(x) + b * math.log1p(-x))
 
 
 def _fraction(x: float, a: float, b: float) -> float:
@@ -120,12 +111,13 @@ def _fraction(x: float, a: float, b: float) -> float:
     c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1) or tiny)
     value = d
     for m in range(1, BETA_STEPS):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for term in (even, odd):
-            d = 1 / (1 + term * d or tiny)
-            c = 1 + term / c or tiny
-            value *= c * d
+        at = a + 2 * m
+        even = m * (b - m) * x / ((at - 1) * at)
+        d, c = 1 / (1 + even * d or tiny), 1 + even / c or tiny
+        value *= c * d
+        odd = -(a + m) * (a + b + m) * x / (at * (at + 1))
+        d, c = 1 / (1 + odd * d or tiny), 1 + odd / c or tiny
+        value *= c * d
         if abs(c * d - 1) < 1e-14:
             break
     return value
