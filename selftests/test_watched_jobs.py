@@ -215,7 +215,7 @@ def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     (tmp_path / "avocado.yaml").write_text(VARIANTS)
 
     @contextmanager
-    def no_lab(_lab: object, out: Path) -> Iterator[None]:
+    def no_lab(_kind: object, _lab: object, out: Path) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(OUT_VARIABLE, str(out))
             yield

@@ -69,8 +69,7 @@ LIKE = 1.3
 
 def exposure_of(path: str, reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> Exposure:
     """What drives a path in these rounds, or else ``work``, that of the guest (``work_of``)."""
-    by_work = any(path in item.by_work for item in (*reference, *tested))
-    for driver in () if by_work else DRIVERS.get(path, ()):
+    for driver in DRIVERS.get(path, ()):
         before, after = (tuple(_count(driver, item) for item in rounds) for rounds in (reference, tested))
         if min(*before, *after) > 0:
             own = Exposure(driver.words, before, after)

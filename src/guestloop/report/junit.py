@@ -27,7 +27,7 @@ TAGS: Mapping[Mark, str] = {
 def render_junit(material: Material) -> str:
     """One test case for each check, in a suite for each test; figures are its properties."""
     result, checks = material.result, checks_of(material.result)
-    root = ElementTree.Element("testsuites", name=NAME, **_counts(checks))
+    root = ElementTree.Element("testsuites", {"name": NAME, **_counts(checks)})
     for group, own in groupby(checks, key=lambda check: check.group):
         root.append(_suite(result, group, list(own)))
     ElementTree.indent(root)

@@ -178,7 +178,10 @@ def _excerpt(lines: Sequence[str]) -> dict[str, str]:
 
 def _misc(names: tuple[str, str], check: Check) -> dict[str, Any]:
     figures = [_figure(names, one) for one in check.figures]
-    return _plain({"status": check.status, "figures": figures, "evidence": list(check.evidence)})
+    misc: dict[str, Any] = _plain(
+        {"status": check.status, "figures": figures, "evidence": list(check.evidence)}
+    )
+    return misc
 
 
 def _figure(names: tuple[str, str], one: Figure) -> dict[str, Any]:

@@ -91,10 +91,9 @@ class Round:
     over the round (``remote_tlb_flush_requests``, ``remote_tlb_flush``, and the vCPU counters summed
     over vCPUs), ``paths`` are flush requests by named call path. ``judged`` names the paths that the
     workload is about, ``incidental`` those whose requests come from what the test itself does to set
-    the scene, and decide nothing. ``by_work`` names paths that follow the work of the guest in this cell, and
-    not what drives them elsewhere (compare/drivers.py). ``absent_paths`` are those that this kernel has no
-    functions for: nothing could be counted on them. ``requests`` are the other requests to all vCPUs, by
-    request and call path (``mmu_free_obsolete_roots/memslot``).
+    the scene, and decide nothing. ``absent_paths`` are those that this kernel has no functions for: nothing
+    could be counted on them. ``requests`` are the other requests to all vCPUs, by request and call path
+    (``mmu_free_obsolete_roots/memslot``).
 
     ``work`` is what was done to the guest's pages meanwhile (``Work``), and ``work_unit`` names the one that
     flushes are related to. Events are the kernel's own behaviour, and differ between kernels for the same
@@ -125,7 +124,6 @@ class Round:
     paths: Counts = field(default_factory=dict)
     judged: tuple[str, ...] = ()
     incidental: tuple[str, ...] = ()
-    by_work: tuple[str, ...] = ()
     seconds: float = 0.0
     facts: Mapping[str, str] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
@@ -208,10 +206,11 @@ def parse_round(data: Mapping[str, Any]) -> Round:
 def parse_round_of(cell: Cell, data: Mapping[str, Any]) -> Round:
     """A round of a cell that is known already."""
     fields = {**data, "cell": cell}
+    fields.pop("by_work", None)  # an earlier guestloop named paths that were divided by work in any case
     fields["outcome"] = Outcome(data["outcome"])
     fields["correctness"] = Correctness(data["correctness"])
     fields["phases"] = {name: Phase(**phase) for name, phase in data["phases"].items()}
-    for name in ("judged", "incidental", "by_work", "evidence", "absent_paths"):
+    for name in ("judged", "incidental", "evidence", "absent_paths"):
         fields[name] = tuple(data.get(name, ()))
     fields["load"] = Load(**load) if (load := data.get("load")) else None
     fields["probed"] = _parse_probed(probed) if (probed := data.get("probed")) else None

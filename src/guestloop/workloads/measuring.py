@@ -67,7 +67,6 @@ class Measuring:
     event: str = ""
     judged: tuple[str, ...] = ()
     incidental: tuple[str, ...] = ()
-    by_work: tuple[str, ...] = ()
     work_unit: Work = Work.VISITED
     phases: dict[str, Phase] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
@@ -195,7 +194,6 @@ class Measuring:
             load=self.load,
             judged=self.judged,
             incidental=self.incidental,
-            by_work=self.by_work,
             seconds=time.monotonic() - self.started,
             facts=self.facts | (self.l1.facts if self.l1 else {}),
             evidence=tuple(self.evidence),
