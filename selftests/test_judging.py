@@ -14,6 +14,7 @@ import pytest
 from samples import CANDIDATE, REFERENCE, A, B, compare, make_round, plan_of
 
 from guestloop.compare import CandidateVerdict, Kind, Overall, Status, Verdict
+from guestloop.compare import compare as uncalibrated
 from guestloop.ground.errors import Exit
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.changes import ChangedFunction, Changes, Probed
@@ -399,6 +400,19 @@ def test_a_smoke_run_is_no_verdict_on_cost() -> None:
 def test_what_is_certain_is_claimed_in_a_smoke_run_too() -> None:
     verdict = correctness_of((0, 1), (900, 910))
     assert (only(verdict).status, verdict.exit_status) == (Status.MORE, Exit.REGRESSION)
+
+
+def test_what_is_fewer_in_a_smoke_run_is_what_the_answer_names() -> None:
+    """Not what is open beside it: that decides nothing here."""
+    before, after = (
+        Counts({"async_page_ready": ready, "mmu_notifier_unmap": unmaps}, OUT).round(name, 1)
+        for name, ready, unmaps in ((A, 1451, 8000), (B, 13, 8200))
+    )
+    plan = replace(plan_of(REFERENCE, SERIES, cells=(CELL,), rounds=1), correctness_only=True)
+    verdict = uncalibrated(plan, [before, after])
+    assert any(one.change == "open" for one in only(verdict).comparisons)
+    assert only(verdict).status is Status.FEWER
+    assert "1 cell with fewer flushes (async_page_ready 0.726 -> 0.0065" in verdict.answer
 
 
 # --- configurations and releases -----------------------------------------------------------------------

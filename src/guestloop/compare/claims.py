@@ -43,7 +43,8 @@ class Claims:
 
     def decisive(self) -> Comparison | None:
         """The comparison that the claim rests on; without a change the first judged one, or the first."""
-        for found in (self._risen(), self._moved(), self._unexplained(), self._open(), self._fewer()):
+        worse = self._risen(), self._moved(), self._unexplained()
+        for found in (*worse, self._unsettled(), self._fewer(), self._open()):
             if found:
                 return found[0]
         judged = [one for one in self.comparisons if one.statement.weight is Weight.JUDGED]
@@ -66,9 +67,13 @@ class Claims:
         return None
 
     def _not_settled(self) -> Claim | None:
-        found = [] if self.correctness_only else self._open()
+        found = self._unsettled()
         said = f"not settled: {listed([one.render_open() for one in found], LISTED)}"
         return (Status.INCONCLUSIVE, said) if found else None
+
+    def _unsettled(self) -> list[Comparison]:
+        """What is open, and leaves the cell open."""
+        return [] if self.correctness_only else self._open()
 
     def _change_for_the_better(self) -> Claim:
         fewer = self._fewer()
