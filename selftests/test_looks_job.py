@@ -7,6 +7,7 @@ These are real jobs. No guest and no lab takes part in them.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,8 @@ from avocado.core.exit_codes import (
     AVOCADO_TESTS_FAIL,
 )
 from avocado.core.job import Job
-from avocado.core.nrunner.runnable import Runnable
+from avocado.core.nrunner.runnable import RUNNERS_REGISTRY_STANDALONE_EXECUTABLE, Runnable
+from forked import forked_runners
 from processes import at_most
 from samples import CANDIDATE, REFERENCE, A, B, plan_of
 
@@ -95,7 +97,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
         return {TDP.id, SHADOW.id}
 
     sitting = CurrentSitting(plan, out, judge, lambda: 2000.0 if len(read_rounds(out)) >= 6 else 0.0)
-    with pytest.MonkeyPatch.context() as patch, at_most(60):
+    with pytest.MonkeyPatch.context() as patch, forked_runners(), at_most(60):
         patch.setenv(OUT_VARIABLE, str(out))
         patch.setattr(measure, "find_tests", lambda: found)
         complete = measure.measure(sitting)
@@ -149,7 +151,11 @@ def test_all_results_of_the_job_have_all_looks(done: Done) -> None:
 # --- suites ----------------------------------------------------------------------------------------
 
 
-def test_a_job_runs_suites_that_are_added_while_it_runs(tmp_path: Path) -> None:
+def test_a_job_runs_suites_that_are_added_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noop = [sys.executable, "-m", "avocado.plugins.runners.noop"]  # else it is looked for
+    monkeypatch.setitem(RUNNERS_REGISTRY_STANDALONE_EXECUTABLE, "noop", noop)
     made: list[str] = []
 
     def go_on(job: Job) -> None:
@@ -161,7 +167,7 @@ def test_a_job_runs_suites_that_are_added_while_it_runs(tmp_path: Path) -> None:
         return LookSuite(name, config, [Runnable("noop", f"{name}.noop")], go_on)
 
     config = {"run.results_dir": str(tmp_path), "sysinfo.collect.enabled": False}
-    with at_most(60), Job(config, [suite("look-1")]) as job:
+    with forked_runners(), at_most(60), Job(config, [suite("look-1")]) as job:
         assert job.run() == 0
     assert made == ["P", "PP", "PPP"], "each was over when the next one was made"
     assert [str(test["name"]) for test in job.result.tests] == [

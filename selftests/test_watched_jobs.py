@@ -23,6 +23,7 @@ from avocado.core.job import Job
 from avocado.core.nrunner.runnable import Runnable
 from avocado.core.status.repo import StatusRepo
 from avocado.core.utils.messages import FinishedMessage
+from forked import forked_runners
 from processes import at_most, is_running
 from samples import DIGESTS, L2_KERNEL, REFERENCE, compare, plan_of
 from test_job import classes_in_tests
@@ -119,7 +120,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
 
             yield note
 
-    with pytest.MonkeyPatch.context() as patch, long_tmpdir(out), at_most(60):
+    with pytest.MonkeyPatch.context() as patch, long_tmpdir(out), forked_runners(), at_most(60):
         patch.setenv(OUT_VARIABLE, str(out))
         patch.setattr(measure, "find_tests", lambda: found)
         patch.setattr(measure, "watched", noting)
