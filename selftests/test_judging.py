@@ -401,6 +401,21 @@ def test_what_is_certain_is_claimed_in_a_smoke_run_too() -> None:
     assert (only(verdict).status, verdict.exit_status) == (Status.MORE, Exit.REGRESSION)
 
 
+def test_a_smoke_run_names_what_it_claims_and_not_what_is_open_beside_it() -> None:
+    counts = {A: (900, (4000, 12000)), B: (1, (13000, 4100))}
+    rounds = [
+        Counts({"async_page_ready": ready, "mmu_notifier_unmap": unmaps}).round(name, number)
+        for name, (ready, both) in counts.items()
+        for number, unmaps in enumerate(both, 1)
+    ]
+    plan = plan_of(REFERENCE, SERIES, cells=(CELL,))
+    verdict = compare(replace(plan, correctness_only=True), rounds)
+    seen = only(verdict)
+    assert seen.status is Status.FEWER and seen.is_open
+    assert seen.decisive and seen.decisive.name == "async_page_ready"
+    assert "(async_page_ready 0.450 -> 0.0005 per page-ready event)" in verdict.answer
+
+
 # --- configurations and releases -----------------------------------------------------------------------
 
 MOVED = Counts({"async_page_ready": 0, "mmu_notifier_unmap": 8000, "zap": 1000}, OUT)

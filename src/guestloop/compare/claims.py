@@ -43,7 +43,7 @@ class Claims:
 
     def decisive(self) -> Comparison | None:
         """The comparison that the claim rests on; without a change the first judged one, or the first."""
-        for found in (self._risen(), self._moved(), self._unexplained(), self._open(), self._fewer()):
+        for found in (self._risen(), self._moved(), self._unexplained(), self._unsettled(), self._fewer()):
             if found:
                 return found[0]
         judged = [one for one in self.comparisons if one.statement.weight is Weight.JUDGED]
@@ -66,7 +66,7 @@ class Claims:
         return None
 
     def _not_settled(self) -> Claim | None:
-        found = [] if self.correctness_only else self._open()
+        found = self._unsettled()
         said = f"not settled: {listed([one.render_open() for one in found], LISTED)}"
         return (Status.INCONCLUSIVE, said) if found else None
 
@@ -141,6 +141,10 @@ class Claims:
 
     def _open(self) -> list[Comparison]:
         return [one for one in self.comparisons if one.is_open and self._is_judged(one)]
+
+    def _unsettled(self) -> list[Comparison]:
+        """What is open and keeps a cell from being settled, which it does not where cost is not judged."""
+        return [] if self.correctness_only else self._open()
 
     def _changed(self, change: Change) -> list[Comparison]:
         return [one for one in self.comparisons if one.decides and one.change is change]
