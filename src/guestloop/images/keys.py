@@ -36,6 +36,15 @@ def obtain_keys(cache: Cache) -> L1Keys:
     return L1Keys(_read_pair(directory / "client"), _read_pair(directory / "host"))
 
 
+def install_keys(directory: Path, keys: L1Keys) -> None:
+    """Put into a root what its sshd needs: ``host_key`` and ``authorized_keys``, in ``directory``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    host_key = directory / "host_key"
+    host_key.touch(PRIVATE_MODE)
+    host_key.write_bytes(keys.host.private.read_bytes())
+    (directory / "authorized_keys").write_text(f"{keys.client.public}\n")
+
+
 def _make_keys(directory: Path) -> None:
     for name in ("client", "host"):
         key = Ed25519PrivateKey.generate()

@@ -18,20 +18,18 @@ from guestloop.debian.sources import find_release
 from guestloop.ground import proc
 from guestloop.ground.log import step
 from guestloop.images.compiler import compile_program, describe_program
-from guestloop.images.keys import PRIVATE_MODE, L1Keys, obtain_keys
+from guestloop.images.ext4 import write_ext4
+from guestloop.images.keys import L1Keys, install_keys, obtain_keys
 from guestloop.images.rootfs import build_root, read_list, require_root
 
 RECIPE = REPOSITORY / "guest-images" / "l1"
 EXPECT_S = 20.0
 PYTHON = "usr/bin/python3"
 MOUNT_POINTS = ("dev", "proc", "root", "run", "sys", "tmp", "usr/share/empty", "var/tmp")
-BLOCK_BYTES = 4096
-SPARE_BLOCKS = 4096
+SPARE_MIB = 16
 
 _DISK = "root.ext4"
 _DIGEST = "sha256"
-# The file system is never written, so it needs no journal. The other features only slow the mount down.
-_FEATURES = "^has_journal,^resize_inode,^metadata_csum"
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def build_l1(cache: Cache, recipe: Path = RECIPE) -> L1Image:
             progress.update("compiling")
             _complete(root, recipe, keys)
             progress.update("writing")
-            _write_disk(root, directory / _DISK)
+            write_ext4(root, directory / _DISK, SPARE_MIB)
             shutil.rmtree(root)
             (directory / _DIGEST).write_text(file_digest(directory / _DISK))
 
@@ -100,19 +98,11 @@ def _complete(root: Path, recipe: Path, keys: L1Keys) -> None:
         (root / name).mkdir(parents=True, exist_ok=True)
     shutil.copytree(recipe / "etc", root / "etc", dirs_exist_ok=True)
     compile_program(recipe, root / "sbin/init")
-    _install_keys(root / "etc/guestloop", keys)
+    install_keys(root / "etc/guestloop", keys)
     # Install each busybox tool under its own name, unless a package has installed that name already.
     proc.run(["chroot", root, "/bin/busybox", "--install", "-s"])
     proc.run(["ldconfig", "-r", root])
     _compile_python(root)
-
-
-def _install_keys(directory: Path, keys: L1Keys) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    host_key = directory / "host_key"
-    host_key.touch(PRIVATE_MODE)
-    host_key.write_bytes(keys.host.private.read_bytes())
-    (directory / "authorized_keys").write_text(f"{keys.client.public}\n")
 
 
 def _compile_python(root: Path) -> None:
@@ -123,17 +113,3 @@ def _compile_python(root: Path) -> None:
     library = f"/usr/lib/{(root / PYTHON).readlink().name}"
     flags = ["-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     proc.run(["chroot", root, f"/{PYTHON}", *flags, library])
-
-
-def _write_disk(root: Path, disk: Path) -> None:
-    with disk.open("wb") as file:
-        file.truncate(_blocks_needed(root) * BLOCK_BYTES)
-    argv = ["mke2fs", "-q", "-t", "ext4", "-b", f"{BLOCK_BYTES}", "-m", "0", "-O", _FEATURES]
-    proc.run([*argv, "-d", root, disk])
-
-
-def _blocks_needed(root: Path) -> int:
-    """Return the blocks for a tree: its content, one more per file for metadata, and a reserve."""
-    sizes = [path.lstat().st_size for path in root.rglob("*")]
-    content = sum(-(-size // BLOCK_BYTES) + 1 for size in sizes)
-    return content + content // 8 + SPARE_BLOCKS

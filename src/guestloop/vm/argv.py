@@ -46,43 +46,54 @@ def l1_argv(spec: L1Spec) -> Argv:
     """QEMU for L1: SSH only through a forward on loopback, whose port QEMU picks itself."""
     return [
         f"{spec.program}",
-        *_firmware(),
-        *_identity(f"guestloop-l1-{spec.name}"),
-        *_l1_board(spec.cpus),
+        *firmware(),
+        *identity(f"guestloop-l1-{spec.name}"),
+        *board(spec.cpus),
         *spec.cpu_argv,
         *("-m", f"{spec.memory_mib}"),
         *_l1_kernel(spec),
-        *_read_only_disk("root", spec.root),
-        *_read_only_disk(PAYLOAD_SERIAL, spec.payload),
-        *_swap_disk(spec.swap_fd),
-        *_l1_network(),
+        *read_only_disk("root", spec.root),
+        *read_only_disk(PAYLOAD_SERIAL, spec.payload),
+        *nameless_disk(SWAP_SERIAL, spec.swap_fd),
+        *network(),
         *("-serial", f"file:{spec.console}"),
         *("-chardev", f"socket,id=qmp,fd={spec.qmp_fd}", "-mon", "chardev=qmp,mode=control"),
     ]
 
 
-def _firmware() -> Argv:
+def firmware() -> Argv:
     """Where Debian's packages have it; our own emulator brings none."""
     return ["-L", "/usr/share/qemu", "-L", "/usr/share/seabios"]
 
 
-def _identity(name: str) -> Argv:
+def identity(name: str) -> Argv:
+    """The machine's name in messages and lists of processes, and nothing that was not asked for."""
     return ["-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
 
 
-def _l1_board(cpus: int) -> Argv:
+def board(cpus: int) -> Argv:
     """One core per socket: without ACPI the kernel reads SeaBIOS's MP table, which lists sockets."""
     machine = ["-machine", "q35,usb=off,vmport=off,smbus=off,hpet=off"]
     return [*machine, "-smp", f"{cpus},sockets={cpus}"]
 
 
 def _l1_kernel(spec: L1Spec) -> Argv:
-    initramfs = ["-initrd", f"{spec.initramfs}"] if spec.initramfs else []
-    return ["-kernel", f"{spec.kernel}", *initramfs, "-append", l1_command_line(spec)]
+    return boot(spec.kernel, spec.initramfs, l1_command_line(spec))
+
+
+def boot(kernel: Path, initramfs: Path | None, command_line: str) -> Argv:
+    """What is booted, and what it is told."""
+    more = ["-initrd", f"{initramfs}"] if initramfs else []
+    return ["-kernel", f"{kernel}", *more, "-append", command_line]
 
 
 def l1_command_line(spec: L1Spec) -> str:
     """What L1's kernel is told: the same for every kernel of a run."""
+    return command_line(spec.kernel_words)
+
+
+def command_line(kernel_words: Sequence[str]) -> str:
+    """What the kernel of a machine with this board is told; ``kernel_words`` are of machines/kind.py."""
     words = [
         "console=ttyS0 root=/dev/vda ro rootfstype=ext4 init=/sbin/init printk.devkmsg=on",
         # Without ACPI nothing tells where q35's PM timer is, and without it the TSC is calibrated only
@@ -90,12 +101,12 @@ def l1_command_line(spec: L1Spec) -> str:
         "panic=-1 oops=panic tsc=reliable pmtmr=0x608",
         # Kernels differ in these by their configuration.
         "mitigations=off nokaslr init_on_alloc=0 init_on_free=0",
-        *spec.kernel_words,
+        *kernel_words,
     ]
     return " ".join(words)
 
 
-def _read_only_disk(serial: str, path: Path) -> Argv:
+def read_only_disk(serial: str, path: Path) -> Argv:
     """A disk that several QEMUs may share."""
     filename = f"{path}".replace(",", ",,")  # a single comma would end the value
     return [
@@ -104,16 +115,18 @@ def _read_only_disk(serial: str, path: Path) -> Argv:
     ]
 
 
-def _swap_disk(descriptor: int) -> Argv:
+def nameless_disk(serial: str, descriptor: int) -> Argv:
     """A file without a name, so that nothing is left of it however QEMU ends."""
+    file = f"driver=file,node-name={serial},filename=/dev/fdset/1,cache.no-flush=on,locking=off"
     return [
         *("-add-fd", f"fd={descriptor},set=1"),
-        *("-blockdev", "driver=file,node-name=swap,filename=/dev/fdset/1,cache.no-flush=on,locking=off"),
-        *("-device", f"virtio-blk-pci,id={SWAP_SERIAL},drive=swap,serial={SWAP_SERIAL}"),
+        *("-blockdev", file),
+        *("-device", f"virtio-blk-pci,id={serial},drive={serial},serial={serial}"),
     ]
 
 
-def _l1_network() -> Argv:
+def network() -> Argv:
+    """A network of its own, with nothing in it but a forward from L0 to the machine's sshd."""
     return [
         *("-netdev", "user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
@@ -158,7 +171,7 @@ def l2_argv(spec: L2Spec) -> Argv:
     """QEMU for L2; ``@qmp@`` and ``@port@`` are file descriptors that the agent fills in."""
     return [
         "qemu-system-x86_64-microvm",
-        *_identity(f"guestloop-l2-{spec.name}"),
+        *identity(f"guestloop-l2-{spec.name}"),
         *("-machine", "microvm,rtc=on,acpi=off,pit=off,pic=off,memory-backend=ram"),
         *_l2_cpu(spec),
         *_l2_memory(spec),

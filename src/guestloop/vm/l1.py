@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import socket
 import tempfile
 import time
@@ -36,6 +35,7 @@ from guestloop.vm.argv import SWAP_MIB, SWAP_SERIAL, L1Spec, l1_argv, l1_command
 from guestloop.vm.boot import BootVigil, Progress
 from guestloop.vm.clock import ClockReading, clock_error, read_clock
 from guestloop.vm.console import Console
+from guestloop.vm.forward import forwarded_port
 from guestloop.vm.link import Link
 from guestloop.vm.parts import L1Parts
 
@@ -115,7 +115,13 @@ class Machine:
 
         # A boot that gets on is waited for; the vigil ends one that does not.
         wait_for(f"L1 {self.parts.name} to boot", sshd_is_near, math.inf, interval=0.02)
-        link = Link(self.parts.name, self._forwarded_port(), self.parts.keys, LOGIN_S, self._look_at_boot)
+        link = Link(
+            self.parts.name,
+            forwarded_port(self.qmp, f"L1 {self.parts.name}"),
+            self.parts.keys,
+            LOGIN_S,
+            self._look_at_boot,
+        )
         self._stack.callback(link.close)
         return link
 
@@ -128,14 +134,6 @@ class Machine:
     def _progress(self) -> Progress:
         usage = total(read_threads(self.process.pid))
         return Progress(time.monotonic(), self.console.size(), usage)
-
-    def _forwarded_port(self) -> int:
-        """The port of L0 that QEMU picked: the only place that tells it is the human monitor."""
-        text = self.qmp.execute("human-monitor-command", command_line="info usernet")
-        found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", text)
-        if not found:
-            raise LabError(f"L1 {self.parts.name}: no SSH forward in QEMU's 'info usernet':\n{text}")
-        return int(found[1])
 
     def _check_kernel(self) -> None:
         seen = self.hello.build_id

@@ -22,6 +22,59 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 RETRIED = (paramiko.SSHException, OSError, EOFError)
 
 
+def connect(
+    machine: str, port: int, keys: Keys, deadline: Deadline, look: Callable[[], None] = nothing_to_see
+) -> paramiko.SSHClient:
+    """Log in as root to the sshd of a machine behind a port of L0, as soon as it answers.
+
+    ``machine`` names it in messages; ``look`` raises when it is gone. Raises LabError when its host key is
+    another one, TimedOut without an answer.
+    """
+    last: Exception | None = None
+
+    def attempt() -> paramiko.SSHClient | None:
+        nonlocal last
+        look()
+        try:
+            return _log_in(machine, port, keys)
+        except RETRIED as error:
+            # QEMU's forward accepts before sshd listens; what follows is silence or a reset.
+            last = error
+            return None
+
+    return wait_for(f"SSH to {machine}", attempt, deadline.left, last_seen=lambda: repr(last))
+
+
+def _log_in(machine: str, port: int, keys: Keys) -> paramiko.SSHClient:
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    kind, _, blob = keys.host_public.strip().partition(" ")
+    pinned = paramiko.PKey.from_type_string(kind, _decode(blob))
+    client.get_host_keys().add(f"[127.0.0.1]:{port}", kind, pinned)
+    try:
+        client.connect(
+            "127.0.0.1",
+            port,
+            username="root",
+            pkey=paramiko.Ed25519Key.from_private_key_file(str(keys.client)),
+            timeout=5,
+            banner_timeout=10,
+            auth_timeout=20,
+            allow_agent=False,
+            look_for_keys=False,
+        )
+    except paramiko.BadHostKeyException as error:
+        client.close()
+        raise LabError(
+            f"{machine}: its SSH host key is not the one of its image",
+            hint="something else answers on this port, or the image and its keys are of two caches",
+        ) from error
+    except RETRIED:
+        client.close()
+        raise
+    return client
+
+
 class Link:
     """Calls methods of the agent in one L1; safe to use from several threads."""
 
@@ -35,7 +88,7 @@ class Link:
     ) -> None:
         self.name, self._look = name, look
         deadline = Deadline(seconds)
-        self._client = self._connect(port, keys, deadline)
+        self._client = connect(f"L1 {name}", port, keys, deadline, look)
         try:
             channel = self._open_channel(deadline)
         except BaseException:
@@ -49,44 +102,6 @@ class Link:
                 raise ConnectionError(f"{error!r}") from error
 
         self._caller = Caller(f"L1 {name}", send, channel.makefile("r"))
-
-    def _connect(self, port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:
-        last: Exception | None = None
-
-        def attempt() -> paramiko.SSHClient | None:
-            nonlocal last
-            self._look()
-            client = paramiko.SSHClient()
-            client.set_missing_host_key_policy(paramiko.RejectPolicy())
-            kind, _, blob = keys.host_public.strip().partition(" ")
-            pinned = paramiko.PKey.from_type_string(kind, _decode(blob))
-            client.get_host_keys().add(f"[127.0.0.1]:{port}", kind, pinned)
-            try:
-                client.connect(
-                    "127.0.0.1",
-                    port,
-                    username="root",
-                    pkey=paramiko.Ed25519Key.from_private_key_file(str(keys.client)),
-                    timeout=5,
-                    banner_timeout=10,
-                    auth_timeout=20,
-                    allow_agent=False,
-                    look_for_keys=False,
-                )
-            except paramiko.BadHostKeyException as error:
-                client.close()
-                raise LabError(
-                    f"L1 {self.name}: its SSH host key is not the one of its image",
-                    hint="something else answers on this port, or the image and its keys are of two caches",
-                ) from error
-            except RETRIED as error:
-                # QEMU's forward accepts before sshd listens; what follows is silence or a reset.
-                last = error
-                client.close()
-                return None
-            return client
-
-        return wait_for(f"SSH to L1 {self.name}", attempt, deadline.left, last_seen=lambda: repr(last))
 
     def _open_channel(self, deadline: Deadline) -> paramiko.Channel:
         transport = self._client.get_transport()
