@@ -73,7 +73,9 @@ def render_answer(
     for kernel in plan.kernels.candidates:
         own = rows[kernel.name]
         kind, verdicts = kind_of(plan.kernels.reference, kernel), [row.verdict for row in own]
-        between = describe_between(plan, kernel, kind, verdicts, differences) if own else []
+        between = (
+            describe_between(plan, kernel, kind, verdicts, differences, examples=examples) if own else []
+        )
         said[kernel.name] = ", ".join([*_parts(own, kernels[kernel.name], examples), *between])
     further = [
         *_reference(kernels[plan.kernels.reference.name]),

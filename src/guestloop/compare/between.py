@@ -23,10 +23,17 @@ def describe_between(
     kind: Kind,
     verdicts: Sequence[CandidateVerdict],
     differences: Sequence[Difference],
+    *,
+    examples: bool = True,
 ) -> list[str]:
-    """Parts of an answer; none for a series, whose paths are judged one by one."""
+    """Parts of an answer; none for a series, whose paths are judged one by one.
+
+    Without ``examples`` it is the cost as a whole.
+    """
     if kind.judges_paths:
         return []
+    if not examples:
+        return [part.partition(" (")[0] for part in _cost(verdicts)]
     reference = plan.kernels.reference
     said = f"{candidate.release} against {reference.release} ({_what_differs(kind, differences)})"
     parts = [said, *_cost(verdicts), *_paths(verdicts)]

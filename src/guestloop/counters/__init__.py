@@ -22,6 +22,7 @@ from guestloop.counters.paths import (
 from guestloop.counters.requests import is_of_the_mmu
 from guestloop.counters.rules import RULES, PathRule
 from guestloop.counters.snapshot import FLUSH_REQUESTS, diff
+from guestloop.counters.stacks import Stack, parse_stacks
 
 __all__ = [
     "FLUSH_REQUESTS",
@@ -32,6 +33,7 @@ __all__ = [
     "RULES",
     "Histogram",
     "PathRule",
+    "Stack",
     "StackCount",
     "absent_paths",
     "attribute",
@@ -40,6 +42,7 @@ __all__ = [
     "inconsistency",
     "is_of_the_mmu",
     "parse_histogram",
+    "parse_stacks",
     "path_of",
     "render_stacks",
     "subtract",

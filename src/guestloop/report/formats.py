@@ -16,7 +16,16 @@ from guestloop.report.material import Material
 from guestloop.report.reading import read_result
 from guestloop.results.files import write_bytes
 
+
+def _render_page(material: Material) -> str:
+    # Its templates are compiled when they are needed: most commands make no report.
+    from guestloop.report.page import render_page
+
+    return render_page(material.result, material.out)
+
+
 FORMATS: Mapping[str, Callable[[Material], str]] = {
+    "report.html": _render_page,
     "mail.txt": render_mail,
     "junit.xml": render_junit,
     "results.ktap": render_ktap,
