@@ -27,6 +27,7 @@ from guestloop.config import find_kernel_files
 from guestloop.ground.errors import Exit
 from guestloop.machines.host import read_host
 from guestloop.machines.nested_kvm import NestedKvm
+from guestloop.report import FORMATS
 from guestloop.results.cells import Mmu
 from guestloop.workloads.catalog import all_cells
 
@@ -378,6 +379,60 @@ def test_damaged_results_are_named(terminal: Terminal, out: Path, file: str, tex
     message, _ = terminal.refused("compare", out, status=3)
     assert message.startswith(f"guestloop: {out / file}: cannot be read as a result: ")
     assert not (out / "verdict.json").exists()
+
+
+# --- report ----------------------------------------------------------------------------------------
+
+
+def test_report_makes_every_file_again(terminal: Terminal, out: Path) -> None:
+    terminal.run("compare", out)
+    first = {name: (out / name).read_bytes() for name in FORMATS}
+    for name in FORMATS:
+        (out / name).unlink()
+    for path in (out / "plan.json", out / "rounds"):  # nothing but verdict.json is needed
+        path.rename(out.parent / path.name)
+    done = terminal.run("report", out)
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+    assert done.stdout.splitlines() == [str(out / name) for name in FORMATS]
+    assert {name: (out / name).read_bytes() for name in FORMATS} == first
+    terminal.untouched()
+
+
+def test_the_mail_is_signed_by_who_sends_it(terminal: Terminal, out: Path) -> None:
+    terminal.home.mkdir(exist_ok=True)
+    (terminal.home / ".gitconfig").write_text('[user]\nname = "Jane Doe"\nemail = jane@example.org\n')
+    terminal.run("compare", out)
+    assert (out / "mail.txt").read_text().endswith("\nTested-by: Jane Doe <jane@example.org>\n")
+    (terminal.home / ".gitconfig").unlink()
+    terminal.run("report", out)
+    assert (out / "mail.txt").read_text().endswith("\nTested-by: Your Name <you@example.org>\n")
+
+
+def test_report_of_something_else(terminal: Terminal, out: Path, tmp_path: Path) -> None:
+    message, _ = terminal.refused("report", tmp_path)
+    assert message == f"guestloop: {tmp_path} is not a result directory (no plan.json, no verdict.json)"
+    message, hint = terminal.refused("report", out)
+    assert message == f"guestloop: {out}: no verdict.json in it" and f"scripts/compare {out} makes it" in hint
+    terminal.run("compare", out)
+    data = verdict(out)
+    (out / "verdict.json").write_text(json.dumps({**data, "schema_version": 5}))
+    message, hint = terminal.refused("report", out)
+    assert message.endswith("it has schema 5, and reports are made from schema 6")
+    assert f"scripts/compare {out} makes it anew from the rounds" in hint
+
+
+def test_a_fault_in_a_format_changes_no_exit_status(
+    terminal: Terminal, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> str:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr("guestloop.report.formats.FORMATS", {**FORMATS, "junit.xml": fail})
+    change(out, "patched", lambda data: data.update(correctness="fail", reason="2 of 9 pages are wrong"))
+    done = terminal.run("compare", out)
+    assert done.returncode == Exit.REGRESSION and (out / "mail.txt").exists()
+    assert f"==> the report in {out} is not whole: ZeroDivisionError: a fault\n" in done.stderr
+    assert f"scripts/report {out} makes it again" in done.stderr
 
 
 # --- what nobody foresaw ---------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from samples import CANDIDATE, L2_KERNEL, REFERENCE, A, B, failed, make_round
 from test_cli import Terminal
 from test_lab_slot import machines
 
-from guestloop.ground.errors import ConfigError, Exit
+from guestloop.compare import Overall
+from guestloop.ground.errors import ConfigError, Exit, LabError
 from guestloop.job import resume as resume_module
 from guestloop.job import run as run_module
 from guestloop.job.options import Options
@@ -28,6 +29,7 @@ from guestloop.lab.slot import Slot
 from guestloop.machines.choice import choose
 from guestloop.machines.conditions import read_boot_id
 from guestloop.machines.host import Host, KvmDevice, Vendor
+from guestloop.report import read_result
 from guestloop.results.hold import held
 from guestloop.results.late import read_late, write_late
 from guestloop.results.plan import PLAN_FILE, Kernels, Plan, read_plan
@@ -124,7 +126,9 @@ def test_an_interrupted_run_is_gone_on_with(bench: Bench) -> None:
     bench.rounds = 3
     said = bench.start()
     assert "interrupted: 3 rounds are in" in said and f"scripts/run --resume {bench.out} goes on" in said
-    assert not (bench.out / "verdict.json").exists()
+    result = read_result(bench.out)
+    assert (result.verdict, result.course.interrupted) == (Overall.INCONCLUSIVE, True)
+    assert "interrupted; inconclusive: " in (bench.out / "mail.txt").read_text()
     plan, before = (bench.out / PLAN_FILE).read_bytes(), read_rounds(bench.out)
     bench.rounds = 999
     said = bench.run("--resume", "out")
@@ -132,7 +136,10 @@ def test_an_interrupted_run_is_gone_on_with(bench: Bench) -> None:
     rounds = read_rounds(bench.out)
     assert len(rounds) >= 4 and all(item in rounds for item in before)
     assert (bench.out / PLAN_FILE).read_bytes() == plan
-    assert json.loads((bench.out / "verdict.json").read_text())["verdict"] == "no-regression"
+    result = read_result(bench.out)
+    assert (result.verdict, result.course.interrupted) == (Overall.NO_REGRESSION, False)
+    assert str(result.course.command) == "scripts/run --profile tiny --accel tcg"
+    assert "interrupted" not in (bench.out / "mail.txt").read_text()
     first, second = read_sittings(bench.out)
     assert (first.ending, first.rounds_before) == (Ending.INTERRUPTED, 0)
     assert (second.ending, second.rounds_before) == (Ending.COMPLETE, 3)
@@ -174,6 +181,19 @@ def test_how_a_sitting_ended(ending: Ending, how: str) -> None:
     assert describe_end(done, "b") == f"sitting 2 {how}; the host was rebooted since"
     assert describe_end(replace(done, boot_id=""), "b") == f"sitting 2 {how}", "of an older guestloop"
     assert describe_end(replace(done, ending=None), "") == "sitting 2 was killed"
+
+
+def test_interrupted_results_that_cannot_be_judged_end_as_interrupted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LabError("rounds of two runs")
+
+    monkeypatch.setattr("guestloop.job.conclude.compare", fail)
+    bench.rounds = 3
+    said = bench.start()
+    assert "==> there is no verdict on what was measured: rounds of two runs\n" in said
+    assert len(read_rounds(bench.out)) == 3 and not (bench.out / "verdict.json").exists()
 
 
 def test_its_kernels_are_found_from_where_it_began(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

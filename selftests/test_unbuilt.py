@@ -24,7 +24,7 @@ from guestloop.job.prepare import Prepared
 from guestloop.job.schedule import all_looks
 from guestloop.job.subjects import Existing, Subject, ToBuild
 from guestloop.lab.spec import LabSpec
-from guestloop.report import describe, render_text
+from guestloop.report import FORMATS, describe, render_text
 from guestloop.report.verdict_json import validate
 from guestloop.results.origin import Origin, OriginKind
 from guestloop.results.plan import Kernels, read_plan, write_plan
@@ -240,7 +240,9 @@ def test_a_run_whose_candidate_does_not_compile_ends_with_a_verdict(
     monkeypatch.setattr(run, "prepare", lambda *_: prepared)
     assert run.run(options) is Exit.REGRESSION
     assert options.out
-    assert sorted(path.name for path in options.out.iterdir()) == ["plan.json", "verdict.json"]
+    assert sorted(path.name for path in options.out.iterdir()) == sorted(
+        ["plan.json", "verdict.json", *FORMATS]
+    )
 
 
 def test_a_run_without_a_candidate_leaves_no_directory(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line: ``guestloop run``, ``compare``, ``calibrate`` and ``doctor``; scripts/ call these.
+"""The command line: ``guestloop run``, ``compare``, ``report``, ``calibrate`` and ``doctor``, as in scripts/.
 
 Each command imports what it needs when it runs, so that ``--list`` and ``--help`` answer at once.
 """
@@ -115,6 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     again.add_argument("out", type=Path, metavar="OUT")
     again.set_defaults(action=_compare)
+    report = commands.add_parser(
+        "report", help="make every file of the report of a result directory again, without a guest"
+    )
+    report.add_argument("out", type=Path, metavar="OUT")
+    report.set_defaults(action=_report)
     _add_calibrate(
         commands.add_parser(
             "calibrate", help="measure a good kernel against itself: how widely rounds scatter"
@@ -333,6 +338,14 @@ def _doctor(parsed: argparse.Namespace) -> int:
     else:
         print(render_json(report) if parsed.json else render_text(report))
     return report.exit_status
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from guestloop.job.conclude import report
+
+    for path in report(parsed.out):
+        print(path)
+    return Exit.OK
 
 
 def _calibrate(parsed: argparse.Namespace) -> int:

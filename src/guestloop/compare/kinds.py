@@ -43,8 +43,10 @@ def kind_of(reference: PlannedKernel, candidate: PlannedKernel) -> Kind:
     """What the comparison of these two is.
 
     Kernels of one version number whose configurations are not known to differ are taken for a series: then
-    each path is judged, which is the stricter way.
+    each path is judged, which is the stricter way. Of one that could not be had only the base is known.
     """
+    if candidate.failure:
+        return Kind.SERIES if candidate.base == reference.base else Kind.RELEASES
     if candidate.is_same_build(reference):
         return Kind.IDENTICAL
     if _version(reference) != _version(candidate):

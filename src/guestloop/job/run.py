@@ -17,7 +17,7 @@ from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.job.change import change_specs
 from guestloop.job.changes import keep_reach, with_known_reach
-from guestloop.job.conclude import conclude
+from guestloop.job.conclude import conclude, conclude_interrupted
 from guestloop.job.made_by import describe_checkout
 from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
@@ -75,6 +75,7 @@ def measure_and_conclude(
     if sitting and sitting.ending is Ending.INTERRUPTED:
         say(f"interrupted: {len(read_rounds(out))} rounds are in {out}; scripts/compare {out} compares them,")
         say(f"  scripts/run --resume {out} goes on")
+        conclude_interrupted(out)
         return Exit.INTERRUPTED
     verdict = conclude(out, replace_old=resumed)
     for line in describe_left(sitting, out) if sitting else []:

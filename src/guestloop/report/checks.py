@@ -117,8 +117,9 @@ def _distinct(names: Iterable[str]) -> dict[str, str]:
 
 def _verdict(result: Result) -> Check:
     interrupted = "interrupted; " if result.course.interrupted else ""
-    mark, said = OVERALL[result.verdict], one_line(interrupted + result.answer)
-    return Check(RUN, "verdict", "verdict", "verdict", mark, str(result.verdict), said)
+    # The answer begins with the word of the verdict, which is the status.
+    said = one_line(interrupted + result.answer.partition(": ")[2])
+    return Check(RUN, "verdict", "verdict", "verdict", OVERALL[result.verdict], result.verdict, said)
 
 
 def _kernel(result: Result, kernel: KernelResult, own: str) -> Check:

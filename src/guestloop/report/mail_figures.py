@@ -52,15 +52,21 @@ class Changed:
             "absent" if lacks else one.render_rate(rate)
             for lacks, rate in zip(one.absent, one.rates, strict=True)
         )
-        ratio = "-" if one.ratio is None or any(one.absent) else f"x{min(one.ratio, 1e3):.2f}"
         *above, name = wrapped(one_line(f"{one.name} / {one.unit}"), WIDTHS[0], " ", "   ")
-        return (*above, row(name, before, after, ratio, self.where))
+        return (*above, row(name, before, after, _ratio(one), self.where))
 
     @property
     def where(self) -> str:
         """``3 direct,shadow``: how many cells, in which MMU modes."""
         modes = [str(mode) for mode in Mmu if any(cell.mmu is mode for cell in self.cells)]
         return f"{len(self.cells)} {'all' if len(modes) == len(Mmu) else ','.join(modes)}"
+
+
+def _ratio(one: Figure) -> str:
+    """``x0.38``, ``<x0.01``, ``-`` where there is none."""
+    if one.ratio is None or any(one.absent):
+        return "-"
+    return "<x0.01" if 0 < one.ratio < 0.005 else f"x{min(one.ratio, 999):.2f}"
 
 
 def row(*texts: str) -> str:
