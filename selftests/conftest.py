@@ -26,6 +26,16 @@ def pytest_configure() -> None:
             del os.environ[name]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests with a browser run when they are asked for: scripts/test has a stage for them."""
+    if "browser" in config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("browser")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_collection() -> None:
     """Thousands of tests and the syntax trees of their files: nothing of it is garbage before it is used."""
     gc.disable()

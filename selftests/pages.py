@@ -10,7 +10,7 @@ from pathlib import Path
 from samples import compare, failed
 from test_report import CELLS, A, B, make_plan, make_result, make_result_of_three, make_round
 
-from guestloop.compare import Verdict
+from guestloop.compare import CellVerdict, Status, Verdict
 from guestloop.report import Result, read_result, write_verdict
 from guestloop.report.page import render_page
 from guestloop.report.results import CellResult, Figure
@@ -74,9 +74,22 @@ def rounds_of(verdict: Verdict) -> list[Round]:
 
 
 def statuses(out: Path) -> Path:
-    """A cell with each of seven statuses."""
+    """A cell with each status; those that take long to come by are set."""
     plan, verdict = make_result()
-    return write_page(out, plan, compare(plan, rounds_of(verdict)))
+    verdict = compare(plan, rounds_of(verdict))
+    like = next(cell for cell in verdict.cells if cell.status is Status.SAME)
+    there = {cell.status for cell in verdict.cells}
+    further = tuple(_cell_with(status, like) for status in Status if status not in there)
+    return write_page(out, plan, replace(verdict, cells=(*verdict.cells, *further)))
+
+
+def _cell_with(status: Status, like: CellVerdict) -> CellVerdict:
+    cell = replace(like.cell, variant={"load": status.value})
+    candidates = {
+        name: replace(one, status=status, reason="a reason") for name, one in like.candidates.items()
+    }
+    rounds = tuple(replace(item, cell=cell) for item in like.rounds)
+    return replace(like, cell=cell, candidates=candidates, rounds=rounds)
 
 
 def three(out: Path) -> Path:

@@ -76,9 +76,10 @@ exit $status""",
         program: str = 'echo "ready: $python"',
         pip_status: int = 0,
         streams: str = "",
+        before: str = "",
         temporary: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        script = f'top={self.top}; packages=; . "$top/scripts/setup"; {program}'
+        script = f'top={self.top}; packages=; {before or ":"}; . "$top/scripts/setup"; {program}'
         variables = {
             "LOG": str(self.log),
             "PIP_STATUS": str(pip_status),
@@ -126,6 +127,14 @@ def test_missing_and_root(sandbox: Sandbox) -> None:
     update, install = sandbox.log.read_text().splitlines()
     assert update == "apt-get update"
     assert install == "apt-get install -y --no-install-recommends ccache flex"
+
+
+def test_a_script_may_need_more(sandbox: Sandbox) -> None:
+    sandbox.installed(everything=True, without="chromium) status=1 ;;")
+    sandbox.environment_is_there()
+    assert sandbox.run().stderr == ""
+    done = sandbox.run(before='also="chromium tesseract-ocr"')
+    assert done.stderr == "==> installing Debian packages: chromium\n"
 
 
 APT_IS_BUSY = """echo "apt-get $*" >>"$LOG"

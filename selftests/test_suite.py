@@ -11,7 +11,7 @@ import pytest
 from suite.__main__ import parse
 from suite.covered import Covered, by_package, read_report, run_with_coverage, table, too_low
 from suite.slow_steps import slow_steps
-from suite.stages import NO_TESTS, Stage, fast_tests, guest_tests, run_stages, time_table
+from suite.stages import FAST, NO_TESTS, Stage, browser_tests, fast_tests, guest_tests, run_stages, time_table
 
 
 def exits(status: int, *, name: str = "", tests: bool = True) -> Stage:
@@ -20,21 +20,28 @@ def exits(status: int, *, name: str = "", tests: bool = True) -> Stage:
 
 
 @pytest.mark.parametrize(
-    ("expression", "fast", "guest"),
+    ("expression", "fast", "browser", "guest"),
     [
-        ("", ["not guest"], ["guest"]),
-        ("not guest", ["not guest"], []),
-        ("guest", [], ["guest"]),
-        ("slow or odd", ["(slow or odd) and not guest"], ["(slow or odd) and guest"]),
+        ("", [FAST], ["browser"], ["guest"]),
+        ("not guest", [FAST], ["browser"], []),
+        ("guest", [], [], ["guest"]),
+        ("browser", [], ["browser"], []),
+        (
+            "slow or odd",
+            [f"(slow or odd) and {FAST}"],
+            ["(slow or odd) and browser"],
+            ["(slow or odd) and guest"],
+        ),
     ],
 )
 def test_an_expression_is_divided_between_the_stages(
-    expression: str, fast: list[str], guest: list[str]
+    expression: str, fast: list[str], browser: list[str], guest: list[str]
 ) -> None:
     def selected(stages: list[Stage]) -> list[str]:
         return [stage.command[stage.command.index("-m", 3) + 1] for stage in stages]
 
     assert selected(fast_tests(expression)) == fast
+    assert selected(browser_tests(expression)) == browser
     assert selected(guest_tests(expression)) == guest
 
 

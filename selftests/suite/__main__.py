@@ -14,7 +14,15 @@ from guestloop.ground.log import say
 from guestloop.ground.surroundings import inherited
 from mutation.command import COUNT, SEED, run_mutants
 from suite.covered import run_with_coverage
-from suite.stages import GUEST, INTERRUPTED, checks, fast_tests, guest_tests, run_stages
+from suite.stages import (
+    GUEST,
+    INTERRUPTED,
+    browser_tests,
+    checks,
+    fast_tests,
+    guest_tests,
+    run_stages,
+)
 
 USAGE = """scripts/test [-m EXPRESSION] [--coverage] [PYTEST OPTION...]
        scripts/test --mutants [--count N] [--seed N]"""
@@ -56,7 +64,8 @@ def main(arguments: list[str]) -> int:
             return INTERRUPTED
     if ours.coverage:
         return run_with_coverage(ours.expression, options)
-    tests = [*fast_tests(ours.expression, options), *guest_tests(ours.expression, options)]
+    kinds = fast_tests, browser_tests, guest_tests
+    tests = [stage for kind in kinds for stage in kind(ours.expression, options)]
     return run_stages([*checks(), *tests])
 
 

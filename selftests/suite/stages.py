@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from guestloop.ground.log import duration, say
 
 WORKERS = 2  # for the fast tests only: tests with guests need the machine for themselves
-GUEST, NOT_GUEST = "guest", "not guest"
+GUEST, NOT_GUEST, BROWSER = "guest", "not guest", "browser"
+FAST = f"{NOT_GUEST} and not {BROWSER}"
 # Each worker begins with half of the files; who is done first takes over from the other.
 SPREAD = ("-n", str(WORKERS), "--dist", "worksteal")
 SLOWEST = "--durations=15"
@@ -47,23 +48,31 @@ def checks() -> list[Stage]:
 
 
 def fast_tests(expression: str = "", options: Sequence[str] = ()) -> list[Stage]:
-    """Tests without guests, on two CPUs; none when ``expression`` asks for guests alone."""
+    """Tests without guests, on two CPUs; none when ``expression`` asks for guests or a browser alone."""
+    if expression in (GUEST, BROWSER):
+        return []
+    command = _module("pytest", "-m", _both(expression, FAST), *SPREAD, *options)
+    return [Stage("fast tests", command, tests=True)]
+
+
+def browser_tests(expression: str = "", options: Sequence[str] = ()) -> list[Stage]:
+    """Tests that look at pages in a browser, on two CPUs; none when ``expression`` asks for guests alone."""
     if expression == GUEST:
         return []
-    command = _module("pytest", "-m", _both(expression, NOT_GUEST), *SPREAD, *options)
-    return [Stage("fast tests", command, tests=True)]
+    command = _module("pytest", "-m", _both(expression, BROWSER), *SPREAD, *options)
+    return [Stage("browser tests", command, tests=True)]
 
 
 def guest_tests(expression: str = "", options: Sequence[str] = ()) -> list[Stage]:
     """Tests with real guests, one at a time; none when ``expression`` excludes guests."""
-    if expression == NOT_GUEST:
+    if expression in (NOT_GUEST, BROWSER):
         return []
     command = _module("pytest", "-m", _both(expression, GUEST), SLOWEST, *options)
     return [Stage("guest tests", command, tests=True)]
 
 
 def _both(expression: str, further: str) -> str:
-    return f"({expression}) and {further}" if expression not in ("", further) else further
+    return f"({expression}) and {further}" if expression not in ("", further, NOT_GUEST) else further
 
 
 def run_stages(stages: Iterable[Stage]) -> int:
@@ -97,5 +106,5 @@ def run_stages(stages: Iterable[Stage]) -> int:
 def time_table(seconds: Mapping[str, float]) -> list[str]:
     """Where the time went: a line for each stage, and one for their sum."""
     rows = {**seconds, "in all": sum(seconds.values())}
-    lines = [f"    {name:12} {duration(took):>12}" for name, took in rows.items()]
+    lines = [f"    {name:13} {duration(took):>12}" for name, took in rows.items()]
     return ["==> where the time went", *lines]
