@@ -25,11 +25,14 @@ from guestloop.job.prepare import Prepared, boots
 from guestloop.job.resume import check_same, limited
 from guestloop.job.sitting import CurrentSitting
 from guestloop.lab.slot import Slot
+from guestloop.machines.choice import choose
+from guestloop.machines.conditions import read_boot_id
+from guestloop.machines.host import Host, KvmDevice, Vendor
 from guestloop.results.hold import held
 from guestloop.results.late import read_late, write_late
 from guestloop.results.plan import PLAN_FILE, Kernels, Plan, read_plan
 from guestloop.results.records import read_rounds, write_round
-from guestloop.results.sittings import Ending, read_sittings
+from guestloop.results.sittings import Ending, Sitting, describe_end, read_sittings, write_sitting
 
 __all__ = ["machines"]  # a fixture
 
@@ -135,6 +138,44 @@ def test_an_interrupted_run_is_gone_on_with(bench: Bench) -> None:
     assert (second.ending, second.rounds_before) == (Ending.COMPLETE, 3)
 
 
+@pytest.mark.parametrize(
+    ("boot_id", "killed", "said"),
+    [
+        ("other", True, "the host was rebooted in the middle of sitting 1: what was measured is there"),
+        ("other", False, "sitting 1 was interrupted; the host was rebooted since"),
+        ("", True, "sitting 1 was killed"),
+        ("", False, "sitting 1 was interrupted"),
+    ],
+)
+def test_a_reboot_of_the_host_is_seen_as_what_it_is(
+    bench: Bench, boot_id: str, killed: bool, said: str
+) -> None:
+    bench.rounds = 3
+    bench.start()
+    (first,) = read_sittings(bench.out)
+    assert first.boot_id == read_boot_id() != ""
+    write_sitting(
+        bench.out,
+        replace(first, boot_id=boot_id or first.boot_id, ending=None if killed else first.ending),
+    )
+    bench.rounds = 999
+    told = bench.run("--resume", "out").splitlines()
+    assert f"==> {said}" in told
+    assert len(read_rounds(bench.out)) >= 4, "nothing was lost, and nothing is refused"
+    assert read_sittings(bench.out)[1].boot_id == read_boot_id()
+
+
+@pytest.mark.parametrize(
+    ("ending", "how"), [(Ending.BUDGET, "has spent its budget"), (Ending.COMPLETE, "is complete")]
+)
+def test_how_a_sitting_ended(ending: Ending, how: str) -> None:
+    done = Sitting(2, 0, (1,), None, ending=ending, boot_id="a")
+    assert describe_end(done, "a") == f"sitting 2 {how}"
+    assert describe_end(done, "b") == f"sitting 2 {how}; the host was rebooted since"
+    assert describe_end(replace(done, boot_id=""), "b") == f"sitting 2 {how}", "of an older guestloop"
+    assert describe_end(replace(done, ending=None), "") == "sitting 2 was killed"
+
+
 def test_its_kernels_are_found_from_where_it_began(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the words of its command line, which may be paths."""
     kernel = "like: unpatched\n"
@@ -224,6 +265,21 @@ def test_the_same_is_not_refused() -> None:
     check_same(plan, Prepared(None, "7.2", KERNELS), {"cpu": "x", "cpus": "8", "qemu": "7.2"})
     with pytest.raises(ConfigError, match="--resume: cpu is y, it was x"):
         check_same(plan, Prepared(None, "7.2", KERNELS), {"cpu": "y", "qemu": "7.2"})
+
+
+def test_another_l0_is_another_machine_where_l1_runs_on_it() -> None:
+    host = Host(
+        "x", 2, 4096, Vendor.AMD, KvmDevice.USABLE, frozenset({"svm", "npt"}), {"kvm_amd.nested": "1"}
+    )
+    before = run_module.host_facts(replace(host, kernel="6.1", microcode="0x1"), choose(host), "7.2")
+    assert (before["kernel"], before["microcode"], before["features"]) == ("6.1", "0x1", "svm,npt")
+    plan = Plan("default", "kvm", before, KERNELS, (), (1,))
+    prepared = Prepared(None, "7.2", KERNELS)
+    check_same(plan, prepared, before)
+    after = run_module.host_facts(replace(host, kernel="6.12", microcode="0x1"), choose(host), "7.2")
+    with pytest.raises(ConfigError, match=r"--resume: kernel is 6.12, it was 6.1"):
+        check_same(plan, prepared, after)
+    assert "kernel" not in run_module.host_facts(host, choose(host, "tcg"), "7.2"), "the emulator has its own"
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,16 @@ from guestloop.job.prepare import Prepared, find_machine, prepare
 from guestloop.job.run import host_facts, measure_and_conclude
 from guestloop.job.schedule import all_looks
 from guestloop.job.subjects import find_subjects
+from guestloop.machines.conditions import read_boot_id
 from guestloop.results.hold import held
 from guestloop.results.plan import PLAN_FILE, Plan, PlannedKernel, read_plan
 from guestloop.results.records import read_rounds
+from guestloop.results.sittings import describe_end, read_sittings
 
 AGAIN = "start a run of its own, with another --out"
 
-SAME_HOST = ("cpu", "qemu")
-"""Facts of the host without which rounds are not comparable."""
+SAME_HOST = ("cpu", "qemu", "kernel", "microcode", "features")
+"""Facts of the host without which rounds are not comparable; the last three only bear on nested KVM."""
 
 
 def read_resumable(out: Path) -> Plan:
@@ -54,6 +56,8 @@ def resume(out: Path, plan: Plan, options: Options) -> Exit:
         plan = limited(plan, options)
         rounds = read_rounds(out)
         say(f"==> resumed: {plural(len(rounds), 'round')} of {out} are there")
+        for last in read_sittings(out)[-1:]:
+            say(f"==> {describe_end(last, read_boot_id())}")
         if not all_looks(plan, rounds, open_cells(plan, rounds) if rounds else ()):
             say("==> nothing is missing, and no cell is open that may have more rounds")
             return measure_and_conclude(plan, None, out, resumed=True)

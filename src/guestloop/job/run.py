@@ -26,7 +26,7 @@ from guestloop.job.session import lab_on
 from guestloop.job.sitting import CurrentSitting, describe_left
 from guestloop.job.subjects import find_subjects, refuse_no_change
 from guestloop.lab.spec import LabSpec
-from guestloop.machines.choice import Choice, kind_named
+from guestloop.machines.choice import Choice, kind_named, labels
 from guestloop.machines.host import Host
 from guestloop.results.hold import held
 from guestloop.results.plan import PLAN_FILE, Plan, write_plan
@@ -134,13 +134,18 @@ def make_plan(
 
 
 def host_facts(host: Host, machine: Choice, qemu: str) -> dict[str, str]:
-    """What a result says of the machine that it comes from."""
+    """What a result says of the machine that it comes from.
+
+    With nested KVM the kernel of L0 and what it passes on bear on what L1 does.
+    """
+    hardware = {"kernel": host.kernel, "microcode": host.microcode, "features": ",".join(labels(host))}
     return {
         "cpu": host.model,
         "cpus": str(host.cpus),
         "memory_mib": str(host.memory_mib),
         "qemu": qemu,
         "accelerator_reason": machine.reason,
+        **(hardware if machine.kind.borrows_host else {}),
     }
 
 

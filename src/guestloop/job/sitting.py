@@ -18,6 +18,7 @@ from guestloop.ground.log import duration, say
 from guestloop.ground.words import plural
 from guestloop.job.looks import open_cells
 from guestloop.job.schedule import USUAL_OVERHEAD_S, Costs, Look, Slot, all_looks, next_look
+from guestloop.machines.conditions import read_boot_id
 from guestloop.results.files import read_json
 from guestloop.results.plan import Plan
 from guestloop.results.records import Round, parse_round, read_rounds, round_path
@@ -55,7 +56,7 @@ class CurrentSitting:
         self._fits: dict[str, bool] = {}  # by cell
         self._look_begun, self._look_rounds = self._begun, 0
         number = max((one.number for one in read_sittings(out)), default=0) + 1
-        self.record = Sitting(number, len(self.rounds), plan.looks, plan.budget_s)
+        self.record = Sitting(number, len(self.rounds), plan.looks, plan.budget_s, boot_id=read_boot_id())
 
     @property
     def left_s(self) -> float:

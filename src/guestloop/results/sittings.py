@@ -55,7 +55,8 @@ class Sitting:
     A later one than the first has resumed the run, with ``rounds_before`` there already. ``looks`` and
     ``budget_s`` are what this sitting was to keep, and may be others than the plan's. ``left`` are the cells
     that were left open for want of budget. ``ended`` is when it came to its end, UTC as in ISO 8601; empty if
-    it was killed, and in results of a guestloop that did not record it.
+    it was killed, and in results of a guestloop that did not record it. ``boot_id`` tells the boot of the
+    host that measured it from all others (/proc/sys/kernel/random/boot_id); empty where it is not known.
     """
 
     number: int
@@ -66,6 +67,24 @@ class Sitting:
     left: tuple[OpenCell, ...] = ()
     ending: Ending | None = None
     ended: str = ""
+    boot_id: str = ""
+
+
+def describe_end(last: Sitting, boot_id: str) -> str:
+    """How a sitting ended, and whether the host was rebooted since; ``boot_id`` is that of now."""
+    rebooted = bool(last.boot_id and boot_id) and last.boot_id != boot_id
+    match last.ending:
+        case None if rebooted:
+            return f"the host was rebooted in the middle of sitting {last.number}: what was measured is there"
+        case None:
+            return f"sitting {last.number} was killed"
+        case Ending.INTERRUPTED:
+            how = f"sitting {last.number} was interrupted"
+        case Ending.BUDGET:
+            how = f"sitting {last.number} has spent its budget"
+        case Ending.COMPLETE:
+            how = f"sitting {last.number} is complete"
+    return f"{how}; the host was rebooted since" if rebooted else how
 
 
 def write_sitting(out: Path, sitting: Sitting) -> None:
