@@ -64,5 +64,12 @@ def diff(old: Tree, new: Tree, cache: Cache, *options: str) -> bytes:
 def read_tree(tree: Tree, cache: Cache) -> dict[str, bytes]:
     """The content of all files of a tree."""
     git = tree.git(cache)
-    names = git.names("ls-tree", "-r", "-z", "--name-only", tree.id)
-    return {name: git.run("cat-file", "blob", f"{tree.id}:{name}").stdout for name in names}
+    rows = [row.split("\t", 1) for row in git.names("ls-tree", "-r", "-z", tree.id)]
+    objects = "".join(f"{entry.split()[2]}\n" for entry, _name in rows)
+    rest = git.run("cat-file", "--batch", stdin=objects.encode()).stdout
+    files = {}
+    for _entry, name in rows:
+        header, _, rest = rest.partition(b"\n")
+        size = int(header.split()[2])
+        files[name], rest = rest[:size], rest[size + 1 :]
+    return files

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from guestloop.cache import Cache
@@ -62,5 +63,11 @@ def find_toolchain() -> Toolchain:
 
 
 def _version(program: str) -> str:
-    path: Path = proc.find_program(program, hint=BUILD_HINT)
+    path = proc.find_program(program, hint=BUILD_HINT)
+    return _read_version(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _read_version(path: Path, _changed_ns: int) -> str:
+    """It is asked for with every kernel, and may be another one after an upgrade."""
     return proc.read([path, "--version"]).lines[0]

@@ -68,8 +68,7 @@ class WorkTree:
         _remove(self.source / ".git")  # git does not see it, and kbuild would ask it for a version
         git.run("clean", "-ffdxq", cwd=self.source)
         git.run("read-tree", "--reset", "-u", tree.id, cwd=self.source)
-        differs = git.names("diff-files", "-z", "--name-only", cwd=self.source)
-        if wrong := (*differs, *git.names("ls-files", "-z", "--others", cwd=self.source)):
+        if wrong := git.names("ls-files", "-z", "--modified", "--others", cwd=self.source):
             raise LabError(
                 f"{self.source}: {len(wrong)} files are not as in tree {tree.id[:12]}:"
                 f" {', '.join(wrong[:_SHOWN])}",

@@ -49,6 +49,17 @@ def strip(name: bytes, level: int) -> bytes:
     return name.split(b"/", level)[-1]
 
 
+def directories(changes: Sequence[Change]) -> set[bytes]:
+    """All directories that a diff may mean to put a new file into."""
+    named = (one for level in LEVELS for one in resolve(changes, level))
+    return {directory_of(one) for one in named if one.old is None} - {b""}
+
+
+def directory_of(one: Named) -> bytes:
+    """That of its new name, empty at the top."""
+    return (one.new or b"").rpartition(b"/")[0]
+
+
 def candidates(changes: Sequence[Change]) -> set[bytes]:
     """All names that a diff may mean."""
     named = (one for level in LEVELS for one in resolve(changes, level))
@@ -78,5 +89,5 @@ def has_prefixes(change: Change) -> bool:
 def _is_there(one: Named, is_file: Callable[[bytes], bool], is_directory: Callable[[bytes], bool]) -> bool:
     if one.old is not None:
         return is_file(one.old)
-    directory = (one.new or b"").rpartition(b"/")[0]
+    directory = directory_of(one)
     return bool(directory) and is_directory(directory)

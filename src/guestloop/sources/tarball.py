@@ -150,9 +150,9 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[byte
 
 def _below_top(git: Git) -> str:
     """The tree below all directories that are alone: linux-6.12/ in most tarballs, none in others."""
-    tree = f"{_REF}^{{tree}}"
+    tree = ""
     while True:
-        entries = git.run("ls-tree", "-z", tree).stdout.split(b"\0")[:-1]
+        entries = git.run("ls-tree", "-z", tree or _REF).stdout.split(b"\0")[:-1]
         if len(entries) != 1 or not entries[0].startswith(b"040000 tree "):
-            return git.line("rev-parse", tree)
+            return tree or git.line("rev-parse", f"{_REF}^{{tree}}")
         tree = entries[0].split(b"\t")[0].split(b" ")[2].decode()

@@ -1,4 +1,4 @@
-int NAME(int accessed, int dirty)
+int tiny_age(int accessed, int dirty)
 {
 	int flush = 0;
 

@@ -1,0 +1,5 @@
+# The whole kernel.
+.globl start
+.type start, @function
+start:
+	jmp start
