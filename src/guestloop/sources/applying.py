@@ -133,8 +133,8 @@ def _apply(stage: Stage, patch: Patch, number: str, way: _Way) -> Went:
     there = stage.read(candidates(changes))
     level = patch.strip
     if level is None:
-        parents = {name.rpartition(b"/")[0] for name in there} - {b""}
-        directories = stage.find_directories(parents)
+        tops = {name.partition(b"/")[0] for name in there if b"/" in name} - {b""}
+        directories = stage.find_directories(tops)
         level = find_level(changes, lambda name: there.get(name) is not None, directories.__contains__)
     expected = fit(resolve(changes, level), Files(there))
     if refused := [misfit for misfit in expected.misfits if misfit.is_refused]:
