@@ -129,6 +129,7 @@ def test_any_prefix_leads_to_the_same_file(
         ("mm/a.c", "mm/a.c"),
         ("linux/mm/a.c", "linux/mm/a.c"),
         ("/usr/src/linux/mm/a.c", "/usr/src/linux/mm/a.c"),
+        ("/home/me/src/work/kernel/linux.orig/mm/a.c", "/home/me/src/work/kernel/linux/mm/a.c"),
     ],
 )
 def test_a_diff_that_git_did_not_make(base: Tree, cache: Cache, tmp_path: Path, old: str, new: str) -> None:
@@ -144,6 +145,16 @@ def test_new_and_removed_files_of_diff_n(base: Tree, cache: Cache, tmp_path: Pat
     made = read_tree(on(base, cache, tmp_path, (new + gone).encode()).tree, cache)
     assert made["mm/new.c"] == b"int new;\n"
     assert "Makefile" not in made
+
+
+@pytest.mark.parametrize("name", ["drivers/new/mm/x.c", "new/include/x.h"])
+def test_a_new_directory_stays_where_the_diff_has_it(
+    base: Tree, cache: Cache, tmp_path: Path, name: str
+) -> None:
+    """mm and include are in the source, drivers/new and new are not."""
+    wanted = make_tree({**BASE, name: b"int x;\n"}, cache)
+    made = on(base, cache, tmp_path, diff(base, wanted, cache))
+    assert (made.tree.id, made.notes) == (wanted.id, ())
 
 
 def test_patches_build_upon_each_other(base: Tree, cache: Cache, tmp_path: Path) -> None:
@@ -270,6 +281,12 @@ ODD = {
 @pytest.mark.parametrize("why", ODD)
 def test_why_a_patch_does_not_fit(base: Tree, cache: Cache, tmp_path: Path, why: str) -> None:
     assert why in refused(base, cache, tmp_path, ODD[why]).first_line
+
+
+def test_an_absolute_name_that_leads_nowhere(base: Tree, cache: Cache, tmp_path: Path) -> None:
+    error = refused(base, cache, tmp_path, b"--- /old/x.c\n+++ /new/x.c\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n")
+    assert "outside of the source tree" in error.first_line
+    assert error.hint.startswith("names in a diff begin at the top of the source")
 
 
 def test_the_patch_of_a_series_that_does_not_fit_is_named(base: Tree, cache: Cache, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from guestloop.ground.errors import NotApplied, ProcessError
 from guestloop.sources.diff import parse
 from guestloop.sources.fit import Files, Offset, fit
 from guestloop.sources.misfits import Misfit
-from guestloop.sources.names import candidates, directories, find_level, resolve
+from guestloop.sources.names import candidates, find_level, resolve
 from guestloop.sources.series import Patch, Series
 from guestloop.sources.stages import IndexStage, Stage
 from guestloop.sources.trees import OBJECTS, Tree, writing
@@ -133,8 +133,9 @@ def _apply(stage: Stage, patch: Patch, number: str, way: _Way) -> Went:
     there = stage.read(candidates(changes))
     level = patch.strip
     if level is None:
-        known = stage.find_directories(directories(changes))
-        level = find_level(changes, lambda name: there.get(name) is not None, known.__contains__)
+        tops = {name.partition(b"/")[0] for name in there if b"/" in name} - {b""}
+        directories = stage.find_directories(tops)
+        level = find_level(changes, lambda name: there.get(name) is not None, directories.__contains__)
     expected = fit(resolve(changes, level), Files(there))
     if refused := [misfit for misfit in expected.misfits if misfit.is_refused]:
         raise _not_applied(stage, patch, number, refused, way)

@@ -13,6 +13,7 @@ from guestloop.sources import text
 from guestloop.sources.diff import Hunk, show
 from guestloop.sources.names import Named
 
+RELATIVE = "names in a diff begin at the top of the source: git diff, or diff -ru linux.orig linux"
 SHOWN = 4  # lines of a hunk, and of what stands there
 
 
@@ -39,7 +40,8 @@ def of_file(named: Named, read: Callable[[bytes], list[bytes] | None]) -> Misfit
     change, shown = named.change, named.shown
     for name in (named.old, named.new):
         if name is not None and is_outside(name):
-            return Misfit(shown, "touches a file outside of the source tree", is_refused=True)
+            hint = RELATIVE if name.startswith(b"/") else ""
+            return Misfit(shown, "touches a file outside of the source tree", hint=hint, is_refused=True)
     there = read(named.new) if named.new else None
     if there is not None and named.old != named.new:
         made = [line for hunk in change.hunks for line in hunk.after]

@@ -4,6 +4,7 @@
 ``git diff`` writes ``a/mm/x.c``, one with diff.noprefix ``mm/x.c``, ``diff -u`` whatever it was called with.
 Taking off the wrong number is dangerous: tools/include in a kernel has files by the same names as include. So
 the number is taken for which most names are in the source, and where nothing decides, what the headers say.
+A new file is in no source. Its top directory speaks for a number, unless git's own prefixes do: a/ and b/.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from guestloop.sources.diff import Change
 
 LEVELS = range(5)
+ABSOLUTE_LEVELS = range(12)
+_GITS_OWN = {b"a", b"b"}
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,16 @@ def strip(name: bytes, level: int) -> bytes:
     return name.split(b"/", level)[-1]
 
 
-def directories(changes: Sequence[Change]) -> set[bytes]:
-    """All directories that a diff may mean to put a new file into."""
-    named = (one for level in LEVELS for one in resolve(changes, level))
-    return {directory_of(one) for one in named if one.old is None} - {b""}
-
-
-def directory_of(one: Named) -> bytes:
-    """That of its new name, empty at the top."""
-    return (one.new or b"").rpartition(b"/")[0]
-
-
 def candidates(changes: Sequence[Change]) -> set[bytes]:
     """All names that a diff may mean."""
-    named = (one for level in LEVELS for one in resolve(changes, level))
+    named = (one for level in _levels(changes) for one in resolve(changes, level))
     return {name for one in named for name in (one.old, one.new) if name}
+
+
+def _levels(changes: Sequence[Change]) -> range:
+    """How many directories may have to go: more of names that begin at the root of a file system."""
+    names = (name for change in changes for name in change.header if name)
+    return ABSOLUTE_LEVELS if any(name.startswith(b"/") for name in names) else LEVELS
 
 
 def find_level(
@@ -71,23 +69,32 @@ def find_level(
 ) -> int:
     """The number of leading directories to take off."""
 
+    prefixed = all(map(has_prefixes, changes))
+    first = 1 if prefixed else 0
+    by_git = prefixed and _firsts(changes) <= _GITS_OWN
+
     def score(level: int) -> int:
         if any(name.count(b"/") < level for change in changes for name in change.header if name):
             return -1
-        return sum(_is_there(one, is_file, is_directory) for one in resolve(changes, level))
+        named = resolve(changes, level)
+        there = sum(one.old is not None and is_file(one.old) for one in named)
+        if by_git and level != first:
+            return there
+        return there + sum(one.old is None and _has_top(one, is_directory) for one in named)
 
-    first = 1 if all(map(has_prefixes, changes)) else 0
-    return max(sorted(LEVELS, key=lambda level: (level != first, level)), key=score)
+    return max(sorted(_levels(changes), key=lambda level: (level != first, level)), key=score)
+
+
+def _firsts(changes: Sequence[Change]) -> set[bytes]:
+    return {name.partition(b"/")[0] for change in changes for name in change.header if name}
 
 
 def has_prefixes(change: Change) -> bool:
     """Whether the two names begin differently, or as git's do: the first directory is none of the source."""
-    firsts = {name.partition(b"/")[0] for name in change.header if name}
-    return len(firsts) > 1 or firsts <= {b"a", b"b"}
+    firsts = _firsts([change])
+    return len(firsts) > 1 or firsts <= _GITS_OWN
 
 
-def _is_there(one: Named, is_file: Callable[[bytes], bool], is_directory: Callable[[bytes], bool]) -> bool:
-    if one.old is not None:
-        return is_file(one.old)
-    directory = directory_of(one)
-    return bool(directory) and is_directory(directory)
+def _has_top(one: Named, is_directory: Callable[[bytes], bool]) -> bool:
+    top, below, _ = (one.new or b"").partition(b"/")
+    return bool(below) and is_directory(top)
