@@ -41,6 +41,7 @@ class Host(paramiko.ServerInterface):
         return True
 
     def _run(self, channel: paramiko.Channel, command: str) -> None:
+        channel.recv(1)  # the end of its input, after which the request was answered
         with subprocess.Popen(
             ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:

@@ -60,6 +60,7 @@ class Session:
             channel = transport.open_session(timeout=SILENCE_S)
             channel.settimeout(SILENCE_S)
             channel.exec_command(command)
+            channel.shutdown_write()  # there is nobody to answer a question
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise LinkLost(f"the lab host is gone\n{self._why()}") from error
         return channel
