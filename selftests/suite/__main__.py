@@ -6,12 +6,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from guestloop.ground.errors import GuestloopError
 from guestloop.ground.isolated import settle
 from guestloop.ground.log import say
 from guestloop.ground.surroundings import inherited
+from labhost.trials import Size
 from mutation.command import COUNT, SEED, run_mutants
 from suite.covered import run_with_coverage
 from suite.stages import (
@@ -25,7 +27,8 @@ from suite.stages import (
 )
 
 USAGE = """scripts/test [-m EXPRESSION] [--coverage] [PYTEST OPTION...]
-       scripts/test --mutants [--count N] [--seed N]"""
+       scripts/test --mutants [--count N] [--seed N]
+       scripts/test --lab-host[=full] [--out DIR]"""
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -41,7 +44,19 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--mutants", action="store_true", help="do the fast tests notice when code is wrong?")
     parser.add_argument("--count", type=int, help=f"mutants drawn at random (default: {COUNT})")
     parser.add_argument("--seed", type=int, help=f"which mutants are drawn (default: {SEED})")
+    parser.add_argument(
+        "--lab-host",
+        nargs="?",
+        type=Size,
+        const=Size.SHORT,
+        help="real runs with nested KVM, on a simulated lab host: 25 minutes; full: 80 minutes",
+    )
+    parser.add_argument("--out", type=Path, help="directory for the results of --lab-host")
     ours, options = parser.parse_known_args(arguments)
+    if ours.out and not ours.lab_host:
+        parser.error("--out is an option of --lab-host")
+    if ours.lab_host and (options or ours.mutants or ours.coverage or ours.expression):
+        parser.error("--lab-host has no options but --out")
     if not ours.mutants and (ours.count, ours.seed) != (None, None):
         parser.error("--count and --seed are options of --mutants")
     if ours.mutants and (options or ours.coverage or ours.expression):
@@ -55,18 +70,31 @@ def main(arguments: list[str]) -> int:
     """Run what was asked for; returns the exit status of the first stage that failed."""
     ours, options = parse(arguments)
     if ours.mutants:
-        try:
-            return run_mutants(ours.count or COUNT, SEED if ours.seed is None else ours.seed)
-        except GuestloopError as error:
-            say(f"scripts/test: {error.render()}")
-            return error.exit_status
-        except KeyboardInterrupt:
-            return INTERRUPTED
+        return _told(lambda: run_mutants(ours.count or COUNT, SEED if ours.seed is None else ours.seed))
+    if ours.lab_host:
+        return _told(lambda: _lab_host(ours.lab_host, ours.out))
     if ours.coverage:
         return run_with_coverage(ours.expression, options)
     kinds = fast_tests, browser_tests, guest_tests
     tests = [stage for kind in kinds for stage in kind(ours.expression, options)]
     return run_stages([*checks(), *tests])
+
+
+def _lab_host(size: Size, out: Path | None) -> int:
+    from labhost.command import run_lab_host  # paramiko and more, which nothing else here needs
+
+    return run_lab_host(size, out)
+
+
+def _told(command: Callable[[], int]) -> int:
+    """The exit status of a command, whose error is shown as one."""
+    try:
+        return command()
+    except GuestloopError as error:
+        say(f"scripts/test: {error.render()}")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def settle_environment() -> None:

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The counts of a lab host beside those of the emulator (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from guestloop.compare import Calibration, Change, Judgement, Subject, Weight, judge, render_rate
+from guestloop.compare.statements import Statement, statements_of
+from guestloop.report.results import CellResult, Result
+from guestloop.results.records import Outcome, Round
+
+FEWEST = 50
+"""Counts that are not judged are shown from here on: small ones scatter too widely to be compared."""
+
+ALPHA = 0.01
+"""The error that a row may have in saying that the lab host differs from the emulator."""
+
+_ROW = "{:<32}{:>8}{:>9}{:>9}{:>9}{:>8}  {}"
+_TITLE = (
+    ("", "emulator", "", "lab host", "", "", ""),
+    ("cell, kernel, what is counted", "count", "rate", "count", "rate", "ratio", ""),
+)
+
+
+def render_table(
+    emulated: Sequence[Result], nested: Sequence[Result], calibration: Calibration | None = None
+) -> list[str]:
+    """Lines: for each cell and kernel what was counted on the emulator, and on the lab host.
+
+    The rates are divided by the same, as those of two kernels are in a verdict, and said to differ if the
+    same kernel could not be said to be good with them. ``calibration`` is that of the emulator.
+    """
+    beside = {cell.id: cell for result in emulated for cell in result.cells}
+    lines = [_ROW.format(*words) for words in _TITLE]
+    for result in nested:
+        for cell in result.cells:
+            lines += _rows(beside.get(cell.id), cell, result.kernels, calibration or Calibration())
+    return [line.rstrip() for line in lines]
+
+
+def _rows(
+    emulated: CellResult | None, nested: CellResult, kernels: Iterable[str], calibration: Calibration
+) -> Iterator[str]:
+    for kernel in kernels:
+        before, after = (_measured(cell, kernel) for cell in (emulated, nested))
+        if not before or not after:
+            yield f"{nested.id}, {kernel}: not measured on both"
+            continue
+        yield f"{nested.id}, {kernel}"
+        for statement in filter(_is_shown, statements_of(before, after)):
+            yield _row(statement, _judge(nested, statement, calibration))
+
+
+def _measured(cell: CellResult | None, kernel: str) -> list[Round]:
+    return [item for item in cell.on(kernel) if item.outcome is Outcome.MEASURED] if cell else []
+
+
+def _is_shown(statement: Statement) -> bool:
+    counts = statement.reference.total + statement.tested.total
+    return statement.weight is Weight.JUDGED or counts >= FEWEST
+
+
+def _judge(cell: CellResult, statement: Statement, calibration: Calibration) -> Judgement:
+    mean = statement.reference.total / len(statement.reference.counts)
+    known = calibration.scatter(cell.id, cell.cell.test, statement.key, mean)
+    return judge(statement.reference, statement.tested, known.scatter, statement.bounds, ALPHA)
+
+
+def _row(statement: Statement, judged: Judgement) -> str:
+    """``async_page_ready  930 0.423 957 0.431 x1.02 per page-ready event``."""
+    before, after = judged.rates
+    differs = f", {judged.change}" if judged.change in (Change.FEWER, Change.MORE) else ""
+    ratio = "-" if judged.ratio is None else f"x{judged.ratio:.2f}"
+    per = "of" if statement.subject is Subject.SHARE else "per"
+    return _ROW.format(
+        f"  {statement.name}",
+        *(statement.reference.total, render_rate(before)),
+        *(statement.tested.total, render_rate(after)),
+        ratio,
+        f"{per} {statement.unit}{differs}",
+    )
