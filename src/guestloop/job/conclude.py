@@ -11,6 +11,7 @@ from guestloop.compare import Verdict, compare
 from guestloop.ground.log import can_draw, say
 from guestloop.job.calibration import load_calibration
 from guestloop.report import VERDICT_FILE, render_text, write_verdict
+from guestloop.results.good_rounds import RunClass
 from guestloop.results.late import read_late
 from guestloop.results.plan import read_plan
 from guestloop.results.records import read_rounds
@@ -27,7 +28,7 @@ def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
     """
     sittings = read_sittings(out)
     plan = with_all_looks(read_plan(out), sittings)
-    verdict = compare(plan, read_rounds(out), read_late(out), load_calibration(plan))
+    verdict = compare(plan, read_rounds(out), read_late(out), load_calibration(RunClass.of(plan)))
     try:
         write_verdict(out, plan, verdict, sittings, replace=replace_old)
     except OSError as error:
