@@ -105,16 +105,16 @@ def test_the_users_own_goes_before_the_one_that_is_shipped(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     own = tmp_path / "config/guestloop/calibration"
     monkeypatch.setattr("guestloop.job.calibration.SHIPPED", tmp_path / "shipped")
-    assert load_calibration(PLAN).scatter(SHADOW.id, "asyncpf", READY, 2000).scatter is UNKNOWN
+    assert load_calibration(CLASS).scatter(SHADOW.id, "asyncpf", READY, 2000).scatter is UNKNOWN
     store(CLASS, sittings_with(0.3), tmp_path / "shipped")
-    shipped = load_calibration(PLAN).scatter(SHADOW.id, "asyncpf", READY, 2000)
+    shipped = load_calibration(CLASS).scatter(SHADOW.id, "asyncpf", READY, 2000)
     assert shipped.calibrated and shipped.scatter.cv2 > 0.15**2
     path = store(CLASS, sittings_with(0.02), own)
-    assert load_calibration(PLAN).scatter(SHADOW.id, "asyncpf", READY, 2000).scatter.cv2 < 0.05**2
+    assert load_calibration(CLASS).scatter(SHADOW.id, "asyncpf", READY, 2000).scatter.cv2 < 0.05**2
     assert store(CLASS, sittings_with(0.02), own) == path, "one file for a class"
     other = replace(PLAN, accelerator="kvm")
     assert find_good_rounds(RunClass.of(other), [own]) is None
-    assert load_calibration(other).scatter(SHADOW.id, "asyncpf", READY, 2000).scatter is UNKNOWN
+    assert load_calibration(RunClass.of(other)).scatter(SHADOW.id, "asyncpf", READY, 2000).scatter is UNKNOWN
 
 
 # --- learning --------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ LAYERS = [
     {"workloads"},
     {"testing"},
     {"job"},
-    {"doctor"},
+    {"doctor", "history"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

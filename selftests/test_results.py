@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from samples import compare
 from test_report import A, B, C, make_result, make_result_of_three
 
 from guestloop.compare import Change, Overall, Status
@@ -39,6 +40,16 @@ def test_every_cell_and_round_is_read_as_it_was_judged(tmp_path: Path) -> None:
             assert (found.status, found.reason) == (seen.status, seen.reason)
             assert [one.name for one in found.figures] == [one.name for one in seen.comparisons]
             assert found.decisive is None or found.decisive in found.figures
+
+
+def test_a_cell_is_read_with_the_id_that_it_was_written_with(tmp_path: Path) -> None:
+    plan, verdict = make_result("same")
+    usual = replace(plan.cells[0], variant={"load": "x", "way": "y", "vcpus": "4"}, usual=("vcpus",))
+    rounds = [replace(item, cell=usual) for item in verdict.cells[0].rounds]
+    plan = replace(plan, cells=(usual,))
+    write_verdict(tmp_path, plan, compare(plan, rounds))
+    (read,) = read_result(tmp_path).cells
+    assert read.cell == usual and {item.cell.id for item in read.rounds} == {read.id}
 
 
 def test_figures_are_of_the_reference_and_then_the_candidate(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line: ``guestloop run``, ``compare``, ``report``, ``calibrate`` and ``doctor``, as in scripts/.
+"""The command line: ``guestloop run``, ``compare``, ``report`` and so on; scripts/ call these.
 
 Each command imports what it needs when it runs, so that ``--list`` and ``--help`` answer at once.
 """
@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("out", type=Path, metavar="OUT")
     report.set_defaults(action=_report)
+    _add_history(commands.add_parser("history", help="many results over kernels and dates: table and page"))
     _add_calibrate(
         commands.add_parser(
             "calibrate", help="measure a good kernel against itself: how widely rounds scatter"
@@ -144,6 +145,30 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     )
     form.add_argument("--json", action="store_true", help="print everything, for programs")
     parser.set_defaults(action=_doctor)
+
+
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Flush requests for the same work of a guest, by call path and cell, over kernels and dates, from any"
+        " number of results."
+    )
+    parser.add_argument(
+        "directories", nargs="*", type=_directory, metavar="DIR", help="result directories to add"
+    )
+    parser.add_argument(
+        "--store",
+        type=_directory,
+        metavar="FILE",
+        help="keep what is needed of them in FILE (.jsonl.gz), beside what it has: the history can then be"
+        " made again without the results. A result that it has already is not added again",
+    )
+    parser.add_argument(
+        "--out",
+        type=_directory,
+        metavar="DIR",
+        help="where to write history.csv; default: beside FILE, else results/history",
+    )
+    parser.set_defaults(action=_history)
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
@@ -327,6 +352,12 @@ def _compare(parsed: argparse.Namespace) -> int:
         print(f"guestloop: {parsed.out} is not a result directory (no {PLAN_FILE})", file=sys.stderr)
         return Exit.USAGE
     return conclude(parsed.out, replace_old=True).exit_status
+
+
+def _history(parsed: argparse.Namespace) -> int:
+    from guestloop.history.record import Wanted, record
+
+    return record(Wanted(tuple(parsed.directories), parsed.store, parsed.out))
 
 
 def _doctor(parsed: argparse.Namespace) -> int:

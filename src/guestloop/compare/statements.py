@@ -49,6 +49,16 @@ class Margins:
     floor_of_total: float = 0.01
     margin_of_total: float = 0.02
 
+    def bounds(self, rate: float, total: float, least: float) -> Bounds:
+        """Of a rate of the reference, where its cell has ``total`` flushes in the same unit.
+
+        An increase below ``least`` is none that is to be excluded.
+        """
+        return Bounds(
+            floor=max(self.floor * rate, self.floor_of_total * total),
+            margin=max(self.margin * rate, self.margin_of_total * total, least),
+        )
+
 
 MARGINS = {
     Weight.JUDGED: Margins(floor=0.05, margin=0.25),
@@ -87,7 +97,12 @@ class Statement:
     @property
     def key(self) -> str:
         """By which its scatter is known: the same counts per another unit scatter otherwise."""
-        return f"{self.name} per {self.unit}"
+        return scatter_key(self.name, self.unit)
+
+
+def scatter_key(name: str, unit: str) -> str:
+    """The key of a statement of this name, counted per ``unit``."""
+    return f"{name} per {unit}"
 
 
 def statements_of(reference: Sequence[Round], tested: Sequence[Round]) -> tuple[Statement, ...]:
@@ -174,10 +189,7 @@ def _statement(
     total = whole / before.exposure
     least = LEAST_REQUESTS * len(rounds[0]) / before.exposure
     margins = {Subject.COST: COST_MARGINS, Subject.TOTAL: TOTAL_MARGINS}.get(subject, MARGINS[weight])
-    bounds = Bounds(
-        floor=max(margins.floor * before.rate, margins.floor_of_total * total),
-        margin=max(margins.margin * before.rate, margins.margin_of_total * total, least),
-    )
+    bounds = margins.bounds(before.rate, total, least)
     return Statement(name, subject, weight, exposure.unit, before, after, bounds)
 
 

@@ -20,7 +20,7 @@ from guestloop.results.good_rounds import (
     read_good_rounds,
     write_good_rounds,
 )
-from guestloop.results.plan import Plan, read_plan
+from guestloop.results.plan import read_plan
 from guestloop.results.records import read_rounds
 
 SHIPPED = REPOSITORY / "docs" / "calibration"
@@ -32,9 +32,9 @@ def calibration_directories() -> tuple[Path, ...]:
     return (*([own / "calibration"] if own else []), SHIPPED)
 
 
-def load_calibration(plan: Plan) -> Calibration:
-    """That of the class of a run; empty if there is none, and the scatter is then estimated in the run."""
-    path = find_good_rounds(RunClass.of(plan), calibration_directories())
+def load_calibration(run_class: RunClass) -> Calibration:
+    """That of a class of runs; empty if there is none, and the scatter is then estimated in the run."""
+    path = find_good_rounds(run_class, calibration_directories())
     return _learn(path) if path else Calibration()
 
 

@@ -13,6 +13,7 @@ from guestloop.ground.errors import ConfigError, GuestloopError
 from guestloop.ground.log import can_draw, say
 from guestloop.job.calibration import load_calibration
 from guestloop.report import VERDICT_FILE, render_text, write_formats, write_verdict
+from guestloop.results.good_rounds import RunClass
 from guestloop.results.late import read_late
 from guestloop.results.plan import PLAN_FILE, Plan, read_plan
 from guestloop.results.records import read_rounds
@@ -44,7 +45,7 @@ def conclude_interrupted(out: Path) -> None:
 def _judge(out: Path, replace_old: bool) -> tuple[Plan, Verdict]:
     sittings = read_sittings(out)
     plan = with_all_looks(read_plan(out), sittings)
-    verdict = compare(plan, read_rounds(out), read_late(out), load_calibration(plan))
+    verdict = compare(plan, read_rounds(out), read_late(out), load_calibration(RunClass.of(plan)))
     try:
         write_verdict(out, plan, verdict, sittings, replace=replace_old)
     except OSError as error:

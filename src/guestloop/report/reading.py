@@ -151,7 +151,7 @@ def _parse_expectation(data: Mapping[str, Any]) -> ExpectationVerdict:
 
 
 def _parse_cell(reference: str, data: Mapping[str, Any]) -> CellResult:
-    cell = Cell(data["test"], Mmu(data["mmu"]), data["variant"])
+    cell = Cell(data["test"], Mmu(data["mmu"]), data["variant"], _usual(data["id"], data["variant"]))
     return CellResult(
         id=data["id"],
         cell=cell,
@@ -164,6 +164,12 @@ def _parse_cell(reference: str, data: Mapping[str, Any]) -> CellResult:
         rounds=tuple(parse_round_of(cell, item) for item in data["rounds"]),
         evidence=tuple(data["evidence"]),
     )
+
+
+def _usual(cell: str, variant: Mapping[str, str]) -> tuple[str, ...]:
+    """The axes that the id of a cell leaves out because they have their usual value."""
+    said = cell.split(",")[1:]
+    return tuple(axis for axis, value in list(variant.items())[1:] if f"{axis}={value}" not in said)
 
 
 def _parse_candidate(names: tuple[str, str], data: Mapping[str, Any]) -> CandidateResult:
