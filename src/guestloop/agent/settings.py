@@ -9,6 +9,7 @@ kernel does not have is recorded as that.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -98,21 +99,27 @@ class Settings:
 
     def read(self, setting: Setting) -> str:
         """The value now; of a choice the one in brackets. NOT_HERE without the file."""
-        path = self._root / setting.file
-        if not path.exists():
+        text = self._read_file(setting)
+        if text is None:
             return NOT_HERE
-        text = path.read_text().strip()
         chosen = _CHOSEN.search(text)
-        return chosen[1] if chosen else text
+        return chosen[1] if chosen else text.strip()
+
+    def _read_file(self, setting: Setting) -> str | None:
+        with suppress(FileNotFoundError):
+            return (self._root / setting.file).read_text()
+        return None
+
+    def _write_file(self, setting: Setting, value: str) -> None:
+        (self._root / setting.file).write_text(value)
 
     def _write(self, setting: Setting, value: str) -> None:
         """Only what differs: to be told what it does already, a kernel may refuse (EBUSY)."""
         seen = self.read(setting)
         if seen == NOT_HERE or setting.agrees(value, seen):
             return
-        path = self._root / setting.file
         try:
-            path.write_text(value)
+            self._write_file(setting, value)
         except OSError as error:
             raise GuestError(f"L1's kernel refuses {value} in /{setting.file}: {error.strerror}") from error
 
