@@ -27,7 +27,7 @@ from guestloop.results.plan import read_plan
 from labhost.checks import problems
 from labhost.environment import CHECKOUT, build_environment
 from labhost.host import HostParts, running_host
-from labhost.root import LAB, LabRoot, build_root
+from labhost.root import LAB, build_root
 from labhost.session import Session
 from labhost.stage import CACHE, RESULTS, SETTINGS, make_stage
 from labhost.table import render_table
@@ -36,6 +36,7 @@ from suite.stages import time_table
 
 EMULATED, NESTED = "emulator", "lab-host"  # below the directory for results
 REPORT = "lab-host.txt"
+ON_HOST = {"GUESTLOOP_CACHE": f"/{LAB}/{CACHE}", "XDG_CONFIG_HOME": f"/{LAB}/{SETTINGS}"}
 
 
 @dataclass(frozen=True)
@@ -74,47 +75,83 @@ def run_lab_host(size: Size, wanted: Path | None = None) -> int:
     ``wanted`` is a directory for results, which is named by the time if it is None. Raises GuestloopError
     when something breaks before a run has ended, and then all that was started is gone.
     """
-    out, cache, phases = new_directory(wanted), Cache(), Phases()
-    say(f"==> results in {out}")
-    emulated: list[Result] = []
-    ended: list[Ended] = []
+    course = Course(new_directory(wanted), STAYS[size])
+    say(f"==> {size.expected}; results in {course.out}")
     try:
-        with tempfile.TemporaryDirectory(prefix="stage-", dir=out) as scratch:
-            with phases.timing("prepare"):
-                root = build_root(cache)
-                stage = Path(scratch) / LAB
-                make_stage(stage, root, build_environment(cache, root), KERNELS, cache)
-            emulated += _run_emulator(STAYS[size], stage / SETTINGS, out / EMULATED, phases)
-            for stay in STAYS[size]:
-                ended += _stay(stay, root, stage, out / NESTED, cache, phases)
+        course.run()
     finally:
-        lines = [*_table(out, emulated, ended), *_endings(ended), *time_table(phases.seconds)]
-        report = "\n".join(lines)
-        (out / REPORT).write_text(f"{report}\n")
+        report = "\n".join(course.report())
+        (course.out / REPORT).write_text(f"{report}\n")
         say(report)
-    return 1 if any(one.problems for one in ended) else 0
+    return 1 if any(one.problems for one in course.ended) else 0
 
 
-def _run_emulator(stays: Sequence[Stay], settings: Path, out: Path, phases: Phases) -> Iterator[Result]:
-    """The same profiles on the emulator, which the counts of the lab host are shown beside."""
-    for profile in profiles(stays):
-        say(f"==> {profile} on the emulator")
-        command = [*python("guestloop.cli"), *_run_words("tcg", profile, str(out / profile))]
-        with phases.timing("emulator"):
+class Course:
+    """One ``scripts/test --lab-host``, with what it has come to so far."""
+
+    def __init__(self, out: Path, stays: Sequence[Stay]) -> None:
+        self.out, self._stays = out, stays
+        self.ended: list[Ended] = []
+        self._emulated: list[Result] = []
+        self._cache, self._phases = Cache(), Phases()
+        self._total = sum(len(stay.trials) for stay in stays)
+
+    def run(self) -> None:
+        """The emulator first, which takes less time to show that something is amiss."""
+        with tempfile.TemporaryDirectory(prefix="stage-", dir=self.out) as scratch:
+            stage = Path(scratch) / LAB
+            with self._phases.timing("prepare"):
+                root = build_root(self._cache)
+                make_stage(stage, root, build_environment(self._cache, root), KERNELS, self._cache)
+            for profile in profiles(self._stays):
+                self._emulate(profile, stage / SETTINGS)
+            for stay in self._stays:
+                kernel = find_host_kernel(stay.kernel, self._cache)
+                self._stay(stay.trials, HostParts(kernel, root, stage))
+
+    def _emulate(self, profile: str, settings: Path) -> None:
+        """The same profile on the emulator, which the counts of the lab host are shown beside."""
+        say(f"==> profile {profile} on the emulator")
+        out = self.out / EMULATED / profile
+        command = [*python("guestloop.cli"), *_run_words("tcg", profile, str(out))]
+        with self._phases.timing("emulator"):
             proc.run(command, env={"XDG_CONFIG_HOME": str(settings)}, on_line=_show)
-        yield read_result(out / profile)
+        self._emulated.append(read_result(out))
 
+    def _stay(self, trials: Sequence[Trial], parts: HostParts) -> None:
+        console = self.out / NESTED / f"host-on-{parts.kernel.name}"
+        with ExitStack() as stack:
+            with self._phases.timing("boot"):
+                session = stack.enter_context(running_host(parts, console, self._cache))
+            for trial in trials:
+                number = f"{len(self.ended) + 1} of {self._total}"
+                say(f"==> {number}: profile {trial.profile} on a lab host with {parts.kernel.release}")
+                with self._phases.timing(trial.name):
+                    self.ended.append(self._try(trial, session))
 
-def _stay(stay: Stay, root: LabRoot, stage: Path, out: Path, cache: Cache, phases: Phases) -> Iterator[Ended]:
-    kernel = find_host_kernel(stay.kernel, cache)
-    console = out / f"host-on-{kernel.name}"
-    with ExitStack() as stack:
-        with phases.timing("boot"):
-            session = stack.enter_context(running_host(HostParts(kernel, root, stage), console, cache))
-        for trial in stay.trials:
-            say(f"==> {trial.name}: profile {trial.profile} on a lab host with {kernel.release}")
-            with phases.timing(trial.name):
-                yield _try(trial, session, out)
+    def _try(self, trial: Trial, session: Session) -> Ended:
+        """One run on the host, whose results are brought home however it ended."""
+        words = _run_words("kvm", trial.profile, f"/{LAB}/{RESULTS}/{trial.name}")
+        started = time.monotonic()
+        status = session.run([f"/{LAB}/{CHECKOUT}/scripts/{words[0]}", *words[1:]], ON_HOST, _show)
+        seconds = time.monotonic() - started
+        # With those of the runs before it: a run that breaks at once leaves no directory of its own.
+        session.fetch(f"/{LAB}/{RESULTS}", self.out / NESTED)
+        home = self.out / NESTED / trial.name
+        result = read_result(home) if (home / VERDICT_FILE).exists() else None
+        return Ended(trial, status, result, seconds)
+
+    def report(self) -> list[str]:
+        """Lines: the table of counts, how each run ended, and where the time went."""
+        return [*self._table(), *_endings(self.ended), *time_table(self._phases.seconds)]
+
+    def _table(self) -> list[str]:
+        nested = [one.result for one in self.ended if one.result]
+        if not self._emulated or not nested:
+            return []
+        # All runs on the emulator are of one class.
+        calibration = load_calibration(read_plan(self.out / EMULATED / self._emulated[0].profile))
+        return render_table(self._emulated, nested, calibration)
 
 
 def find_host_kernel(name: str, cache: Cache) -> Kernel:
@@ -125,19 +162,6 @@ def find_host_kernel(name: str, cache: Cache) -> Kernel:
     return build_kernel(load_kernel(name), cache)
 
 
-def _try(trial: Trial, session: Session, out: Path) -> Ended:
-    """One run on the host, whose results are brought home however it ended."""
-    results = f"/{LAB}/{RESULTS}/{trial.name}"
-    command = [f"/{LAB}/{CHECKOUT}/scripts/run", *_run_words("kvm", trial.profile, results)[1:]]
-    environment = {"GUESTLOOP_CACHE": f"/{LAB}/{CACHE}", "XDG_CONFIG_HOME": f"/{LAB}/{SETTINGS}"}
-    started = time.monotonic()
-    status = session.run(command, environment, _show)
-    seconds = time.monotonic() - started
-    session.fetch(results, out / trial.name)
-    left = (out / trial.name / VERDICT_FILE).exists()
-    return Ended(trial, status, read_result(out / trial.name) if left else None, seconds)
-
-
 def _run_words(accelerator: str, profile: str, out: str) -> list[str]:
     kernels = ",".join(KERNELS)
     return ["run", "--accel", accelerator, "--profile", profile, "--kernels", kernels, "--out", out]
@@ -145,15 +169,6 @@ def _run_words(accelerator: str, profile: str, out: str) -> list[str]:
 
 def _show(line: str) -> None:
     say(f"    | {line}")
-
-
-def _table(out: Path, emulated: Sequence[Result], ended: Sequence[Ended]) -> list[str]:
-    nested = [one.result for one in ended if one.result]
-    if not emulated or not nested:
-        return []
-    # All runs on the emulator are of one class.
-    calibration = load_calibration(read_plan(out / EMULATED / emulated[0].profile))
-    return render_table(emulated, nested, calibration)
 
 
 def _endings(ended: Sequence[Ended]) -> Iterator[str]:

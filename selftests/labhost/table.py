@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from guestloop.compare import Calibration, Change, Judgement, Subject, Weight, judge, render_rate
 from guestloop.compare.statements import Statement, statements_of
 from guestloop.report.results import CellResult, Result
-from guestloop.results.records import Outcome, Round
+from guestloop.results.records import Outcome
 
 FEWEST = 50
 """Counts that are not judged are shown from here on: small ones scatter too widely to be compared."""
@@ -28,8 +28,8 @@ def render_table(
 ) -> list[str]:
     """Lines: for each cell and kernel what was counted on the emulator, and on the lab host.
 
-    The rates are divided by the same, as those of two kernels are in a verdict, and said to differ if the
-    same kernel could not be said to be good with them. ``calibration`` is that of the emulator.
+    Each is divided by what causes it on its own machine, as in a verdict, and said to be fewer or more on the
+    lab host where two kernels would be said to differ. ``calibration`` is that of the emulator.
     """
     beside = {cell.id: cell for result in emulated for cell in result.cells}
     lines = [_ROW.format(*words) for words in _TITLE]
@@ -43,28 +43,33 @@ def _rows(
     emulated: CellResult | None, nested: CellResult, kernels: Iterable[str], calibration: Calibration
 ) -> Iterator[str]:
     for kernel in kernels:
-        before, after = (_measured(cell, kernel) for cell in (emulated, nested))
+        before, after = (_counted(cell, kernel) for cell in (emulated, nested))
         if not before or not after:
             yield f"{nested.id}, {kernel}: not measured on both"
             continue
         yield f"{nested.id}, {kernel}"
-        for statement in filter(_is_shown, statements_of(before, after)):
-            yield _row(statement, _judge(nested, statement, calibration))
+        for name, here in after.items():
+            there = before.get(name)
+            if there and there.unit == here.unit and _is_shown(there, here):
+                yield _row(here, _judge(nested, there, here, calibration))
 
 
-def _measured(cell: CellResult | None, kernel: str) -> list[Round]:
-    return [item for item in cell.on(kernel) if item.outcome is Outcome.MEASURED] if cell else []
+def _counted(cell: CellResult | None, kernel: str) -> dict[str, Statement]:
+    """What can be stated about one kernel on one machine, by name; its rounds are the reference."""
+    every = cell.on(kernel) if cell else ()
+    rounds = [item for item in every if item.outcome is Outcome.MEASURED]
+    return {one.name: one for one in statements_of(rounds, rounds)} if rounds else {}
 
 
-def _is_shown(statement: Statement) -> bool:
-    counts = statement.reference.total + statement.tested.total
-    return statement.weight is Weight.JUDGED or counts >= FEWEST
+def _is_shown(there: Statement, here: Statement) -> bool:
+    return here.weight is Weight.JUDGED or there.reference.total + here.reference.total >= FEWEST
 
 
-def _judge(cell: CellResult, statement: Statement, calibration: Calibration) -> Judgement:
-    mean = statement.reference.total / len(statement.reference.counts)
-    known = calibration.scatter(cell.id, cell.cell.test, statement.key, mean)
-    return judge(statement.reference, statement.tested, known.scatter, statement.bounds, ALPHA)
+def _judge(cell: CellResult, there: Statement, here: Statement, calibration: Calibration) -> Judgement:
+    before, after = there.reference, here.reference
+    mean = before.total / len(before.counts)
+    known = calibration.scatter(cell.id, cell.cell.test, there.key, mean)
+    return judge(before, after, known.scatter, there.bounds, ALPHA)
 
 
 def _row(statement: Statement, judged: Judgement) -> str:
@@ -75,8 +80,8 @@ def _row(statement: Statement, judged: Judgement) -> str:
     per = "of" if statement.subject is Subject.SHARE else "per"
     return _ROW.format(
         f"  {statement.name}",
-        *(statement.reference.total, render_rate(before)),
-        *(statement.tested.total, render_rate(after)),
+        *(judged.reference.total, render_rate(before)),
+        *(judged.tested.total, render_rate(after)),
         ratio,
         f"{per} {statement.unit}{differs}",
     )

@@ -13,10 +13,15 @@ KERNELS = (REFERENCE, "patched")  # under test, as in any run that names none
 
 
 class Size(StrEnum):
-    """How much is run: within 25 minutes, or within 80."""
+    """How much is run."""
 
     SHORT = "short"
     FULL = "full"
+
+    @property
+    def expected(self) -> str:
+        """How long it takes, in words."""
+        return {Size.SHORT: "at most 25 minutes", Size.FULL: "at most 80 minutes"}[self]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,9 @@ def main(arguments: list[str]) -> int:
 def _lab_host(size: Size, out: Path | None) -> int:
     from labhost.command import run_lab_host  # paramiko and more, which nothing else here needs
 
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C: what it made for the host is removed
     return run_lab_host(size, out)
 
 
