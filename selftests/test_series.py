@@ -156,6 +156,17 @@ def test_a_web_page_and_utf16_are_named(tmp_path: Path) -> None:
     assert read(tmp_path, b"\xef\xbb\xbf" + DIFF).patches[0].diff == DIFF, "a mark of UTF-8 is skipped"
 
 
+PACKED = b"""\
+From: A <a@x>
+Subject: [PATCH] mm: one
+MIME-Version: 1.0
+Content-Type: application/gzip;
+ name="fix.patch.gz"
+Content-Transfer-Encoding: base64
+
+"""
+
+
 @pytest.mark.parametrize(
     ("data", "seen"),
     [
@@ -165,6 +176,21 @@ def test_a_web_page_and_utf16_are_named(tmp_path: Path) -> None:
         (b"PK\x03\x04" + DIFF, "a zip archive, not a patch"),
         (b"# v2 git bundle\n", "a bundle of git, not a patch"),
         (b"a.patch".ljust(257, b"\0") + b"ustar\0", "a tarball, not a patch"),
+        (bytes(100), "a binary file, not a patch"),
+        (b"\x7fELF\2\1\1" + bytes(9) + b"\3\0>\0\1", "a binary file, not a patch"),
+        (DIFF.replace(b"\n", b"\r"), "line 1: lines that end in carriage returns alone"),
+        (DIFF.partition(b"--- ")[0], "no change to any file"),
+        (
+            mail(
+                body=base64.encodebytes(DIFF.decode().encode("utf-16")), encoding="base64", charset="utf-16"
+            ),
+            "line 4: the text of the mail is UTF-16",
+        ),
+        (PACKED, "line 4: what is attached is packed"),
+        (
+            DIFF.replace(b"-\tint b = 0;\n+\tint b = 1;\n", b"\tint b = [-0;-]{+1;+}\n"),
+            "line 6: a diff by words",
+        ),
     ],
 )
 def test_other_things_are_named(tmp_path: Path, data: bytes, seen: str) -> None:
@@ -195,6 +221,7 @@ def test_white_space_that_was_lost_is_named_with_its_line(tmp_path: Path) -> Non
     ("damage", "seen"),
     [
         (DIFF[:-8], "line 7: the diff ends inside of the hunk that begins at line 4"),
+        (DIFF[:-3], "line 8: the diff ends inside of a line:  int"),
         (DIFF.replace(b"-1,3 +1,3", b"-1,3 +1,2"), "line 4: the header of a hunk does not count its lines"),
         (DIFF.replace(b" int c;\n", b" int c;\n+int d;\n"), "line 9: the hunk above is longer"),
         (DIFF.split(b"+++ b/mm/a.c\n")[1], "line 1: a hunk without the names of its file"),
@@ -208,6 +235,13 @@ def test_white_space_that_was_lost_is_named_with_its_line(tmp_path: Path) -> Non
 )
 def test_a_damaged_diff_is_named_with_its_line(tmp_path: Path, damage: bytes, seen: str) -> None:
     assert seen in str(refused(tmp_path, damage))
+
+
+def test_a_file_that_is_named_and_not_changed(tmp_path: Path) -> None:
+    """What git diff-files says of a file that was touched."""
+    touched = b"diff --git a/mm/z.c b/mm/z.c\nindex 1..0 100644\n"
+    for data in (touched + DIFF, DIFF + touched):
+        assert [patch.diff for patch in read(tmp_path, data).patches] == [DIFF]
 
 
 def test_line_ends_of_the_transport_are_taken_off(tmp_path: Path) -> None:

@@ -173,7 +173,8 @@ def _read_plain(reader: _Reader) -> Change:
     return Change(line, reader.at, (old, new), *names, False, hunks)
 
 
-def _read_git(reader: _Reader) -> Change:
+def _read_git(reader: _Reader) -> Change | None:
+    """A change in git's form; None, and nothing is read, if the header alone is there."""
     line = reader.at + 1
     header = _git_names(reader.line[len(b"diff --git ") :])
     old: bytes | None
@@ -193,6 +194,9 @@ def _read_git(reader: _Reader) -> Change:
     elif reader.line.startswith(b"GIT binary patch"):
         is_binary = True
         _skip_binary(reader)
+    if not (hunks or is_binary or said.keys() - {b"index"}):
+        reader.at = line - 1
+        return None
     copied = b"copy from" in said
     moved = b"copy" if copied else b"rename"
     names = (said.get(moved + b" from"), said.get(moved + b" to"))
@@ -258,6 +262,9 @@ def _take(reader: _Reader, lines: list[bytes], start: int) -> list[bytes]:
     reader.at += 1
     if line[:1] == b"\\" and lines:  # "\ No newline at end of file", in whatever language
         return [*lines[:-1], lines[-1].removesuffix(b"\n")]
+    if not line.endswith(b"\n"):
+        what = f"the diff ends inside of a line: {show(line)}"
+        raise Damaged(at, what, "it was cut off, or copied without its end: fetch it again")
     if line in {b"\n", b"\r\n"}:  # an empty line of context without its blank, as some editors leave it
         return [*lines, b" " + line]
     if line[:1] in {b" ", b"+", b"-"}:

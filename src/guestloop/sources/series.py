@@ -102,9 +102,9 @@ def parse_diff(data: bytes, where: str, first_line: int, suspicion: str = "") ->
     try:
         return parse(data)
     except Damaged as damage:
-        if line := text.line_of_colours(data):
-            where = place(where, first_line, line)
-            raise ConfigError(f"{where}: {text.COLOURED}", hint=text.COLOURED_HINT) from damage
+        if seen := text.why_damaged(data):
+            line, what, hint = seen
+            raise ConfigError(f"{place(where, first_line, line)}: {what}", hint=hint) from damage
         hints = (suspicion, damage.hint or text.RAW_HINT)
         raise ConfigError(
             f"{place(where, first_line, damage.line)}: {damage.what}", hint="; ".join(filter(None, hints))

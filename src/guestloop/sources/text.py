@@ -8,7 +8,7 @@ import gzip
 import lzma
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from guestloop.ground.errors import ConfigError
 
@@ -18,6 +18,7 @@ RAW_HINT = (
 )
 
 _UTF8_BOM, _UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+_ZEROS = bytes(10)  # every other byte of a text in UTF-16 that is ASCII
 _PACKED: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
     b"\x1f\x8b": ("gzip", gzip.decompress),
     b"\xfd7zXZ\0": ("xz", lzma.decompress),
@@ -44,6 +45,14 @@ _NORMAL = re.compile(rb"^\d+(?:,\d+)?[acd]\d+(?:,\d+)?\n[<>] ", re.MULTILINE)
 _BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{4}\s*){20,}[A-Za-z0-9+/]*={0,2}\s*")
 _TAGS = re.compile(rb"<(?:br|div|span|pre|td)\b[^>]*>", re.IGNORECASE)
 _CONTEXT = re.compile(rb"^\*\*\* .*\n--- .*\n\*{15}", re.MULTILINE)
+_WORDS = re.compile(rb"^.*\[-.*-\]\{\+.*\+\}", re.MULTILINE)
+_NUL = re.compile(rb"\0")
+_OLD_MAC = re.compile(rb"\r(?:diff --git |--- |@@ -)")
+_MAIL_UTF16 = re.compile(rb"^Content-Type:.*charset=\"?utf-16", re.MULTILINE | re.IGNORECASE)
+_PACKED_ATTACHMENT = re.compile(
+    rb"^Content-(?:Type|Disposition):.*(?:\n[ \t].*)*name=\"?[^\"\n]*\.(?:gz|tgz|xz|bz2|zst|zip)\b",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 def clean(data: bytes, where: str) -> bytes:
@@ -56,7 +65,7 @@ def clean(data: bytes, where: str) -> bytes:
         raise ConfigError(f"{where}: a tarball, not a patch", hint="unpack it, and name the folder")
     if not data.strip():
         raise ConfigError(f"{where}: the file is empty", hint="was its disk full when it was written?")
-    if data.startswith(_UTF16_BOMS) or data[1:20:2] == b"\0" * 10 or data[0:20:2] == b"\0" * 10:
+    if data.startswith(_UTF16_BOMS) or (data[1:20:2] == _ZEROS) != (data[0:20:2] == _ZEROS):
         raise ConfigError(
             f"{where}: the text is UTF-16",
             hint="PowerShell's > writes it: 'git diff --output=FILE', or 'iconv -f UTF-16 -t UTF-8'",
@@ -97,29 +106,40 @@ def line_of(part: bytes, data: bytes, start: int = 0) -> int:
     return data.count(b"\n", 0, at) + 1 if at >= 0 else 0
 
 
-COLOURED = "colour codes of a terminal in the diff"
-COLOURED_HINT = "make it with 'git diff --no-color'"
+_COLOURED = (_COLOUR, "colour codes of a terminal in the diff", "make it with 'git diff --no-color'")
+_BY_WORDS = (_WORDS, "a diff by words", "make it without --word-diff")
+
+Seen = tuple[int, str, str]
+"""Line, what stands there, remedy."""
 
 
-def line_of_colours(data: bytes) -> int:
-    """The first line of a diff that has a colour of a terminal, 0 if none has."""
-    match = _COLOUR.search(data)
-    return data.count(b"\n", 0, match.start()) + 1 if match else 0
+def why_damaged(data: bytes) -> Seen | None:
+    """Why git cannot read a diff, if that is plain to see."""
+    return _first((_COLOURED, _BY_WORDS), data)
 
 
-def why_no_diff(data: bytes) -> tuple[int, str, str] | None:
-    """Why git finds no diff in a text that looks as if it had one: line, what stands there, remedy."""
+def _first(kinds: Sequence[tuple[re.Pattern[bytes], str, str]], data: bytes) -> Seen | None:
+    """The first of these kinds of damage that a text has."""
+    for pattern, what, hint in kinds:
+        if match := pattern.search(data):
+            return data.count(b"\n", 0, match.start()) + 1, what, hint
+    return None
+
+
+def why_no_diff(data: bytes) -> Seen | None:
+    """Why git finds no diff in a text that looks as if it had one."""
     kinds = (
-        (_COLOUR, COLOURED, COLOURED_HINT),
+        _COLOURED,
         (_QUOTED, "the diff is quoted, as in a reply", RAW_HINT),
         (_INDENTED, "the diff is indented, as in the output of a pager or a message", RAW_HINT),
         (_CONTEXT, "a context diff", "make it with 'diff -u' or 'git diff'"),
         (_NORMAL, "a diff without context", "make it with 'diff -u' or 'git diff'"),
+        (_OLD_MAC, "lines that end in carriage returns alone", "convert them: tr '\\r' '\\n'"),
+        (_MAIL_UTF16, "the text of the mail is UTF-16", RAW_HINT),
+        (_PACKED_ATTACHMENT, "what is attached is packed", "save the attachment, and name that"),
         (_TAGS, "HTML", RAW_HINT),
+        (_NUL, "a binary file, not a patch", "is another file meant?"),
     )
-    for pattern, what, hint in kinds:
-        if match := pattern.search(data):
-            return data.count(b"\n", 0, match.start()) + 1, what, hint
     if _BASE64.fullmatch(data):
         return 1, "base64, as it is inside of a mail", "decode it first (base64 -d), or save the whole mail"
-    return None
+    return _first(kinds, data)
