@@ -47,8 +47,8 @@ ONLY = {
         *(f"job/{name}.py" for name in ("measure", "plugin", "progress", "runner", "spawner")),
     },
     "jsonschema": {"report/verdict_json.py"},
-    "jinja2": {"report/page/render.py"},
-    "markupsafe": {"report/page/render.py"},
+    "jinja2": {"report/page/filling.py"},
+    "markupsafe": {"report/page/filling.py"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

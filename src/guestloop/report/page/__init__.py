@@ -3,7 +3,7 @@
 
 ``top`` and ``matrix`` are what is seen first; ``cell`` is one cell, with ``figures``, ``work`` and the
 ``flame`` graphs of call stacks; ``functions`` says which functions differ, ``kernels`` where all came from.
-These make values; ``render`` fills the templates with them.
+These make values; ``render`` fills the template with them by ``filling``, which other pages use too.
 """
 
 from __future__ import annotations
