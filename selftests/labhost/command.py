@@ -23,6 +23,7 @@ from guestloop.machines.host import Vendor
 from guestloop.report.reading import read_result
 from guestloop.report.results import Result
 from guestloop.report.verdict_json import VERDICT_FILE
+from guestloop.results.good_rounds import RunClass
 from guestloop.results.plan import read_plan
 from labhost.checks import problems
 from labhost.environment import CHECKOUT, build_environment
@@ -150,7 +151,8 @@ class Course:
         if not self._emulated or not nested:
             return []
         # All runs on the emulator are of one class.
-        calibration = load_calibration(read_plan(self.out / EMULATED / self._emulated[0].profile))
+        plan = read_plan(self.out / EMULATED / self._emulated[0].profile)
+        calibration = load_calibration(RunClass.of(plan))
         return render_table(self._emulated, nested, calibration)
 
 
