@@ -47,7 +47,15 @@ def test_the_schema_of_who_runs_it(name: str, arguments: tuple[str, ...]) -> Non
 
 def test_tmt_finds_no_fault(tmp_path: Path) -> None:
     tree = shutil.copytree(DIRECTORY / "tmt", tmp_path / "tmt")
-    command: list[str | Path] = [BIN / "tmt", "--feeling-safe", "lint", "--outcome-only", "fail", "--outcome-only", "warn"]
+    command: list[str | Path] = [
+        BIN / "tmt",
+        "--feeling-safe",
+        "lint",
+        "--outcome-only",
+        "fail",
+        "--outcome-only",
+        "warn",
+    ]
     home = {**os.environ, "HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=tree, env=home, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
