@@ -223,6 +223,16 @@ def test_a_young_page_that_costs_another_number_of_flushes(flushes: int, change:
     assert (young.statement.unit, young.change) == ("young page", change)
 
 
+@pytest.mark.parametrize(("out", "decides"), [(8000, True), (56000, False)])
+def test_faults_on_pages_that_l1_paged_out_once_more_are_no_cost_of_kvm(out: int, decides: bool) -> None:
+    before = Counts({**QUIET, "mmu_notifier_unmap": 2000}, OUT, {"pf_taken": 6257})
+    after = Counts({**QUIET, "mmu_notifier_unmap": out // 4}, {"pages_swapped_out": out}, {"pf_taken": 24899})
+    seen = only(judged(before, after, candidate=SERIES))
+    (faults,) = (one for one in seen.comparisons if one.name == "page faults")
+    assert faults.change == "more"
+    assert ("page faults" in seen.reason) is decides, seen.reason
+
+
 def test_a_declared_loss_of_a_flush_is_explained() -> None:
     declared = replace(SERIES, expect=(Expectation("mmu_notifier_unmap", Trend.FEWER),))
     verdict = judged(USUAL, Counts(QUIET, OUT), candidate=declared)

@@ -85,6 +85,16 @@ def cost_of(reference: Sequence[Round], tested: Sequence[Round], work: Exposure)
     return work
 
 
+def is_paged_alike(reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> bool:
+    """Whether L1 paged out as much for the same work on both kernels, within a factor of LIKE.
+
+    If not, the guest has other pages to fault in, which is not up to KVM: where huge pages come back from
+    swap as huge pages, each page-out of one page takes all 512.
+    """
+    before, after = (tuple(_count(PAGED_OUT, item) for item in rounds) for rounds in (reference, tested))
+    return not sum(before) or not sum(after) or Exposure("", before, after).is_like(work)
+
+
 def work_of(reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
     """The work of the guest, or where rounds have recorded none, or of different kinds, the rounds."""
     every = (*reference, *tested)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guestloop.compare.drivers import Exposure, cost_of, exposure_of, work_of
+from guestloop.compare.drivers import Exposure, cost_of, exposure_of, is_paged_alike, work_of
 from guestloop.counters import FLUSH_REQUESTS, is_of_the_mmu
 from guestloop.results.records import Round
 from guestloop.stats.judge import Bounds
@@ -149,12 +149,13 @@ def _costs(reference: Sequence[Round], tested: Sequence[Round], work: Exposure) 
     rounds = (reference, tested)
     yield _statement(TOTAL, Subject.TOTAL, Weight.JUDGED, count_all, rounds, work)
     work = cost_of(reference, tested, work)
+    weight = Weight.OTHER if is_paged_alike(reference, tested, work) else Weight.SHOWN
     for name, counter in COSTS.items():
         if all(counter in item.counters for item in (*reference, *tested)):
-            yield _statement(name, Subject.COST, Weight.OTHER, _of_counter(counter), rounds, work)
+            yield _statement(name, Subject.COST, weight, _of_counter(counter), rounds, work)
     for name, event in LOADS.items():
         if all(event in item.events for item in (*reference, *tested)):
-            yield _statement(name, Subject.COST, Weight.OTHER, _of_event(event), rounds, work)
+            yield _statement(name, Subject.COST, weight, _of_event(event), rounds, work)
 
 
 def _shares(reference: Sequence[Round], tested: Sequence[Round]) -> Iterator[Statement]:
