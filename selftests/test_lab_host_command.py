@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from samples import CANDIDATE, REFERENCE, SHADOW, compare, make_round, plan_of
 
-from guestloop.ground.errors import LinkLost
+from guestloop.ground.errors import LabError, LinkLost
 from guestloop.report import write_verdict
 from guestloop.results.plan import write_plan
 from guestloop.results.records import Round
@@ -78,6 +78,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     def emulate(argv: Sequence[object], **_: object) -> None:
         write_results(Path(option(argv, "--out")), option(argv, "--accel"), option(argv, "--profile"))
 
+    monkeypatch.setattr(command.os, "geteuid", lambda: 0)
     for name in ("build_root", "build_environment", "make_stage"):
         monkeypatch.setattr(command, name, lambda *_: None)
     monkeypatch.setattr(
@@ -122,6 +123,13 @@ def test_what_was_reached_is_reported_when_the_host_is_lost(world: World, tmp_pa
         run_lab_host(Size.SHORT, tmp_path / "out")
     report = (tmp_path / "out" / REPORT).read_text()
     assert "==> smoke: exit status 0" in report and "cells: exit status" not in report
+
+
+def test_only_root_can_make_a_lab_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError, match="this is user 1000"):
+        run_lab_host(Size.SHORT, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_host_runs_a_packaged_kernel_once() -> None:

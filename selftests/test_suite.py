@@ -57,6 +57,10 @@ def test_other_options_go_to_pytest_in_their_order() -> None:
     ("arguments", "message"),
     [
         (["--count", "3"], "--count and --seed are options of --mutants"),
+        (["--lab-host", "-x"], "--lab-host has no options but --out"),
+        (["--lab-host", "--mutants"], "--lab-host has no options but --out"),
+        (["--lab-host=all"], "argument --lab-host: invalid choice: 'all'"),
+        (["--out", "results"], "--out is an option of --lab-host"),
         (["--seed", "3", "-x"], "--count and --seed are options of --mutants"),
         (["--mutants", "-x"], "--mutants has no options but --count and --seed"),
         (["--mutants", "--coverage"], "--mutants has no options but --count and --seed"),

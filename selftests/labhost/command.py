@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from guestloop.cache import Cache
 from guestloop.config import load_argument, load_kernel
 from guestloop.ground import proc
+from guestloop.ground.errors import LabError
 from guestloop.ground.isolated import python
 from guestloop.ground.log import duration, say
 from guestloop.job.calibration import load_calibration
@@ -76,6 +78,7 @@ def run_lab_host(size: Size, wanted: Path | None = None) -> int:
     ``wanted`` is a directory for results, which is named by the time if it is None. Raises GuestloopError
     when something breaks before a run has ended, and then all that was started is gone.
     """
+    _require_root()
     course = Course(new_directory(wanted), STAYS[size])
     say(f"==> {size.expected}; results in {course.out}")
     try:
@@ -85,6 +88,14 @@ def run_lab_host(size: Size, wanted: Path | None = None) -> int:
         (course.out / REPORT).write_text(f"{report}\n")
         say(report)
     return 1 if any(one.problems for one in course.ended) else 0
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise LabError(
+            f"the root of a lab host can only be made and read as root; this is user {os.geteuid()}",
+            hint="run scripts/test --lab-host as root",
+        )
 
 
 class Course:

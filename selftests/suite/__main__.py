@@ -48,8 +48,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--lab-host",
         nargs="?",
-        type=Size,
-        const=Size.SHORT,
+        choices=[size.value for size in Size],
+        const=Size.SHORT.value,
         help="real runs with nested KVM, on a simulated lab host: 25 minutes; full: 80 minutes",
     )
     parser.add_argument("--out", type=Path, help="directory for the results of --lab-host")
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
     if ours.mutants:
         return _told(lambda: run_mutants(ours.count or COUNT, SEED if ours.seed is None else ours.seed))
     if ours.lab_host:
-        return _told(lambda: _lab_host(ours.lab_host, ours.out))
+        return _told(lambda: _lab_host(Size(ours.lab_host), ours.out))
     if ours.coverage:
         return run_with_coverage(ours.expression, options)
     kinds = fast_tests, browser_tests, guest_tests
