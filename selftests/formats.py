@@ -15,6 +15,7 @@ from typing import Any
 
 import junitparser
 import kcidb_io
+from test_page import Page
 from test_report import A, B, make_result
 
 from guestloop.compare import Overall, Status, Verdict
@@ -63,6 +64,20 @@ def same_build(plan: Plan) -> Plan:
     reference = plan.kernels.reference
     twin = replace(plan.kernels.candidates[0], sha256=reference.sha256)
     return replace(plan, kernels=Kernels(reference, (twin,)))
+
+
+def _page(text: str) -> dict[str, str]:
+    """The heading, and the chips of the matrix."""
+    page = Page(text)
+    (heading,) = page.all("h1")
+    chips = [one for one in page.all("a") if "title" in one.attributes]
+    said = {}
+    for chip in chips:
+        title = chip.attributes["title"] or ""
+        sign_and_word = chip.text.split(maxsplit=1)
+        status = (chip.attributes["class"] or "").rpartition(" s-")[2]
+        said[title.partition(f": {status}: ")[0]] = sign_and_word[1]
+    return {"verdict": heading.text.split(maxsplit=1)[1], **said}
 
 
 def _junit(text: str) -> dict[str, str]:
@@ -140,6 +155,7 @@ class Reader:
 
 
 READERS: Mapping[str, Reader] = {
+    "report.html": Reader(_page, lambda check: check.name),
     "junit.xml": Reader(_junit, lambda check: check.name),
     "results.ktap": Reader(_ktap, lambda check: check.name),
     "kcidb.json": Reader(_kcidb, lambda check: check.id),
