@@ -18,7 +18,7 @@ from guestloop.agent.kernel_log import kernel_log
 from guestloop.agent.kvm import ORDER, Kvm, build_id, parse_build_id, same_value
 from guestloop.agent.trace import Trace
 from guestloop.ground import proc
-from guestloop.ground.errors import GuestError, ProcessError
+from guestloop.ground.errors import GuestError, Lacking, ProcessError
 
 FUNCTION = "kvm_make_all_cpus_request"
 TDP = {"kvm": {"tdp_mmu": "Y"}, "kvm_amd": {"npt": "Y"}}
@@ -77,6 +77,9 @@ class Modules:
         self.log.write_text("6,1186,91230176,-;of an earlier load\n")
         self.looks = 0
         """How often the kernel's symbols were read."""
+        self.cpuinfo = root.parent / "cpuinfo of the host"
+        self.cpuinfo.write_text("processor\t: 0\nflags\t\t: svm npt\n\nprocessor\t: 1\nflags\t\t: ept_ad\n")
+        monkeypatch.setattr(module, "CPUINFO", self.cpuinfo)
         monkeypatch.setattr(module, "kernel_log", partial(kernel_log, self.log))
         monkeypatch.setattr(module, "SYS_MODULE", root)
         monkeypatch.setattr(module, "read_functions", self.read_functions)
@@ -323,3 +326,48 @@ def test_what_is_watched_is_watched_from_a_load_on(system: Modules, tmp_path: Pa
     kvm.load("tdp", TDP)
     assert probes.log[5:] == ["begin", "arm 0, RCU 1", "begin"], "KVM stays when nothing is watched any more"
     assert len(system.commands) == done
+
+
+# --- features of hardware --------------------------------------------------------------------------
+
+PML = {"kvm": {"tdp_mmu": "Y"}, "kvm_intel": {"ept": "Y", "eptad": "Y", "pml": "Y"}}
+INTEL = "flags\t\t: vmx ept ept_ad\nvmx flags\t: ept_ad pml\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "off", "said"),
+    [
+        ("flags\t\t: vmx\n", ("ept", "eptad", "pml"), "EPT: L1's CPU does not show ept"),
+        ("flags\t\t: vmx ept\n", ("eptad", "pml"), "EPT A/D bits: L1's CPU does not show ept_ad"),
+        ("flags\t\t: vmx ept ept_ad\nvmx flags\t: ept_ad\n", ("pml",), "PML: L1's CPU does not show pml"),
+    ],
+)
+def test_what_the_cpu_does_not_show_is_lacking(
+    system: Modules, tmp_path: Path, cpuinfo: str, off: tuple[str, ...], said: str
+) -> None:
+    system.cpuinfo.write_text(cpuinfo)
+    system.stubborn = dict.fromkeys(off, "0")
+    with pytest.raises(Lacking) as raised:
+        Kvm(tmp_path, NoTrace()).load("tdp-pml", PML)
+    assert str(raised.value) == said
+
+
+def test_what_the_cpu_shows_and_kvm_does_not_take_is_a_fault_of_kvm(system: Modules, tmp_path: Path) -> None:
+    """Of the kernel under test, maybe: it must not be skipped."""
+    system.cpuinfo.write_text(INTEL)
+    system.stubborn = {"pml": "0"}
+    with pytest.raises(GuestError, match=r"MMU mode tdp-pml: kvm_intel.pml: wanted Y, read back 0"):
+        Kvm(tmp_path, NoTrace()).load("tdp-pml", PML)
+
+
+def test_a_feature_that_is_not_wanted_is_not_lacking(system: Modules, tmp_path: Path) -> None:
+    system.cpuinfo.write_text("flags\t\t: vmx ept\n")
+    without = {"kvm": {"tdp_mmu": "Y"}, "kvm_intel": {"ept": "Y", "eptad": "N", "pml": "N"}}
+    assert Kvm(tmp_path, NoTrace()).load("tdp-no-eptad", without)["kvm_intel.eptad"] == "0"
+
+
+def test_on_amd_nested_paging_may_be_lacking(system: Modules, tmp_path: Path) -> None:
+    system.cpuinfo.write_text("flags\t\t: svm\n")
+    system.stubborn = {"npt": "0"}
+    with pytest.raises(Lacking, match="NPT: L1's CPU does not show npt"):
+        Kvm(tmp_path, NoTrace()).load("tdp", TDP)

@@ -23,7 +23,7 @@ from guestloop.job.options import Options, chosen_profile
 from guestloop.results.cells import Mmu
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import Expectation, Trend
-from guestloop.workloads.catalog import AXES, all_cells, cell_of
+from guestloop.workloads.catalog import AXES, all_cells, cell_of, special_axes
 from guestloop.workloads.selection import select
 
 GOOD = """\
@@ -138,10 +138,11 @@ def left_out_count(line: str) -> int:
 def test_profiles_select_from_the_full_product() -> None:
     profiles = load_profiles(AXES)
     everything = select(profiles["lab"])
-    assert list(everything.cells) == all_cells() and not everything.left_out
+    assert [cell for cell in everything.cells if not special_axes(cell)] == all_cells()
+    assert not everything.left_out
     smoke = select(profiles["smoke"])
     assert 1 <= len(smoke.cells) < len(everything.cells)
-    left = sum(left_out_count(line) for line in smoke.left_out)
+    left = sum(left_out_count(line) for line in smoke.left_out if "hardware" not in line)
     assert len(smoke.cells) + left == len(all_cells())
 
 
@@ -149,7 +150,37 @@ def test_default_profile_has_every_test_and_mode() -> None:
     cells = select(load_profiles(AXES)["default"]).cells
     assert {cell.test for cell in cells} == set(AXES)
     for test in AXES:
-        assert {cell.mmu for cell in cells if cell.test == test} == set(Mmu)
+        assert {cell.mmu for cell in cells if cell.test == test} == {Mmu.TDP, Mmu.DIRECT, Mmu.SHADOW}
+
+
+def test_what_only_some_hardware_has_is_in_the_lab_profile_and_named(tmp_path: Path) -> None:
+    profiles = load_profiles(AXES)
+    special = [cell for cell in select(profiles["lab"]).cells if special_axes(cell)]
+    assert {cell.mmu for cell in special} >= {mode for mode in Mmu if not mode.is_everywhere}
+    for mode in (Mmu.TDP_NO_EPTAD, Mmu.DIRECT_NO_EPTAD, Mmu.TDP_PML, Mmu.DIRECT_PML):
+        assert {cell.test for cell in special if cell.mmu is mode} == set(AXES)
+    assert {cell.variant["way"] for cell in special if cell.mmu.is_everywhere} == {
+        *("dirty-ring-256", "dirty-ring-8192"),
+    }
+    storms = [cell for cell in special if cell.test == "asyncpf" and cell.mmu.code.value + "-pml" == cell.mmu]
+    assert {cell.variant["way"] for cell in storms} == {"dirty-log"}, "nothing else is logged"
+    assert not any(special_axes(cell) for cell in select(profiles["default"]).cells)
+    (line,) = (line for line in select(profiles["default"]).left_out if "hardware" in line)
+    assert line == (
+        "cells of what only some hardware has: "
+        "direct-no-eptad, direct-pml, dirty-ring-256, dirty-ring-8192, tdp-no-eptad, tdp-pml"
+    )
+
+
+def test_a_selection_that_leaves_an_axis_open_has_what_every_host_has(kernels: Path) -> None:
+    own = kernels.parent / "profiles.yaml"
+    own.write_text(
+        "open: {description: d, cells: [{test: aging, driver: [mglru], pages: [4k], dirty_log: ['on']}]}\n"
+        "named: {description: d, cells: [{test: aging, mmu: [tdp-pml], driver: [mglru], pages: [4k]}]}\n"
+    )
+    profiles = load_profiles(AXES)
+    assert [cell.mmu for cell in select(profiles["open"]).cells] == [Mmu.TDP, Mmu.DIRECT, Mmu.SHADOW]
+    assert {cell.mmu for cell in select(profiles["named"]).cells} == {Mmu.TDP_PML}
 
 
 def test_shipped_profiles_have_looks_and_a_budget_or_fixed_rounds() -> None:
@@ -215,7 +246,9 @@ def test_legacy_tdp_is_another_name_of_direct(kernels: Path) -> None:
 
 def test_the_matrix_of_avocado_has_every_mode() -> None:
     matrix = (REPOSITORY / "avocado.yaml").read_text()
-    assert re.findall(r"^    mmu: (.*)$", matrix, re.MULTILINE) == list(Mmu)
+    assert re.findall(r"^    mmu: (.*)$", matrix, re.MULTILINE) == [
+        mode for mode in Mmu if mode.is_everywhere
+    ]
 
 
 def test_own_profile_with_a_typo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from scripted import Ended, ScriptedL1, ScriptedLab, cell
 from scripted.payload import GVA, VISITS
 from test_migration_stamps import content_of
 
+from guestloop.agent.dirty_ring import RingLimits
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome
 from guestloop.workloads.measuring import Measuring
@@ -46,7 +47,7 @@ def test_a_round_of_each_way(lab: ScriptedLab, way: str) -> None:
     record, hops = ended.record, WAYS[way].hops
     assert (ended.status, ended.kinds, record.reason) == ("PASS", [], "")
     assert (record.outcome, record.correctness) == (Outcome.MEASURED, Correctness.PASS)
-    ring = way == "dirty-ring"
+    ring = way.startswith("dirty-ring")
     assert record.event == ("dirty_ring_resets" if ring else "dirty_log_syncs")
     assert record.judged == ("dirty_log", "dirty_logging_off")
     assert record.events[record.event] > 0 and record.events["dirty_rounds"] >= 4 * hops
@@ -202,6 +203,39 @@ def test_multifd_asks_for_channels(lab: ScriptedLab) -> None:
     assert ended.record.events["connections"] == 4
 
 
+@pytest.mark.parametrize("entries", [256, 8192])
+def test_the_size_of_the_ring_is_that_of_the_way(lab: ScriptedLab, entries: int) -> None:
+    measure(lab, f"dirty-ring-{entries}")
+    size = f"dirty-ring-size={entries}"
+    assert all(size in " ".join(params["argv"]) for params in lab.called("guests.launch"))
+
+
+def test_a_ring_that_is_larger_than_the_load_is_never_full(lab: ScriptedLab) -> None:
+    lab.script.ring_exits = 0
+    assert measure(lab, "dirty-ring-8192").status == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("way", "limits", "reason"),
+    [
+        ("dirty-ring", RingLimits(64, 0), "dirty ring of 1024 entries: L1's KVM has no dirty ring"),
+        (
+            "dirty-ring-256",
+            RingLimits(576, 65536),
+            "dirty ring of 256 entries: L1's KVM keeps 576 free and takes 1024 or more",
+        ),
+        ("dirty-ring-8192", RingLimits(64, 4096), "dirty ring of 8192 entries: L1's KVM takes 4096 at most"),
+    ],
+)
+def test_a_ring_that_kvm_does_not_take_skips_the_round(
+    lab: ScriptedLab, way: str, limits: RingLimits, reason: str
+) -> None:
+    lab.script.ring_limits = limits
+    ended = measure(lab, way)
+    assert (ended.status, ended.kinds, ended.record.reason) == ("CANCEL", [FindingKind.LACKING], reason)
+    assert lab.called("guests.launch") == []
+
+
 def test_a_dirty_ring_is_of_the_guests(lab: ScriptedLab) -> None:
     ended = measure(lab, "dirty-ring")
     assert all("dirty-ring-size=1024" in " ".join(params["argv"]) for params in lab.called("guests.launch"))
@@ -316,6 +350,8 @@ def test_what_the_load_itself_saw_is_a_finding(lab: ScriptedLab) -> None:
         ("precopy", {"log_syncs": 0}, "dirty_log_syncs"),
         ("dirty-ring", {"ring_exits": 0}, "dirty_ring_exits"),
         ("dirty-ring", {"ring_pages": 0}, "dirty_ring_pages"),
+        ("dirty-ring-256", {"ring_exits": 0}, "dirty_ring_exits"),
+        ("dirty-ring-8192", {"ring_pages": 0}, "dirty_ring_pages"),
         ("dirty-ring", {"ring_resets": 0}, "dirty_ring_resets"),
         ("multifd", {"multifd_bytes": 0}, "multifd_bytes"),
         ("multifd", {"connections": 2}, "connections"),

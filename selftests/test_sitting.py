@@ -23,7 +23,7 @@ from guestloop.results.plan import Plan, read_plan, write_plan
 from guestloop.results.records import Round, read_rounds, write_round
 from guestloop.results.sittings import Ending, read_sittings
 
-CELLS = tuple(Cell("asyncpf", mmu, {"load": "read-shared"}) for mmu in Mmu)
+CELLS = tuple(Cell("asyncpf", mmu, {"load": "read-shared"}) for mmu in (Mmu.TDP, Mmu.DIRECT, Mmu.SHADOW))
 TDP, DIRECT, SHADOW = (cell.id for cell in CELLS)
 PLAN = replace(plan_of(REFERENCE, CANDIDATE, cells=CELLS), looks=(1, 2, 4))
 

@@ -146,6 +146,13 @@ def test_what_is_lacking_cancels(lab: ScriptedLab) -> None:
     assert ended.record.reason == "no eptad here" and ended.record.evidence == ()
 
 
+def test_a_mode_of_other_hardware_is_skipped_and_leaves_the_l1_as_it_is(lab: ScriptedLab) -> None:
+    ended = lab.measure(cell("asyncpf", Mmu.DIRECT_PML, load="read-own"), raising(AssertionError("it ran")))
+    assert (ended.status, ended.record.outcome) == ("CANCEL", Outcome.SKIPPED)
+    assert ended.record.reason == "PML: kvm_intel may have it, kvm_amd has not"
+    assert lab.called("kvm.load") == [] and lab.called("settings.lay_ground") == []
+
+
 def test_a_warning_in_a_round_that_lacks_something_is_not_skipped(lab: ScriptedLab) -> None:
     lab.at("guests.stop_all", ScriptedL1.warn)
     ended = lab.measure(CELL, raising(Lacking("no eptad here")))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from samples import L2_KERNEL
 
+from guestloop.agent.dirty_ring import RingLimits
+
 BUILD_ID = "abcd"
 
 
@@ -86,6 +88,7 @@ class Script:
     """Whether a migration that is told to go on as postcopy completes without."""
     log_syncs: int = 3
     ring_pages: int = 90
+    ring_limits: RingLimits = field(default_factory=lambda: RingLimits(64, 65536))
     ring_exits: int = 2
     ring_resets: int = 3
     connections: int = 4

@@ -110,6 +110,7 @@ class GuestTest(Test):  # type: ignore[misc]
         fresh = str(self.params.get("fresh_boot", default="no")) == "yes"
         self.l1 = L1(connection, self.this.kernel, fresh=fresh)
         self.this.use(self.l1)
+        self.l1.require(self.this.cell.mmu)  # before anything is done in it: it stays as good as new
         self.l1.lay_ground()
         self.l1.set_mmu(self.this.cell.mmu, watch=self._is_probed)
 

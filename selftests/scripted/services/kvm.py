@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from guestloop.agent.changed import Watched
+from guestloop.agent.dirty_ring import RingLimits
 from guestloop.agent.kvm import Kvm
 from scripted.stage import Stage
 
@@ -18,6 +19,9 @@ class ScriptedKvm(Kvm):
         for module, values in parameters.items():
             facts |= {f"{module}.{key}": value for key, value in values.items()}
         return facts
+
+    def ring_limits(self) -> RingLimits:
+        return self._l1.script.ring_limits
 
     def watch(self, watched: tuple[Watched, ...]) -> None:
         self._l1.watched = watched

@@ -5,22 +5,42 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from guestloop.agent.changed import Probes, Watched
+from guestloop.agent.dirty_ring import RingLimits, read_ring_limits
 from guestloop.agent.kernel_log import kernel_log
 from guestloop.agent.rcu import expedited_grace_periods
 from guestloop.agent.symbols import read_functions
 from guestloop.agent.trace import Trace
 from guestloop.ground import proc
-from guestloop.ground.errors import GuestError, ProcessError, describe_status
+from guestloop.ground.errors import GuestError, Lacking, ProcessError, describe_status
 
 SYS_MODULE = Path("/sys/module")
 KERNEL_NOTES = Path("/sys/kernel/notes")
 CPUINFO = Path("/proc/cpuinfo")
+FLAGS = ("flags", "vmx flags")
 TRUE = frozenset({"Y", "1"})
 SUBJECTS = ("kvm_amd", "kvm_intel", "kvm")  # in the order of their removal
 ORDER = "order"  # beside the modules: their names in load order (vm/payload.py)
 INSMOD_S = 60.0
+
+
+class Feature(NamedTuple):
+    """What a parameter of KVM needs of the CPU, and how /proc/cpuinfo shows it."""
+
+    name: str
+    flag: str
+
+
+# KVM switches these off by itself where the CPU has not what they need (arch/x86/kvm/vmx/vmx.c:
+# hardware_setup, svm/svm.c: svm_hardware_setup).
+FEATURES = {
+    "kvm_amd.npt": Feature("NPT", "npt"),
+    "kvm_intel.ept": Feature("EPT", "ept"),
+    "kvm_intel.eptad": Feature("EPT A/D bits", "ept_ad"),
+    "kvm_intel.pml": Feature("PML", "pml"),
+}
 
 
 def same_value(wanted: str, seen: str) -> bool:
@@ -43,7 +63,8 @@ class Kvm:
 
         ``mmu`` names the mode in messages. Returns all parameters of the modules as they read back
         (``kvm.tdp_mmu``: ``N``), those that were not asked for included, and each module's build id. Raises
-        GuestError when KVM took another value than the one asked for, or does not load.
+        GuestError when KVM took another value than the one asked for, or does not load, and Lacking when it
+        refused a feature that the CPU does not show.
         """
         # A parameter of an earlier load that is not wanted now must go back to its default.
         if parameters != self._loaded or self._mismatch(parameters):
@@ -53,6 +74,8 @@ class Kvm:
                     self._insert_all(parameters)
                 self._trace.arm(self._read_functions())
             self._loaded = parameters
+        if lacks := self._find_lacking(parameters):
+            raise Lacking(lacks)
         if wrong := self._mismatch(parameters):
             raise GuestError(f"MMU mode {mmu}: {wrong}")
         self._probes.begin()
@@ -84,6 +107,10 @@ class Kvm:
         """Those of these functions that KVM has in this kernel; it must have been loaded before."""
         return [name for name in names if name in self._functions]
 
+    def ring_limits(self) -> RingLimits:
+        """How large dirty rings may be; KVM must have been loaded before."""
+        return read_ring_limits(pml=read_parameter("kvm_intel", "pml") in TRUE)
+
     def _read_functions(self) -> frozenset[str]:
         """Read once in a boot: the modules are the same whenever they are loaded."""
         self._functions = self._functions or read_functions()
@@ -105,6 +132,20 @@ class Kvm:
             if wanted:
                 values = [f"{key}={value}" for key, value in parameters.get(module, {}).items()]
                 insert(self._directory / f"{name}.ko", *values)
+
+    def _find_lacking(self, wanted: dict[str, dict[str, str]]) -> str:
+        """A feature that was asked for, and that KVM has switched off as the CPU does not show it.
+
+        On a CPU that shows it KVM is at fault, or the parameter: that is no lack of hardware.
+        """
+        shown = cpu_flags()
+        for module, values in wanted.items():
+            for key, value in values.items():
+                feature = FEATURES.get(f"{module}.{key}")
+                refused = value in TRUE and read_parameter(module, key) not in TRUE
+                if feature and refused and feature.flag not in shown:
+                    return f"{feature.name}: L1's CPU does not show {feature.flag}"
+        return ""
 
     def _mismatch(self, wanted: dict[str, dict[str, str]]) -> str:
         for module, values in wanted.items():
@@ -138,11 +179,10 @@ def find_vendor_module() -> str:
 
 
 def cpu_flags() -> frozenset[str]:
-    """The features of L1's first CPU, as its kernel uses them (arch/x86/kernel/cpu/proc.c)."""
-    for line in CPUINFO.read_text().splitlines():
-        if line.startswith("flags"):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()
+    """The features of L1's first CPU, those of VMX too (arch/x86/kernel/cpu/proc.c: show_cpuinfo)."""
+    first = CPUINFO.read_text().partition("\n\n")[0]
+    rows = (line.partition(":") for line in first.splitlines())
+    return frozenset(flag for name, _, flags in rows if name.strip() in FLAGS for flag in flags.split())
 
 
 def read_parameter(module: str, key: str) -> str:

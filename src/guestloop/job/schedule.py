@@ -123,6 +123,15 @@ class CellProgress:
         return sum(not self._repeats(number) for number in self.rounds)
 
     @property
+    def is_skipped(self) -> bool:
+        """Something that it needs is not there, in one round as in all others."""
+        return any(item.is_skipped for own in self.rounds.values() for item in own.values())
+
+    def is_short_of(self, goal: int) -> bool:
+        """Whether it is to have more rounds for want of so many."""
+        return self.planned < goal and not self.is_skipped
+
+    @property
     def torn(self) -> list[int]:
         """Rounds that were measured on some kernels and not on others."""
         return [number for number, own in sorted(self.rounds.items()) if not own.keys() >= set(self.kernels)]
@@ -166,7 +175,7 @@ class CellProgress:
     def numbers(self, goal: int) -> dict[int, int]:
         """The rounds to measure until ``goal`` planned ones are there: which round each of them repeats."""
         torn = {number: self._repeats(number) for number in self.torn}
-        new = [*self.owed, *[0] * (goal - self.planned)]
+        new = [*self.owed, *[0] * (goal - self.planned if self.is_short_of(goal) else 0)]
         return torn | dict(enumerate(new, max(self.rounds, default=0) + 1))
 
     def lacking(self, number: int) -> list[str]:
@@ -183,7 +192,7 @@ def all_looks(plan: Plan, rounds: Sequence[Round], open_cells: Collection[str]) 
     found = []
     for number, goal in enumerate(plan.looks, 1):
         goals = [goal if number == 1 or cell.id in open_cells else 0 for cell in plan.cells]
-        if any(own.planned < goal for own, goal in zip(progress, goals, strict=True)):
+        if any(own.is_short_of(goal) for own, goal in zip(progress, goals, strict=True)):
             found.append(_look(plan, number, progress, goals))
     rest = _look(plan, 0, progress, [0] * len(progress))
     return found or ([rest] if rest.slots else [])

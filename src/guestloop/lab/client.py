@@ -25,6 +25,7 @@ from guestloop.ground.errors import (
     GuestKilled,
     GuestloopError,
     LabError,
+    Lacking,
 )
 from guestloop.ground.rpc import Caller, client
 from guestloop.ground.usage import Threads
@@ -137,11 +138,18 @@ class L1:
     def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
         return self._lab.call(self.kernel, method, dict(params), timeout_s)
 
+    def require(self, mmu: Mmu) -> None:
+        """Raise Lacking for a mode that L1's KVM, being of this vendor, never has. L1 is not asked."""
+        if lacks := mmu.lacks(self._vendor.module):
+            raise Lacking(lacks)
+
     def set_mmu(self, mmu: Mmu, *, watch: bool = False) -> None:
         """Have KVM loaded for this MMU mode; its parameters as read back are added to ``facts``.
 
-        ``watch``: calls of the functions that differ between the kernels of the run are counted.
+        ``watch``: calls of the functions that differ between the kernels of the run are counted. Raises
+        Lacking when this CPU has not what the mode needs.
         """
+        self.require(mmu)
         self._probed = watch
         self.agent.kvm.watch(self._watched if watch else ())
         parameters = mmu.parameters(self._vendor.module)

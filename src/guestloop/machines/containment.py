@@ -76,10 +76,10 @@ class Prospect:
 
 def find_way(groups: Cgroups, root: Path = Path("/")) -> Prospect:
     """What ``contained`` would do here."""
+    if (root / SYSTEMD).is_dir():  # whatever version its groups are of
+        return Prospect(Way.SCOPE)
     if groups.own is None:
         return Prospect(Way.NONE, reason="there are no control groups of version 2")
-    if (root / SYSTEMD).is_dir():
-        return Prospect(Way.SCOPE)
     if not groups.writable:
         return Prospect(Way.NONE, reason=f"{groups.own} cannot be written")
     return Prospect(Way.GROUP, tuple(name for name in CONTROLLERS if name not in groups.controllers))

@@ -59,7 +59,8 @@ class Changed:
     def where(self) -> str:
         """``3 direct,shadow``: how many cells, in which MMU modes."""
         modes = [str(mode) for mode in Mmu if any(cell.mmu is mode for cell in self.cells)]
-        return f"{len(self.cells)} {'all' if len(modes) == len(Mmu) else ','.join(modes)}"
+        everywhere = all(str(mode) in modes for mode in Mmu if mode.is_everywhere)
+        return f"{len(self.cells)} {'all' if everywhere else ','.join(modes)}"
 
 
 def _ratio(one: Figure) -> str:

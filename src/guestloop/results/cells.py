@@ -10,11 +10,18 @@ from typing import Any
 
 
 class Mmu(StrEnum):
-    """How L1's KVM maps an L2: which MMU code runs, by module parameters set at load (``MODES``)."""
+    """How L1's KVM maps an L2: which MMU code runs, by module parameters set at load (``MODES``).
+
+    The first three are there on every host, the others only on hardware that has what they need.
+    """
 
     TDP = "tdp"
     DIRECT = "direct"
     SHADOW = "shadow"
+    TDP_PML = "tdp-pml"
+    DIRECT_PML = "direct-pml"
+    TDP_NO_EPTAD = "tdp-no-eptad"
+    DIRECT_NO_EPTAD = "direct-no-eptad"
 
     @classmethod
     def _missing_(cls, value: object) -> Mmu | None:
@@ -29,21 +36,64 @@ class Mmu(StrEnum):
         """Every name by which a user may ask for this mode; the first is the one in results."""
         return (self.value, *MODES[self].other_names)
 
+    @property
+    def code(self) -> Mmu:
+        """The mode that runs the same MMU code, with what hardware usually does."""
+        return MODES[self].like or self
+
+    @property
+    def is_everywhere(self) -> bool:
+        """There on every host, whoever made its CPU."""
+        return self.code is self
+
+    def lacks(self, vendor_module: str) -> str:
+        """What a mode needs that KVM of this vendor never has; empty if it may have it."""
+        own = MODES[self].parameters
+        if vendor_module in own or vendor_module not in VENDOR_MODULES:
+            return ""
+        others = " and ".join(name for name in own if name in VENDOR_MODULES)
+        return f"{MODES[self].feature}: {others} may have it, {vendor_module} has not"
+
     def parameters(self, vendor_module: str) -> dict[str, dict[str, str]]:
         """Parameters by module, in the order of loading: ``kvm``, then ``kvm_amd`` or ``kvm_intel``.
 
-        Raises KeyError for another module.
+        Raises KeyError for another module, and for one that ``lacks`` what the mode needs.
         """
         return {module: dict(MODES[self].parameters[module]) for module in ("kvm", vendor_module)}
 
 
 @dataclass(frozen=True)
 class Mode:
-    """What a mode is, the parameters of each module that may be loaded for it, and its other names."""
+    """What a mode is, the parameters of each module that may be loaded for it, and its other names.
+
+    One that needs a ``feature`` of some hardware is ``like`` the mode with the same MMU code.
+    """
 
     meaning: str
     parameters: Mapping[str, Mapping[str, str]]
     other_names: tuple[str, ...] = ()
+    feature: str = ""
+    like: Mmu | None = None
+
+
+VENDOR_MODULES = ("kvm_amd", "kvm_intel")
+PML, NO_EPTAD = "PML", "EPT without A/D bits"
+
+
+def _with_pml(like: Mmu, tdp_mmu: str) -> Mode:
+    """Dirty pages are logged by the CPU: nothing is write-protected (arch/x86/kvm/mmu/mmu.c:
+    kvm_arch_mmu_enable_log_dirty_pt_masked), but the Dirty bits of SPTEs are cleared.
+    """
+    intel = {"ept": "Y", "eptad": "Y", "pml": "Y"}
+    meaning = f"{like} with page-modification logging; Intel only"
+    return Mode(meaning, {"kvm": {"tdp_mmu": tdp_mmu}, "kvm_intel": intel}, feature=PML, like=like)
+
+
+def _without_eptad(like: Mmu, tdp_mmu: str) -> Mode:
+    """Age is tracked by SPTEs that are not present (arch/x86/kvm/mmu/spte.c: mark_spte_for_access_track)."""
+    intel = {"ept": "Y", "eptad": "N", "pml": "N"}
+    meaning = f"{like} without Accessed and Dirty bits, kvm_intel.eptad=0; Intel only"
+    return Mode(meaning, {"kvm": {"tdp_mmu": tdp_mmu}, "kvm_intel": intel}, feature=NO_EPTAD, like=like)
 
 
 # kvm.tdp_mmu permits the TDP MMU (arch/x86/kvm/mmu/mmu.c, tdp_mmu_allowed); kvm_amd.npt and kvm_intel.ept
@@ -63,6 +113,10 @@ MODES: Mapping[Mmu, Mode] = {
         "shadow paging, npt=0 or ept=0",
         {"kvm": {"tdp_mmu": "N"}, "kvm_amd": {"npt": "N"}, "kvm_intel": {"ept": "N"}},
     ),
+    Mmu.TDP_PML: _with_pml(Mmu.TDP, "Y"),
+    Mmu.DIRECT_PML: _with_pml(Mmu.DIRECT, "N"),
+    Mmu.TDP_NO_EPTAD: _without_eptad(Mmu.TDP, "Y"),
+    Mmu.DIRECT_NO_EPTAD: _without_eptad(Mmu.DIRECT, "N"),
 }
 
 

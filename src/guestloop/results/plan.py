@@ -29,7 +29,8 @@ class Reach:
     because: str = ""
 
     def covers(self, mmu: Mmu) -> bool:
-        return not self.mmu or mmu in self.mmu
+        """A mode of some hardware is covered as the one whose code it runs."""
+        return not self.mmu or mmu in self.mmu or mmu.code in self.mmu
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,29 @@ AXES: Mapping[str, Axes] = {
 
 
 def all_cells() -> list[Cell]:
-    """The full product of every test's axes and the MMU modes; a test's modes follow one another."""
+    """The full product of every test's axes and the MMU modes, as every host has them."""
+    return [cell for cell in with_special_cells() if not special_axes(cell)]
+
+
+def with_special_cells() -> list[Cell]:
+    """That and the cells that only some hosts have; a test's modes follow one another."""
     return [
         make_cell(test, mmu, dict(zip(axes, values, strict=True)))
         for test, axes in AXES.items()
         for mmu in Mmu
         for values in product(*axes.values())
     ]
+
+
+def special_axes(cell: Cell) -> frozenset[str]:
+    """Axes on which a cell is not for every host: it needs what only some hardware or KVM has.
+
+    A selection of a profile takes such values where it names them, and not by leaving the axis open.
+    """
+    special = set() if cell.mmu.is_everywhere else {"mmu"}
+    if cell.test == "migration" and not migration.WAYS[cell.variant["way"]].is_everywhere:
+        special.add("way")
+    return frozenset(special)
 
 
 def make_cell(test: str, mmu: Mmu, variant: Mapping[str, str]) -> Cell:

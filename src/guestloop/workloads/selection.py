@@ -10,7 +10,7 @@ from guestloop.config import Profile
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.results.cells import Cell, Mmu
-from guestloop.workloads.catalog import AXES, all_cells
+from guestloop.workloads.catalog import AXES, special_axes, with_special_cells
 
 MOST_LEFT_OUT_LINES = 12
 
@@ -31,7 +31,7 @@ def select(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()
     _known("test", tests, AXES)
     _known("MMU mode", mmus, [name for mode in Mmu for name in mode.names])
     modes = {Mmu(name) for name in mmus}
-    everything = all_cells()
+    everything = with_special_cells()
     narrowed = [
         cell
         for cell in everything
@@ -47,16 +47,28 @@ def select(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()
 
 
 def _left_out(everything: Sequence[Cell], narrowed: Sequence[Cell]) -> list[str]:
-    """A line for each cell, or one for all of a test when there are too many to read."""
+    """A line for each cell, or one for all of a test when there are too many to read.
+
+    Of cells that only some hosts have there is one for all, and only when there is none of them.
+    """
     taken = {cell.id for cell in narrowed}
     lines: list[str] = []
     for test in AXES:
-        every = [cell.id for cell in everything if cell.test == test]
+        every = [cell.id for cell in everything if cell.test == test and not special_axes(cell)]
         own = [name for name in every if name not in taken]
         if len(own) > MOST_LEFT_OUT_LINES:
             own = [f"{len(own)} of {len(every)} cells of {test} (scripts/run --profile lab --list names all)"]
         lines += own
+    special = sorted({_special_name(cell) for cell in everything} - {""})
+    if special and not any(map(special_axes, narrowed)):
+        lines.append(f"cells of what only some hardware has: {', '.join(special)}")
     return lines
+
+
+def _special_name(cell: Cell) -> str:
+    """The MMU mode or the way that not every host has."""
+    values = {"mmu": cell.mmu.value, **cell.variant}
+    return next((values[axis] for axis in special_axes(cell)), "")
 
 
 def _known(what: str, seen: Sequence[str], allowed: Iterable[str]) -> None:
@@ -68,7 +80,8 @@ def _known(what: str, seen: Sequence[str], allowed: Iterable[str]) -> None:
 
 def _has(profile: Profile, cell: Cell) -> bool:
     values = {"test": cell.test, "mmu": cell.mmu.value, **cell.variant}
-    return any(_matches(selection, values) for selection in profile.selections)
+    special = special_axes(cell)
+    return any(special <= own.keys() and _matches(own, values) for own in profile.selections)
 
 
 def _matches(selection: Mapping[str, tuple[str, ...]], values: Mapping[str, str]) -> bool:

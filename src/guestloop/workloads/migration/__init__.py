@@ -9,5 +9,6 @@ the destination holds, whose payload checks every stamp. See docs/method-migrati
 from guestloop.workloads.migration.cells import AXES, trip_of
 from guestloop.workloads.migration.round import measure, run
 from guestloop.workloads.migration.trip import Load, Trip
+from guestloop.workloads.migration.ways import WAYS
 
-__all__ = ["AXES", "Load", "Trip", "measure", "run", "trip_of"]
+__all__ = ["AXES", "WAYS", "Load", "Trip", "measure", "run", "trip_of"]

@@ -36,6 +36,8 @@ def run(this: Measuring, l1: L1, trip: Trip) -> None:
     """Load, migrate as often as the way asks for, judge: fills in the round."""
     if lacks := l1.agent.memory.lacks(trip.needs):
         raise Lacking(lacks)
+    if trip.way.ring and (refused := l1.agent.kvm.ring_limits().refuse(trip.ring_entries)):
+        raise Lacking(refused)
     this.event, this.judged, this.work_unit = trip.event, JUDGED, trip.work
     with ExitStack() as stack:
         if trip.pages is Pages.HUGE:

@@ -49,6 +49,7 @@ class Way(ABC):
     ``needs`` are of L1's kernel, ``capabilities`` are QEMU's beside ``events``. ``hops``: how often the guest
     moves on. ``work``: what flushes are related to. ``ring``: dirty pages are reported by the dirty ring.
     ``incoming``: what a destination does when all has arrived.
+    One that is not ``is_everywhere`` is in a profile only where it is named: some hosts lack what it needs.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Way(ABC):
     work: Work = Work.DIRTIED
     ring: bool = False
     incoming: Incoming = Incoming.REST
+    is_everywhere: bool = True
 
     def fit(self, trip: Trip) -> Trip:
         """The figures of a cell, as this way needs them."""

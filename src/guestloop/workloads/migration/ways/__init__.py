@@ -11,6 +11,10 @@ from guestloop.workloads.migration.ways.ping_pong import PingPong
 from guestloop.workloads.migration.ways.postcopy import Postcopy
 from guestloop.workloads.migration.ways.precopy import Precopy
 
-WAYS: Mapping[str, Way] = {
-    way.name: way for way in (Precopy(), DirtyRing(), Multifd(), Postcopy(), CancelRetry(), PingPong())
-}
+ALL = (
+    *(Precopy(), DirtyRing(), Multifd(), Postcopy(), CancelRetry(), PingPong()),
+    DirtyRing(256),  # refused with page-modification logging, whose pages need more room
+    DirtyRing(8192),
+)
+
+WAYS: Mapping[str, Way] = {way.name: way for way in ALL}
