@@ -7,24 +7,23 @@ import os
 import shutil
 import socket
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-import test_kernels_build
 from test_surroundings import FOREIGN
+from tiny import DATA, base, pack, spec
 
 from guestloop.cache import Cache
-from guestloop.config import BaseKind, BaseSpec, KernelSpec
+from guestloop.config import KernelSpec
 from guestloop.ground import proc
 from guestloop.ground.errors import NotBuilt, ProcessError
 from guestloop.ground.wait import wait_for
 from guestloop.kernels import build, build_kernel
 from guestloop.kernels.contained import Containment, find_containment
 
-DATA, spec = test_kernels_build.DATA, test_kernels_build.spec
+__all__ = ["base", "spec"]  # fixtures
 
 UNCONTAINED = Containment("no: for this test")
 
@@ -235,9 +234,7 @@ def with_makefile(spec: KernelSpec, directory: Path, text: str) -> KernelSpec:
     shutil.copytree(DATA / "tiny", top)
     with (top / "Makefile").open("a") as makefile:
         makefile.write(f"\n{text}")
-    with tarfile.open(directory / "other.tar", "w") as archive:
-        archive.add(top, arcname="linux")
-    return replace(spec, base=BaseSpec(BaseKind.TARBALL, str(directory / "other.tar")))
+    return replace(spec, base=pack(top, directory / "other.tar"))
 
 
 def test_links_that_a_build_leaves_are_not_followed(spec: KernelSpec, tmp_path: Path) -> None:

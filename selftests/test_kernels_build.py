@@ -9,12 +9,26 @@ import json
 import os
 import shutil
 import subprocess
-import tarfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from tiny import (
+    BAD,
+    BROKEN,
+    DATA,
+    GOOD,
+    KVM,
+    base,
+    cache,
+    empty_cache,
+    pack,
+    plain_compiler,
+    read_once,
+    spec,
+    with_series,
+)
 
 from guestloop.cache import Cache, content_key, digests
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
@@ -25,39 +39,9 @@ from guestloop.kernels.tree import MAKING, WorkTree, drop_suspects, making
 from guestloop.sources import Tree
 from guestloop.sources.bases import find_tarball
 
-DATA = Path(__file__).with_name("data") / "kernels"
-KVM = "CONFIG_KVM=m\nCONFIG_KVM_AMD=m\nCONFIG_KVM_INTEL=m\n"
-GOOD, BAD, BROKEN = (DATA / f"tiny-{what}.patch" for what in ("good", "bad", "broken"))
+__all__ = ["base", "cache", "empty_cache", "plain_compiler", "read_once", "spec"]  # fixtures
+
 MMU = "arch/x86/kvm/mmu.c"
-
-
-@pytest.fixture(autouse=True)
-def plain_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The compiler without ccache, which would keep its files for the tests' directories."""
-    found = shutil.which
-    monkeypatch.setattr(
-        "guestloop.ground.proc._which", lambda name: None if name == "ccache" else found(name)
-    )
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def spec(tmp_path: Path) -> KernelSpec:
-    tarball = tmp_path / "tiny.tar"
-    with tarfile.open(tarball, "w") as archive:
-        archive.add(DATA / "tiny", arcname="linux-tiny")
-    fragment = tmp_path / "tiny.config"
-    fragment.write_text(KVM)
-    base = BaseSpec(BaseKind.TARBALL, str(tarball))
-    return KernelSpec("tiny", tmp_path / "tiny.yaml", "a stand-in", base, (fragment,), ())
-
-
-def with_series(spec: KernelSpec, *patches: Path) -> KernelSpec:
-    return dataclasses.replace(spec, name="patched", series=patches)
 
 
 @pytest.fixture
@@ -129,12 +113,15 @@ def test_the_key_depends_on_the_base_and_the_compiler(
     assert content_key(dataclasses.replace(inputs, toolchain=with_ccache).described) in keys
 
 
-def test_a_tarball_is_read_once(spec: KernelSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tarball_is_read_once(
+    spec: KernelSpec, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tarball = Path(shutil.copy(spec.base.location, tmp_path))
+    spec = dataclasses.replace(spec, base=BaseSpec(BaseKind.TARBALL, str(tarball)))
     first = build.find_inputs(spec, cache)
     monkeypatch.setattr(digests, "file_digest", lambda path: pytest.fail(f"read again: {path}"))
     assert build.find_inputs(spec, cache) == first
     monkeypatch.undo()
-    tarball = Path(spec.base.location)
     tarball.write_bytes(b"changed")
     assert find_tarball(tarball, "x", cache).identity != first.source.identity
 
@@ -178,13 +165,10 @@ def test_base_after_patched_is_the_base(spec: KernelSpec, cache: Cache, tmp_path
 def test_two_ways_to_a_tree_are_one_kernel(spec: KernelSpec, cache: Cache, tmp_path: Path) -> None:
     """Each is called as it was named, whoever built it."""
     first = build_kernel(with_series(spec, GOOD), cache)
-    other = tmp_path / "other.tar"
-    with tarfile.open(other, "w") as archive:
-        archive.add(DATA / "tiny", arcname="./")
-    base = BaseSpec(BaseKind.TARBALL, str(other))
+    other = pack(DATA / "tiny", tmp_path / "other.tar", "./")
     mail = tmp_path / "mail.eml"
     mail.write_text(GOOD.read_text().replace("@@ -3,7 +3,7 @@", "@@ -4,7 +4,7 @@"))
-    second = build_kernel(dataclasses.replace(spec, name="second", base=base, series=(mail,)), cache)
+    second = build_kernel(dataclasses.replace(spec, name="second", base=other, series=(mail,)), cache)
     assert (second.directory, second.tree, second.sha256) == (first.directory, first.tree, first.sha256)
     assert (first.base, first.series) == ("tiny.tar", (GOOD.name,))
     assert (second.name, second.base, second.series) == ("second", "other.tar", ("mail.eml",))
@@ -217,11 +201,13 @@ def test_a_cache_may_have_any_other_name(spec: KernelSpec, tmp_path: Path) -> No
     assert build_kernel(spec, Cache(tmp_path / "Grüße,v1.0@x+y=z~")).release == "6.12.0-tiny"
 
 
-def test_a_configuration_for_nothing_is_told_before_the_base_is_read(spec: KernelSpec, cache: Cache) -> None:
+def test_a_configuration_for_nothing_is_told_before_the_base_is_read(
+    spec: KernelSpec, empty_cache: Cache
+) -> None:
     spec.config[0].write_text("CONFIG_KSM=y\n")
     with pytest.raises(ConfigError, match="not for a kernel of L1: CONFIG_KVM"):
-        build_kernel(spec, cache)
-    assert not (cache.root / "tree").exists()
+        build_kernel(spec, empty_cache)
+    assert not (empty_cache.root / "tree").exists()
 
 
 def test_a_series_that_does_not_apply_leaves_no_entry(spec: KernelSpec, cache: Cache) -> None:
@@ -270,12 +256,9 @@ def test_an_option_that_the_series_removes_is_no_fault_of_the_compiler(
         "-config IMPOSSIBLE\n+# nothing\n"
     )
     spec.config[0].write_text(KVM + "CONFIG_IMPOSSIBLE=y\n")
-    tarball = tmp_path / "with-option.tar"
     shutil.copytree(DATA / "tiny", tmp_path / "tiny")
     (tmp_path / "tiny/Kconfig").write_text("config IMPOSSIBLE\n")
-    with tarfile.open(tarball, "w") as archive:
-        archive.add(tmp_path / "tiny", arcname="tiny")
-    spec = dataclasses.replace(spec, base=BaseSpec(BaseKind.TARBALL, str(tarball)))
+    spec = dataclasses.replace(spec, base=pack(tmp_path / "tiny", tmp_path / "with-option.tar"))
     with pytest.raises(ConfigError, match=r"^patched: the series removes CONFIG_IMPOSSIBLE, and") as caught:
         build_kernel(with_series(spec, patch), cache)
     assert "tiny.config" in str(caught.value) and "CONFIG_IMPOSSIBLE=... where it exists" in caught.value.hint
@@ -303,7 +286,7 @@ def test_two_at_once_share_one_build(
 
 @pytest.mark.parametrize("moment", ["fast-import", "read-tree", "apply", "write-tree", "clean"])
 def test_a_full_disk_in_git_is_said_once(
-    spec: KernelSpec, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    spec: KernelSpec, empty_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     git = tmp_path / "bin/git"
     git.parent.mkdir()
@@ -314,10 +297,10 @@ def test_a_full_disk_in_git_is_said_once(
     git.chmod(0o755)
     monkeypatch.setenv("PATH", str(git.parent), prepend=os.pathsep)
     with pytest.raises(CacheError, match="no space left in the cache"):
-        build_kernel(with_series(spec, GOOD), cache)
-    assert not list((cache.root / "kernel").glob("*"))
+        build_kernel(with_series(spec, GOOD), empty_cache)
+    assert not list((empty_cache.root / "kernel").glob("*"))
     git.unlink()
-    assert build_kernel(with_series(spec, GOOD), cache).series == (GOOD.name,)
+    assert build_kernel(with_series(spec, GOOD), empty_cache).series == (GOOD.name,)
 
 
 @pytest.mark.parametrize("moment", ["vmlinux", "--strip-all"])
@@ -377,8 +360,6 @@ def test_a_base_that_is_not_there_is_named(spec: KernelSpec, cache: Cache) -> No
 
 
 def test_a_tarball_without_a_kernel_is_refused(spec: KernelSpec, cache: Cache, tmp_path: Path) -> None:
-    tarball = tmp_path / "other.tar"
-    with tarfile.open(tarball, "w") as archive:
-        archive.add(DATA / "tiny-good.patch", arcname="top/file")
+    other = pack(GOOD, tmp_path / "other.tar", "top/file")
     with pytest.raises(ConfigError, match="is not a kernel source: it has no top-level Kconfig"):
-        build_kernel(dataclasses.replace(spec, base=BaseSpec(BaseKind.TARBALL, str(tarball))), cache)
+        build_kernel(dataclasses.replace(spec, base=other), cache)

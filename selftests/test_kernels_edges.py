@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
-import test_kernels_build
+from tiny import GOOD, base, cache, plain_compiler, read_once, spec
 
 from guestloop.cache import Cache
 from guestloop.config import BaseKind, BaseSpec, KernelSpec
@@ -26,10 +26,8 @@ from guestloop.kernels.tree import drop_suspects
 from guestloop.sources import find_source
 from guestloop.sources.bases import find_debian
 
-cache, spec = test_kernels_build.cache, test_kernels_build.spec
-plain_compiler = test_kernels_build.plain_compiler
+__all__ = ["base", "cache", "plain_compiler", "read_once", "spec"]  # fixtures
 
-DATA = Path(__file__).with_name("data") / "kernels"
 GIB = 1 << 30
 
 
@@ -55,7 +53,7 @@ def test_a_first_build_wants_three_gib_and_further_ones_do_not_ask(
     free = 3 * GIB
     build_kernel(spec, cache)
     free = 0
-    patched = dataclasses.replace(spec, name="patched", series=(DATA / "tiny-good.patch",))
+    patched = dataclasses.replace(spec, name="patched", series=(GOOD,))
     assert build_kernel(patched, cache).name == "patched"
 
 
@@ -77,7 +75,7 @@ def test_how_long_a_build_may_take_is_said_before(
     build_kernel(spec, cache)
     first = duration(420 / len(os.sched_getaffinity(0)))
     assert f"build kernel tiny (tiny.tar) (expected {first})" in capsys.readouterr().err
-    build_kernel(dataclasses.replace(spec, series=(DATA / "tiny-good.patch",)), cache)
+    build_kernel(dataclasses.replace(spec, series=(GOOD,)), cache)
     assert "build kernel tiny (tiny.tar) (expected 15.0 s)" in capsys.readouterr().err
 
 

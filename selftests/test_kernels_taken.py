@@ -7,8 +7,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-import test_kernels_build
-from test_kernels_build import BAD, GOOD, with_series
+from tiny import BAD, GOOD, base, cache, plain_compiler, read_once, spec, with_series
 
 from guestloop.cache import Cache
 from guestloop.config import KernelSpec
@@ -16,8 +15,7 @@ from guestloop.ground.errors import NotApplied
 from guestloop.kernels import build_kernel, describe_attempt, describe_inputs, find_inputs, kconfig
 from guestloop.results.provenance import Provenance
 
-cache, spec = test_kernels_build.cache, test_kernels_build.spec
-plain_compiler = test_kernels_build.plain_compiler
+__all__ = ["base", "cache", "plain_compiler", "read_once", "spec"]  # fixtures
 
 
 def find_provenance(spec: KernelSpec, cache: Cache) -> Provenance:

@@ -10,9 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-import test_kernels_build
 from samples import CANDIDATE, L2_KERNEL, REFERENCE, A, B, compare, plan_of, rounds_of
-from test_kernels_build import KVM
+from tiny import KVM, base, cache, plain_compiler, read_once, spec
 
 from guestloop.cache import Cache
 from guestloop.compare import Overall
@@ -27,10 +26,8 @@ from guestloop.report.verdict_json import validate
 from guestloop.results.plan import Plan, parse_plan
 from guestloop.results.records import L2_BUILD_ID, Outcome, Round
 
-cache, spec = test_kernels_build.cache, test_kernels_build.spec
-plain_compiler = test_kernels_build.plain_compiler
+__all__ = ["base", "cache", "plain_compiler", "read_once", "spec"]  # fixtures
 
-DATA = Path(__file__).with_name("data") / "kernels"
 FLUSHES = {A: (420, 433), B: (425, 430)}
 OTHER = "0bad" * 10
 

@@ -176,6 +176,7 @@ class _Proxy:
             except CodecError as error:
                 raise InternalError(f"{method} answered with something else: {error}") from error
 
+        setattr(self, name, invoke)  # found at once from now on
         return invoke
 
 
