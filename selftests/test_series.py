@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import lzma
+import os
 import quopri
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -414,6 +416,32 @@ def test_a_folder_of_format_patch(tmp_path: Path) -> None:
     series = read_series([at])
     assert series.names == ("9-one.patch", "10-two.patch")
     assert series.notes == ("cover letter skipped: [PATCH 0/2] mm: both",)
+
+
+def test_what_else_is_in_a_folder_is_told(tmp_path: Path) -> None:
+    """What has been left out without a word would be missed in a kernel; what editors leave is no patch."""
+    at = folder(tmp_path, **{"2-b_Patch": OTHER, ".#1-a_patch": b"x", "1-a_patch~": b"x", "README": b"x"})
+    (at / "1-a.patch.gz").write_bytes(gzip.compress(DIFF))
+    (at / "old.patch").mkdir()
+    series = read_series([at])
+    assert series.names == ("1-a.patch.gz", "2-b.Patch")
+    assert series.notes == (f"{at}: by their names no patches, left out: README",)
+
+
+def test_a_patch_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    at = folder(tmp_path, a_patch=DIFF)
+    (at / "b.patch").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=r"b\.patch: No such file or directory"):
+        read_series([at])
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_path: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ConfigError, match=f"^{tmp_path}: Permission denied$"):
+        read_series([tmp_path])
 
 
 def test_a_folder_with_a_part_missing(tmp_path: Path) -> None:
