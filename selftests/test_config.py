@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -150,6 +151,17 @@ def test_default_profile_has_every_test_and_mode() -> None:
     assert {cell.test for cell in cells} == set(AXES)
     for test in AXES:
         assert {cell.mmu for cell in cells if cell.test == test} == set(Mmu)
+
+
+def test_profiles_in_a_directory_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of root, which HOME still names under setpriv. Root may read all, so it is denied here."""
+    (tmp_path / "guestloop").mkdir()
+    (tmp_path / "guestloop/profiles.yaml").write_text("mine: 1\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match="mine"):
+        load_profiles(AXES)
+    monkeypatch.setattr(os, "access", lambda path, _mode: not Path(path).is_relative_to(tmp_path))
+    assert list(load_profiles(AXES)) == ["smoke", "default", "lab"]
 
 
 def test_shipped_profiles_have_looks_and_a_budget_or_fixed_rounds() -> None:
