@@ -270,6 +270,18 @@ def test_a_format_flowed_mail_is_under_suspicion(tmp_path: Path) -> None:
     assert read(tmp_path, mail()).patches[0].suspicion == ""
 
 
+def test_a_mail_that_says_it_twice_is_under_suspicion(tmp_path: Path) -> None:
+    """As text and as HTML: git takes both for patches."""
+    kind = 'multipart/alternative; boundary="x"'
+    parts = (
+        b"Content-Type: text/plain\n\n" + DIFF,
+        b"Content-Type: text/html\n\n<pre>\n" + DIFF + b"</pre>\n",
+    )
+    body = b"".join(b"--x\n" + part for part in parts) + b"--x--\n"
+    data = mail(body=body).replace(b"text/plain; charset=utf-8", kind.encode(), 1)
+    assert all("HTML" in patch.suspicion for patch in read(tmp_path, data).patches)
+
+
 @pytest.mark.parametrize("kind", ["text/x-patch", "application/octet-stream"])
 def test_a_patch_that_is_attached(tmp_path: Path, kind: str) -> None:
     body = (
@@ -347,6 +359,14 @@ def test_a_mail_that_came_twice_is_taken_once(tmp_path: Path) -> None:
     series = read(tmp_path, box(ONE, ONE, TWO))
     assert len(series.patches) == 2
     assert series.notes == ("the same mail twice: [PATCH 1/2] mm: one",)
+
+
+def test_a_mail_that_says_that_a_patch_was_taken(tmp_path: Path) -> None:
+    """It has the patch again, at other lines and without a number."""
+    taken = DIFF.replace(b"@@ -1,3 +1,3 @@", b"@@ -9,3 +9,3 @@")
+    series = read(tmp_path, box(TWO, mail("[tip: x86/mm] mm: one", taken), ONE))
+    assert series.names == ("0001-mm-one.patch", "0002-mm-two.patch")
+    assert series.notes[0] == "the same change again: [tip: x86/mm] mm: one"
 
 
 def test_mails_without_numbers_stay_in_their_order(tmp_path: Path) -> None:
