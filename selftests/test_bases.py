@@ -17,7 +17,7 @@ from trees import read_tree
 from guestloop.cache import Cache
 from guestloop.config import BaseKind, BaseSpec
 from guestloop.ground.errors import ConfigError
-from guestloop.sources import Source, find_source, has_commit
+from guestloop.sources import Source, find_source, has_commit, worktree
 
 KERNEL = {"Kconfig": b"# top\n", "Makefile": b"VERSION = 6\nPATCHLEVEL = 12\n", "mm/a.c": b"int a;\n"}
 
@@ -313,11 +313,23 @@ def test_a_repository_of_another_user(repository: Path, cache: Cache) -> None:
     assert find(repository, cache) == wanted
 
 
-@pytest.mark.parametrize("ref", ["no-such", "", "--all", "HEAD~9", "main..v6.12", "v6.12:mm"])
+@pytest.mark.parametrize("ref", ["no-such", "", "--all", "HEAD~9", "main..v6.12", "v6.12:mm", "^main"])
 def test_what_is_no_ref_is_told(repository: Path, cache: Cache, ref: str) -> None:
     with pytest.raises(ConfigError, match=r"^x\.yaml: base: git /.*/linux: ref ") as caught:
         find(repository, cache, ref)
     assert repr(ref) in str(caught.value)
+
+
+@pytest.mark.parametrize("ref", [":/first", "HEAD^{/first}", "main~", "main@{0}~1", "annotated"])
+def test_whatever_git_takes_for_a_commit(repository: Path, cache: Cache, ref: str) -> None:
+    git(repository, "tag", "--annotate", "--message=x", "annotated", "main~1")
+    assert find(repository, cache, ref).tree.id == git(repository, "rev-parse", "v6.12^{tree}")
+
+
+def test_a_tag_of_something_else_than_a_commit(repository: Path, cache: Cache) -> None:
+    git(repository, "tag", "tree", "main^{tree}")
+    with pytest.raises(ConfigError, match=r"ref 'tree': not a commit of this repository$"):
+        find(repository, cache, "tree")
 
 
 def test_an_ambiguous_ref_is_told(repository: Path, cache: Cache) -> None:
@@ -397,6 +409,28 @@ def test_a_work_tree_that_was_asked_for(repository: Path, cache: Cache) -> None:
 def test_a_removed_file_is_not_in_the_work_tree(repository: Path, cache: Cache) -> None:
     (repository / "mm/a.c").unlink()
     assert set(read_tree(find(repository, cache, dirty=True).tree, cache)) == {"Kconfig", "Makefile"}
+
+
+def test_a_directory_where_there_was_a_file(repository: Path, cache: Cache) -> None:
+    (repository / "Makefile").unlink()
+    shutil.rmtree(repository / "mm")
+    write(repository, {"Makefile/x": b"x", "mm": b"y"})
+    seen = read_tree(find(repository, cache, dirty=True).tree, cache)
+    assert seen == {"Kconfig": KERNEL["Kconfig"], "Makefile/x": b"x", "mm": b"y"}
+    (repository / "mm").unlink()
+    (repository / "mm/empty").mkdir(parents=True)
+    assert "mm" not in read_tree(find(repository, cache, dirty=True).tree, cache)
+
+
+def test_a_file_of_the_work_tree_that_cannot_be_read(
+    repository: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file of another user; root reads all. A repository without a commit stands for it."""
+    git(repository.parent, "init", "--quiet", str(repository / "other"))
+    monkeypatch.setattr(worktree, "_changed", lambda *_: [b"other"])
+    with pytest.raises(ConfigError, match=r"^x.yaml: base: git /.*/linux: its work tree cannot be read: "):
+        find(repository, cache, dirty=True)
+    assert not list((cache.root / "tree").glob(".*"))
 
 
 def test_a_clean_work_tree_is_its_commit(repository: Path, cache: Cache) -> None:

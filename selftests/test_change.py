@@ -81,7 +81,9 @@ def test_what_is_no_message_id(word: str) -> None:
         (["./series"], (), ["series"]),
         (["HEAD@{1}"], ("HEAD@{1}",), []),
         (["series"], ("series",), []),  # a branch may be called like a folder
-        (["topic"], (), ["topic"]),  # and a file is what it is
+        (["topic"], ("topic",), []),  # and like a file
+        (["./topic"], (), ["topic"]),
+        (["v6.12..fix.patch"], ("v6.12..fix.patch",), []),
     ],
 )
 def test_arguments_with_a_tree(
@@ -111,6 +113,9 @@ def test_configurations(here: Path) -> None:
         (["x.deb"], {}, "x.deb: not a patch"),
         (["mine.yaml"], {}, "mine.yaml: not a patch"),
         (["source"], {}, "source: the source of a kernel, not a folder of patches"),
+        ([""], {}, "a patch was wanted, seen: ''"),
+        (["fix.patch", " "], {}, "a patch was wanted, seen: ' '"),
+        (["-"], {}, "-: standard input, not a file with patches"),
         (["/dev/null"], {}, "/dev/null: a pipe or device, not a file with patches"),
         (["~nobody-of-this-name/x.patch"], {}, "~nobody-of-this-name/x.patch: not a path on this machine"),
         (["x" * 300], {}, "x: not a path on this machine: [Errno 36]"),

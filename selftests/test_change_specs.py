@@ -139,6 +139,7 @@ def test_the_work_tree(tree: Tree, cache: Cache) -> None:
     assert (candidate.base.ref, candidate.base.dirty, candidate.name) == ("", True, "linux-dirty")
     reference, _ = change_specs(Change(tree=tree.path, dirty=True, revisions=("main~1",)), cache)
     assert reference.base.ref == "main~1"
+    assert {spec.base_named for spec in (reference, candidate)} == {"--git"}, "no file names it"
 
 
 def test_a_bare_repository_has_no_work_tree(tree: Tree, cache: Cache, tmp_path: Path) -> None:

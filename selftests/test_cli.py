@@ -181,10 +181,11 @@ def test_rounds_are_counted_from_one(terminal: Terminal, rounds: str) -> None:
     assert f"argument --rounds: a number of 1 or more was wanted, seen: '{rounds}'" in done.stderr
 
 
-def test_an_empty_name_is_no_directory(terminal: Terminal) -> None:
-    """As a script has it whose variable is not set; the current directory is not meant."""
-    done = terminal.run("run", "--out", "")
-    assert done.returncode == 2 and "argument --out: a directory was wanted, seen: ''" in done.stderr
+@pytest.mark.parametrize("option", ["--out", "--git", "--config-a", "--base"])
+def test_an_empty_value_is_none(terminal: Terminal, option: str) -> None:
+    """As a script has it whose variable is not set; no directory, and no default, is meant."""
+    done = terminal.run("run", option, "")
+    assert done.returncode == 2 and f"argument {option}: a value was wanted, seen: ''" in done.stderr
     terminal.untouched()
 
 

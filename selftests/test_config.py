@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -181,6 +182,17 @@ def test_a_selection_that_leaves_an_axis_open_has_what_every_host_has(kernels: P
     profiles = load_profiles(AXES)
     assert [cell.mmu for cell in select(profiles["open"]).cells] == [Mmu.TDP, Mmu.DIRECT, Mmu.SHADOW]
     assert {cell.mmu for cell in select(profiles["named"]).cells} == {Mmu.TDP_PML}
+
+
+def test_profiles_in_a_directory_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of root, which HOME still names under setpriv. Root may read all, so it is denied here."""
+    (tmp_path / "guestloop").mkdir()
+    (tmp_path / "guestloop/profiles.yaml").write_text("mine: 1\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match="mine"):
+        load_profiles(AXES)
+    monkeypatch.setattr(os, "access", lambda path, _mode: not Path(path).is_relative_to(tmp_path))
+    assert list(load_profiles(AXES)) == ["smoke", "default", "lab"]
 
 
 def test_shipped_profiles_have_looks_and_a_budget_or_fixed_rounds() -> None:

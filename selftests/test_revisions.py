@@ -123,6 +123,24 @@ def test_a_shallow_clone_says_that_it_is_one(tree: Tree, tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="has no parent") as raised:
         find_ends(find_repository(clone, "--git clone"), ["main"], "--git clone")
     assert raised.value.hint == "the clone is shallow: git fetch --unshallow"
+    with pytest.raises(ConfigError, match="ref 'main~1'") as raised:
+        find_ends(find_repository(clone, "--git clone"), ["main~1..main"], "--git clone")
+    assert raised.value.hint == "the clone is shallow: git fetch --unshallow"
+
+
+def test_a_file_with_the_name_of_no_revision(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fix").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="ref 'fix'") as raised:
+        ends(tree, "fix")
+    assert raised.value.hint == "a file of this name is ./fix"
+
+
+def test_a_branch_that_looks_like_the_id_of_a_commit(tree: Tree) -> None:
+    tree.git("branch", "-f", "cafebabecafebabe", "topic")
+    assert ends(tree, "cafebabecafebabe").candidate.name == "cafebabecafebabe"
 
 
 # --- what a series is made for ---------------------------------------------------------------------

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import lzma
+import os
 import quopri
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -268,6 +270,18 @@ def test_a_format_flowed_mail_is_under_suspicion(tmp_path: Path) -> None:
     assert read(tmp_path, mail()).patches[0].suspicion == ""
 
 
+def test_a_mail_that_says_it_twice_is_under_suspicion(tmp_path: Path) -> None:
+    """As text and as HTML: git takes both for patches."""
+    kind = 'multipart/alternative; boundary="x"'
+    parts = (
+        b"Content-Type: text/plain\n\n" + DIFF,
+        b"Content-Type: text/html\n\n<pre>\n" + DIFF + b"</pre>\n",
+    )
+    body = b"".join(b"--x\n" + part for part in parts) + b"--x--\n"
+    data = mail(body=body).replace(b"text/plain; charset=utf-8", kind.encode(), 1)
+    assert all("HTML" in patch.suspicion for patch in read(tmp_path, data).patches)
+
+
 @pytest.mark.parametrize("kind", ["text/x-patch", "application/octet-stream"])
 def test_a_patch_that_is_attached(tmp_path: Path, kind: str) -> None:
     body = (
@@ -347,6 +361,14 @@ def test_a_mail_that_came_twice_is_taken_once(tmp_path: Path) -> None:
     assert series.notes == ("the same mail twice: [PATCH 1/2] mm: one",)
 
 
+def test_a_mail_that_says_that_a_patch_was_taken(tmp_path: Path) -> None:
+    """It has the patch again, at other lines and without a number."""
+    taken = DIFF.replace(b"@@ -1,3 +1,3 @@", b"@@ -9,3 +9,3 @@")
+    series = read(tmp_path, box(TWO, mail("[tip: x86/mm] mm: one", taken), ONE))
+    assert series.names == ("0001-mm-one.patch", "0002-mm-two.patch")
+    assert series.notes[0] == "the same change again: [tip: x86/mm] mm: one"
+
+
 def test_mails_without_numbers_stay_in_their_order(tmp_path: Path) -> None:
     series = read(tmp_path, box(mail("[PATCH] b"), mail("[PATCH] a", OTHER)))
     assert [patch.subject for patch in series.patches] == ["[PATCH] b", "[PATCH] a"]
@@ -414,6 +436,32 @@ def test_a_folder_of_format_patch(tmp_path: Path) -> None:
     series = read_series([at])
     assert series.names == ("9-one.patch", "10-two.patch")
     assert series.notes == ("cover letter skipped: [PATCH 0/2] mm: both",)
+
+
+def test_what_else_is_in_a_folder_is_told(tmp_path: Path) -> None:
+    """What has been left out without a word would be missed in a kernel; what editors leave is no patch."""
+    at = folder(tmp_path, **{"2-b_Patch": OTHER, ".#1-a_patch": b"x", "1-a_patch~": b"x", "README": b"x"})
+    (at / "1-a.patch.gz").write_bytes(gzip.compress(DIFF))
+    (at / "old.patch").mkdir()
+    series = read_series([at])
+    assert series.names == ("1-a.patch.gz", "2-b.Patch")
+    assert series.notes == (f"{at}: by their names no patches, left out: README",)
+
+
+def test_a_patch_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    at = folder(tmp_path, a_patch=DIFF)
+    (at / "b.patch").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=r"b\.patch: No such file or directory"):
+        read_series([at])
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_path: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ConfigError, match=f"^{tmp_path}: Permission denied$"):
+        read_series([tmp_path])
 
 
 def test_a_folder_with_a_part_missing(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     again = commands.add_parser(
         "compare", help="recompute the verdict of a result directory, without a guest"
     )
-    again.add_argument("out", type=Path, metavar="OUT")
+    again.add_argument("out", type=_path, metavar="OUT")
     again.set_defaults(action=_compare)
     report = commands.add_parser(
         "report", help="make every file of the report of a result directory again, without a guest"
@@ -172,9 +172,7 @@ def _add_history(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "directory", type=_directory, metavar="DIR", help="holds the sittings; can be resumed"
-    )
+    parser.add_argument("directory", type=_path, metavar="DIR", help="holds the sittings; can be resumed")
     parser.add_argument("--sittings", type=int, default=6, metavar="N", help="default: 6; 0 measures nothing")
     parser.add_argument("--kernel", default="unpatched", metavar="K", help="default: unpatched")
     parser.add_argument("--profile", default="default")
@@ -183,14 +181,16 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), default=AUTO)
     parser.add_argument("--runs", type=_count, default=1000, metavar="N", help="to draw; default: 1000")
     parser.add_argument(
-        "--store", type=_directory, metavar="DIR", help="keep the rounds there; default: they are not kept"
+        "--store", type=_path, metavar="DIR", help="keep the rounds there; default: they are not kept"
     )
     parser.set_defaults(action=_calibrate)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_change(parser)
-    parser.add_argument("--profile", help="smoke, default, lab, or one of your own; default: default")
+    parser.add_argument(
+        "--profile", type=_word, help="smoke, default, lab, or one of your own; default: default"
+    )
     parser.add_argument(
         "--kernels",
         type=_names,
@@ -221,12 +221,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--resume",
-        type=_directory,
+        type=_path,
         metavar="OUT",
         help="go on with a run that was interrupted or has spent its budget; only --rounds or --budget, and"
         " --no-wait go with it, everything else is as it was",
     )
-    parser.add_argument("--out", type=_directory, metavar="DIR", help="default: results/<time>")
+    parser.add_argument("--out", type=_path, metavar="DIR", help="default: results/<time>")
     parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
     parser.set_defaults(action=_run)
 
@@ -241,14 +241,14 @@ def _add_change(parser: argparse.ArgumentParser) -> None:
         " --base; with --git also BASE..BRANCH, BASE...BRANCH (their merge base), one revision (against its"
         " parent) or two",
     )
-    parser.add_argument("--base", metavar="KERNEL", help="of kernels/*.yaml; default: unpatched")
-    parser.add_argument("--git", type=Path, metavar="TREE", help="work tree or bare repository")
+    parser.add_argument("--base", type=_word, metavar="KERNEL", help="of kernels/*.yaml; default: unpatched")
+    parser.add_argument("--git", type=_path, metavar="TREE", help="work tree or bare repository")
     parser.add_argument("--dirty", action="store_true", help="TREE as it stands, against HEAD or BASE")
     parser.add_argument("--3way", dest="threeway", action="store_true", help="as in git am")
     parser.add_argument(
-        "--config-a", type=Path, metavar="FILE", help="a whole .config, for both kernels or the reference"
+        "--config-a", type=_path, metavar="FILE", help="a whole .config, for both kernels or the reference"
     )
-    parser.add_argument("--config-b", type=Path, metavar="FILE", help="that of the candidate")
+    parser.add_argument("--config-b", type=_path, metavar="FILE", help="that of the candidate")
     parser.add_argument(
         "--expect",
         action="append",
@@ -262,10 +262,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
 
 
-def _directory(text: str) -> Path:
-    if not text:  # a variable that is not set, and not the current directory
-        raise argparse.ArgumentTypeError("a directory was wanted, seen: ''")
-    return Path(text)
+def _word(text: str) -> str:
+    if not text:  # a variable that is not set, and neither the default nor the current directory
+        raise argparse.ArgumentTypeError("a value was wanted, seen: ''")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_word(text))
 
 
 def _count(text: str) -> int:

@@ -19,6 +19,7 @@ because that tells a file from a revision; nothing is read.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ PATCHES = (".patch", ".diff", ".mbox", ".mbx", ".eml")
 PACKED = (".gz", ".xz", ".bz2")
 """Endings of such files when they are packed."""
 
+PIPE_HINT = "a series is read more than once: save it in a file"
 SAVE_HINT = "save the raw mail or mailbox (on lore the link 'raw' or 'mbox.gz') and name the file"
 
 _MESSAGE_ID = re.compile(r"(?:id:)?<?([^\s<>@/{}]+@[^\s<>@/{}]+)>?")
@@ -143,31 +145,43 @@ def _sort(words: Words) -> Change:
     )
 
 
+def is_patch_name(name: str) -> bool:
+    """Whether a file is called like one with patches, packed or not."""
+    name = name.lower()
+    packed = next((ending for ending in PACKED if name.endswith(ending)), "")
+    return name.removesuffix(packed).endswith(PATCHES)
+
+
 def _kind_of(word: str, in_git: bool) -> _Kind:
     path = _absolute(word)
     _refuse_what_is_no_patch(word, path, in_git)
-    # No revision looks like a path; a folder may be called like a branch.
-    if path.is_file() or (path.is_dir() and (not in_git or _LIKE_A_PATH.match(word))):
+    is_path = _LIKE_A_PATH.match(word)
+    # Files and folders may be called like a branch, and a bare repository has a file HEAD.
+    is_revision = in_git and not is_path and (".." in word or not is_patch_name(word))
+    if (path.is_file() or path.is_dir()) and not is_revision:
         return _Kind.PATCH
     if message_id(word):
         return _Kind.MAIL
-    if in_git and not _LIKE_A_PATH.match(word) and not word.endswith((*PATCHES, *PACKED)):
+    if is_revision:
         return _Kind.REVISION
     raise ConfigError(f"{word}: no such file or folder with patches", hint=_what_else(word))
 
 
 def _refuse_what_is_no_patch(word: str, path: Path, in_git: bool) -> None:
-    """Raise ConfigError for what exists and is meant as something else."""
+    """Raise ConfigError for what is nothing, or exists and is meant as something else."""
+    if not word.strip():
+        raise ConfigError(f"a patch was wanted, seen: {word!r}", hint="is a variable not set?")
+    if word == "-":
+        raise ConfigError("-: standard input, not a file with patches", hint=PIPE_HINT)
     if path.is_file() and path.name.endswith((*ARCHIVES, *YAML)):
         hint = f"kernels are named by --kernels, for example --kernels {DEFAULT_BASE},{word}"
         raise ConfigError(f"{word}: not a patch", hint=hint)
-    if not in_git and (path / "Kconfig").is_file():
+    if not in_git and os.access(path / "Kconfig", os.F_OK):
         hint = f"{_RANGE_HINT}; a kernel that was built there: --kernels {DEFAULT_BASE},{word}"
         raise ConfigError(f"{word}: the source of a kernel, not a folder of patches", hint=hint)
     given = Path(word)  # what a pipe is a link to is no path
     if given.exists() and not (given.is_file() or given.is_dir()):
-        hint = "a series is read more than once: save it in a file"
-        raise ConfigError(f"{word}: a pipe or device, not a file with patches", hint=hint)
+        raise ConfigError(f"{word}: a pipe or device, not a file with patches", hint=PIPE_HINT)
 
 
 def _what_else(word: str) -> str:

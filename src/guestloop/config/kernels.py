@@ -39,13 +39,15 @@ OTHERS = (
 class BaseSpec:
     """Source of a kernel: a Debian source package, a tarball, or a local git tree and ref.
 
-    ``dirty``: of a git tree, what stands in its work tree instead of a ref.
+    ``dirty``: of a git tree, what stands in its work tree instead of a ref. ``option`` is what names it on
+    the command line, empty for a kernel's file.
     """
 
     kind: BaseKind
     location: str
     ref: str = ""
     dirty: bool = False
+    option: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class KernelSpec:
     expect: tuple[Expectation, ...] = ()
     whole_config: Path | None = None
     written: str = ""
+
+    @property
+    def base_named(self) -> str:
+        """Where the base is named, for messages."""
+        return self.base.option or f"{self.path}: base"
 
 
 KernelArgument = KernelSpec | ExistingSpec

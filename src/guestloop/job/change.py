@@ -77,7 +77,7 @@ def _in_git(change: Change, tree: Path, base: KernelSpec, patches: Sequence[Path
     repository = find_repository(tree, where)
 
     def at(ref: str, name: str, *, dirty: bool = False) -> KernelSpec:
-        source = BaseSpec(BaseKind.GIT, str(tree), "" if dirty else shorten(ref), dirty=dirty)
+        source = BaseSpec(BaseKind.GIT, str(tree), "" if dirty else shorten(ref), dirty, where)
         return replace(base, name=file_name(name, "reference"), base=source, written=ref)
 
     if change.dirty and not repository.has_worktree:

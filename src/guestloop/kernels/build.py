@@ -93,7 +93,7 @@ def find_inputs(spec: KernelSpec, cache: Cache, role: Role = L1) -> Inputs:
     role.check(options, str(spec.path))
     whole = read_whole_config(spec.whole_config) if spec.whole_config else {}
     series = read_series(spec.series)
-    source = find_source(spec.base, f"{spec.path}: base", cache)
+    source = find_source(spec.base, spec.base_named, cache)
     applied = apply_to_tree(source.tree, series, cache, threeway=spec.threeway)
     return Inputs(source, options, applied, toolchain, whole)
 

@@ -26,7 +26,7 @@ def describe_inputs(spec: KernelSpec, inputs: Inputs) -> Provenance:
 
 def describe_attempt(spec: KernelSpec, cache: Cache) -> Provenance:
     """The same for a kernel whose series does not apply, so that there is no tree."""
-    source = find_source(spec.base, f"{spec.path}: base", cache)
+    source = find_source(spec.base, spec.base_named, cache)
     whole = read_whole_config(spec.whole_config) if spec.whole_config else {}
     config = _describe_config(spec, kconfig.merge(spec.config), whole)
     return _describe(source, read_series(spec.series), config)

@@ -14,6 +14,7 @@ from guestloop.ground.errors import ConfigError
 from guestloop.sources.git import Git
 
 _HEADER_LINE = re.compile(rb"[!-9;-~]+:|[ \t]")
+_HTML_PART = re.compile(rb"^Content-Type:\s*text/html", re.MULTILINE | re.IGNORECASE)
 _FIRST_OF_MAIL = re.compile(rb"From |From:|[A-Za-z][A-Za-z0-9-]*:")
 
 
@@ -21,7 +22,7 @@ _FIRST_OF_MAIL = re.compile(rb"From |From:|[A-Za-z][A-Za-z0-9-]*:")
 class Mail:
     """A decoded mail: its subject with all prefixes, its message, and its patch from the first diff on.
 
-    ``raw`` is the mail before it was decoded, ``flowed`` whether its text may have been wrapped by RFC 3676.
+    ``raw`` is the mail before it was decoded, ``suspicion`` what may have damaged its patch, or nothing.
     """
 
     subject: str
@@ -29,7 +30,7 @@ class Mail:
     message: str
     patch: bytes
     raw: bytes
-    flowed: bool
+    suspicion: str
 
     @property
     def text(self) -> str:
@@ -82,8 +83,17 @@ def _decode(raw: bytes, scratch: Path, where: str) -> Mail:
         message=message.read_text(errors="replace"),
         patch=patch.read_bytes(),
         raw=raw,
-        flowed="flowed" in str(headers.get("Content-Type", "")).lower(),
+        suspicion=_suspicion(str(headers.get("Content-Type", "")).lower(), raw),
     )
+
+
+def _suspicion(kind: str, raw: bytes) -> str:
+    """What may have happened to a patch in a mail of this type."""
+    if "flowed" in kind:  # RFC 3676
+        return "the mail is format=flowed, which wraps lines and moves blanks"
+    if _HTML_PART.search(raw):
+        return "the mail has its text in HTML, which git takes for a part of the patch"
+    return ""
 
 
 def _field(info: bytes, name: bytes) -> str:

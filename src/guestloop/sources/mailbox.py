@@ -13,9 +13,17 @@ from guestloop.ground.errors import ConfigError
 from guestloop.sources import text
 from guestloop.sources.mail import Mail, read_mails
 from guestloop.sources.numbering import Numbered, parse_subject, slug
-from guestloop.sources.series import Patch, Series, join, make_patches, no_diff, parse_diff, with_trailers
+from guestloop.sources.series import (
+    Patch,
+    Series,
+    join,
+    make_patches,
+    no_diff,
+    parse_diff,
+    patch_id,
+    with_trailers,
+)
 
-FLOWED = "the mail is format=flowed, which wraps lines and moves blanks"
 ONE_SERIES_HINT = "'b4 am MESSAGE-ID' fetches one version of a series, whole and in order"
 
 
@@ -52,12 +60,11 @@ def _decode(where: str, name: str, data: bytes, mail: Mail) -> Series:
     file = data.replace(b"\r\n", b"\n")
     start = max(file.find(mail.raw.replace(b"\r\n", b"\n")[:400]), 0)
     unified = text.strip_carriage_returns(mail.patch)
-    suspicion = FLOWED if mail.flowed else ""
-    diff = parse_diff(unified, where, text.line_of(unified, file, start), suspicion or _remedy(mail))
+    diff = parse_diff(unified, where, text.line_of(unified, file, start), mail.suspicion or _remedy(mail))
     patches = make_patches(name, unified, diff, file, where=where, start=start)
 
     def complete(patch: Patch) -> Patch:
-        return replace(patch, subject=mail.subject, message_id=mail.message_id, suspicion=suspicion)
+        return replace(patch, subject=mail.subject, message_id=mail.message_id, suspicion=mail.suspicion)
 
     return Series(tuple(map(complete, patches)), notes=diff.notes)
 
@@ -86,6 +93,7 @@ def in_order(series: Series, where: str) -> Series:
 
     Raises ConfigError if there are two series, two patches of one number, or a part is missing.
     """
+    series = _without_repeats(series)
     numbered = [(parse_subject(patch.subject), patch) for patch in series.patches]
     counted = [(said, patch) for said, patch in numbered if said.total]
     _refuse_two_versions([said for said, _patch in numbered if not said.total], where)
@@ -105,6 +113,19 @@ def in_order(series: Series, where: str) -> Series:
         notes.append("patches were not in the order of their numbers: sorted")
     ordered = tuple(patch for number in sorted(patches) for patch in patches[number])
     return replace(series, patches=ordered, notes=(*series.notes, *notes))
+
+
+def _without_repeats(series: Series) -> Series:
+    """Without what a mail has again that has no number: a bot tells by it that a patch was taken."""
+    counted = [patch for patch in series.patches if parse_subject(patch.subject).total]
+    others = [patch for patch in series.patches if patch.subject and patch not in counted]
+    if not counted or not others:
+        return series
+    known = {patch_id(patch.diff) for patch in counted}
+    again = [patch for patch in others if patch_id(patch.diff) in known]
+    notes = (f"the same change again: {patch.subject}" for patch in again)
+    kept = tuple(patch for patch in series.patches if patch not in again)
+    return replace(series, patches=kept, notes=(*series.notes, *notes))
 
 
 def _refuse_two_versions(subjects: Sequence[Numbered], where: str) -> None:

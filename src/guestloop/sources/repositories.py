@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +50,14 @@ def find_repository(path: Path, where: str) -> Repository:
     """
     if not path.is_dir():
         raise ConfigError(f"{where}: no such directory: {path}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise ConfigError(f"{where}: {path}: {os.strerror(errno.EACCES)}")
     asked = ("--is-inside-work-tree", "--git-common-dir", "--git-path", "objects", "--git-path", "index")
     done = Git().run("rev-parse", "--show-object-format", *asked, cwd=path, check=False)
     if done.status != 0:
         raise ConfigError(
             f"{where}: {path} is not the top of a git repository",
-            hint=done.stderr.strip() or "name the directory that has .git in it",
+            hint=f"name the directory that has .git in it; git says: {done.stderr.strip()}",
         )
     form, inside, *places = os.fsdecode(done.stdout).splitlines()
     if form != "sha1":
@@ -65,17 +68,28 @@ def find_repository(path: Path, where: str) -> Repository:
 
 def find_commit(repository: Repository, ref: str, where: str) -> Commit:
     """Find the commit that a ref names. Raises ConfigError if there is none."""
-    ids = []
-    said = ""
-    for kind in ("commit", "tree"):
-        words = ("rev-parse", "--verify", "--end-of-options", f"{ref}^{{{kind}}}")
-        done = Git().run(*words, cwd=repository.path, check=False)
-        if done.status != 0 or not ref:
-            reason = done.stderr.strip().removeprefix("fatal: ") or "not a ref of this repository"
-            raise ConfigError(f"{where}: git {repository.path}: ref {ref!r}: {reason}")
-        ids.append(done.stdout.decode().strip())
-        said = done.stderr.strip()  # that it is ambiguous
-    return Commit(ids[0], ids[1], (said,) if said else ())
+
+    def refused(reason: str) -> ConfigError:
+        hint = shallow_hint(repository) or (f"a file of this name is ./{ref}" if Path(ref).is_file() else "")
+        return ConfigError(f"{where}: git {repository.path}: ref {ref!r}: {reason}", hint=hint)
+
+    done = Git().run("rev-parse", "--verify", "--end-of-options", ref, cwd=repository.path, check=False)
+    said, id = done.stderr.strip(), done.stdout.decode().strip()
+    if done.status != 0 or not ref or id.startswith("^"):
+        raise refused(said.rpartition("\n")[2].removeprefix("fatal: ") or "not a ref of this repository")
+    kinds = (f"{id}^{{{kind}}}" for kind in ("commit", "tree"))
+    done = Git().run("rev-parse", *kinds, cwd=repository.path, check=False)
+    if done.status != 0:
+        raise refused("not a commit of this repository")
+    commit, tree = done.stdout.decode().split()
+    return Commit(commit, tree, (said,) if said else ())  # that it is ambiguous
+
+
+def shallow_hint(repository: Repository) -> str:
+    """A hint where history ends early, because the clone was made so."""
+    if repository.line("rev-parse", "--is-shallow-repository") == "true":
+        return "the clone is shallow: git fetch --unshallow"
+    return ""
 
 
 def has_commit(path: Path, commit: str) -> bool:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.words import plural
 from guestloop.sources.git import Git
-from guestloop.sources.repositories import Repository, find_commit
+from guestloop.sources.repositories import Repository, find_commit, shallow_hint
 
 HEAD = "HEAD"
 
 _RANGE = re.compile(r"(?P<base>.*?)(?P<dots>\.{2,3})(?P<tip>.*)")
-_HASH = re.compile(r"[0-9a-f]{12,64}")
+_HASH = re.compile(r"[0-9a-f]{40}")
 _ABBREVIATED = 12
 
 
@@ -70,7 +70,7 @@ def _last_commit(repository: Repository, revision: str, where: str) -> Ends:
     if not parents:
         raise ConfigError(
             f"{where}: {revision} ({commit.id[:_ABBREVIATED]}) has no parent to compare it with",
-            hint=_shallow(repository) or "name two revisions: --git TREE BASE..BRANCH",
+            hint=shallow_hint(repository) or "name two revisions: --git TREE BASE..BRANCH",
         )
     reference = End(parents[0], f"{shorten(revision)}.parent")
     said = f"the last commit of {revision} alone, against its parent; a whole branch is BASE..{revision}"
@@ -83,7 +83,7 @@ def _since_merge_base(repository: Repository, base: End, tip: End, where: str) -
     if done.status != 0 or not found:
         raise ConfigError(
             f"{where}: {base.ref} and {tip.ref} have no common ancestor",
-            hint=_shallow(repository) or f"two unrelated trees are compared as '{base.ref} {tip.ref}'",
+            hint=shallow_hint(repository) or f"two unrelated trees are compared as '{base.ref} {tip.ref}'",
         )
     commits = _count(repository, found, tip.ref)
     if not commits:
@@ -101,7 +101,7 @@ def _range(repository: Repository, base: End, tip: End, where: str) -> Ends:
         own = _count(repository, tip.ref, base.ref)
         raise ConfigError(
             f"{where}: {base.ref} is not an ancestor of {tip.ref}: it has {plural(own, 'commit')} of its own",
-            hint=_shallow(repository)
+            hint=shallow_hint(repository)
             or f"{base.ref}...{tip.ref} compares {tip.ref} with their merge base,"
             f" '{base.ref} {tip.ref}' the two as they are",
         )
@@ -120,10 +120,3 @@ def _no_commits(repository: Repository, base: End, tip: End, where: str, dots: s
 def _count(repository: Repository, base: str, tip: str) -> int:
     """The number of commits that the tip has and the base has not."""
     return int(repository.line("rev-list", "--count", f"^{base}", tip, "--"))
-
-
-def _shallow(repository: Repository) -> str:
-    """A hint where history ends early, because the clone was made so."""
-    if repository.line("rev-parse", "--is-shallow-repository") == "true":
-        return "the clone is shallow: git fetch --unshallow"
-    return ""

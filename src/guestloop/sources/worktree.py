@@ -8,6 +8,7 @@ modification time, by which git tells which files may have changed since (racy-g
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from guestloop.cache import Cache
-from guestloop.ground.errors import ConfigError
+from guestloop.cache import NO_SPACE, Cache
+from guestloop.ground.errors import ConfigError, ProcessError
 from guestloop.ground.words import plural
 from guestloop.sources.git import Git
 from guestloop.sources.repositories import Repository
@@ -61,8 +62,7 @@ def snapshot(repository: Repository, where: str, cache: Cache) -> Iterator[Snaps
         try:
             git = _look(repository, scratch, cache)
             _refuse_unmerged(git, repository, where)
-            names = _changed(git, repository)
-            git.run("update-index", "--add", "--remove", "-z", "--stdin", stdin=names, cwd=repository.path)
+            _take(git, repository, where)
             tree = git.line("write-tree")
             changed = git.names("diff-index", "--cached", "-z", "--name-only", head) if head else ()
             yield Snapshot(tree, scratch / "objects", head, f"changes to {plural(len(changed), 'file')}")
@@ -100,11 +100,34 @@ def _refuse_unmerged(git: Git, repository: Repository, where: str) -> None:
         )
 
 
-def _changed(git: Git, repository: Repository) -> bytes:
-    """The names of files that differ from the index, are gone from the work tree or new there, with NULs."""
+def _take(git: Git, repository: Repository, where: str) -> None:
+    """Put what stands in the work tree into the index. Raises ConfigError for a file that cannot be read."""
+    names = _changed(git, repository)
+    gone = [name for name in names if _is_plain_directory(repository.path / os.fsdecode(name))]
+    for options, some in (
+        (("--force-remove",), gone),
+        (("--add", "--remove", "--replace"), [name for name in names if name not in gone]),
+    ):
+        stdin = b"".join(name + b"\0" for name in some)
+        words = ("update-index", *options, "-z", "--stdin")
+        done = git.run(*words, stdin=stdin, cwd=repository.path, check=False)
+        if NO_SPACE in done.stderr:
+            raise ProcessError(done.argv, done.status, done.stderr)
+        if done.status != 0:
+            reason = done.stderr.strip().partition("\n")[0].removeprefix("error: ")
+            raise ConfigError(f"{where}: git {repository.path}: its work tree cannot be read: {reason}")
+
+
+def _is_plain_directory(path: Path) -> bool:
+    """Where there was a file; a submodule stays what it is."""
+    return path.is_dir() and not path.is_symlink() and not (path / ".git").exists()
+
+
+def _changed(git: Git, repository: Repository) -> list[bytes]:
+    """The names of files that differ from the index, are gone from the work tree or new there."""
     excludes = repository.common / "info/exclude"
     also = (f"--exclude-from={excludes}",) if excludes.is_file() else ()
     asked = ("ls-files", "-z", "--deleted", "--modified", "--others", "--exclude-standard", *also)
     names = git.run(*asked, cwd=repository.path).stdout.split(b"\0")
     # A repository inside of the work tree is named with a slash; it is no part of this one.
-    return b"".join(name + b"\0" for name in dict.fromkeys(names) if name and not name.endswith(b"/"))
+    return [name for name in dict.fromkeys(names) if name and not name.endswith(b"/")]
