@@ -110,16 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="guestloop", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="build, measure and compare kernels"))
-    again = commands.add_parser(
-        "compare", help="recompute the verdict of a result directory, without a guest"
-    )
-    again.add_argument("out", type=_path, metavar="OUT")
-    again.set_defaults(action=_compare)
-    report = commands.add_parser(
-        "report", help="make every file of the report of a result directory again, without a guest"
-    )
-    report.add_argument("out", type=Path, metavar="OUT")
-    report.set_defaults(action=_report)
+    for name, action, does in (
+        ("compare", _compare, "recompute the verdict of a result directory, without a guest"),
+        ("report", _report, "make the files of the report of a result directory again, without a guest"),
+    ):
+        again = commands.add_parser(name, help=does)
+        again.add_argument("out", type=_path, metavar="OUT")
+        again.set_defaults(action=action)
     _add_history(commands.add_parser("history", help="many results over kernels and dates: table and page"))
     _add_calibrate(
         commands.add_parser(
@@ -152,19 +149,17 @@ def _add_history(parser: argparse.ArgumentParser) -> None:
         "Flush requests for the same work of a guest, by call path and cell, over kernels and dates, from any"
         " number of results."
     )
-    parser.add_argument(
-        "directories", nargs="*", type=_directory, metavar="DIR", help="result directories to add"
-    )
+    parser.add_argument("directories", nargs="*", type=_path, metavar="DIR", help="result directories to add")
     parser.add_argument(
         "--store",
-        type=_directory,
+        type=_path,
         metavar="FILE",
         help="keep what is needed of them in FILE (.jsonl.gz), beside what it has: the history can then be"
         " made again without the results. A result that it has already is not added again",
     )
     parser.add_argument(
         "--out",
-        type=_directory,
+        type=_path,
         metavar="DIR",
         help="where to write history.csv; default: beside FILE, else results/history",
     )
