@@ -21,7 +21,7 @@ from guestloop.ground.log import can_draw
 from guestloop.job import spawner
 
 LIST = ("run", "--list", "--profile", "smoke")
-LAST = "scripts/run --profile lab --list names all)\n"
+HINT = "scripts/run --profile lab --list names all)\n"
 
 
 def start(
@@ -187,7 +187,7 @@ def test_a_user_without_a_name_or_home(
     monkeypatch.chdir(tmp_path)
     assert cli.main(LIST) == 0
     seen = capsys.readouterr()
-    assert seen.out.endswith(LAST) and seen.err == ""
+    assert HINT in seen.out and seen.err == ""
     assert cli.main(["run", "--accel", "tcg"]) == 3
     message, hint = capsys.readouterr().err.splitlines()[-2:]
     assert message.startswith("guestloop: no place for the cache: user 54321 has no home directory")

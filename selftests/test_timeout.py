@@ -38,6 +38,9 @@ class FakeL1:
     def lay_ground(self) -> None:
         self.facts["settings.swappiness"] = "60"
 
+    def require(self, mmu: Mmu) -> None:
+        assert mmu in Mmu
+
     def set_mmu(self, mmu: Mmu, *, watch: bool) -> None:
         self.facts["mmu"] = mmu.value
 
