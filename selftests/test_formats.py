@@ -371,6 +371,11 @@ def test_kunit_would_read_to_the_end(hostile: Material) -> None:
     assert next(line for line in text.splitlines() if line.lstrip().startswith("1..")) == "1..4"
 
 
+def test_ids_fit_into_a_file_name(hostile: Material) -> None:
+    """lava-test-case makes a directory of each."""
+    assert max(len(check.id) for check in checks_of(hostile.result)) < 250
+
+
 def test_names_that_become_alike_stay_apart() -> None:
     plan, verdict = make_result("fewer")
     cell = verdict.cells[0]

@@ -13,7 +13,7 @@ from test_report import A, B, C, make_result, make_result_of_three
 
 from guestloop.compare import Change, Overall, Status
 from guestloop.ground.errors import ConfigError, Exit, LabError
-from guestloop.job.made_by import describe_checkout
+from guestloop.job.made_by import describe_checkout, signed
 from guestloop.report import VERDICT_FILE, read_result, write_verdict
 from guestloop.results.changes import ChangedFunction, Changes
 from guestloop.results.plan import Kernels, MadeBy
@@ -135,3 +135,10 @@ def test_a_checkout_is_named_by_its_commit_and_none_by_its_version(tmp_path: Pat
     here = describe_checkout(Path(__file__).parents[1])
     assert here.version and (not here.commit or len(here.commit) == 40)
     assert describe_checkout(tmp_path) == MadeBy(here.version)
+
+
+def test_each_run_has_an_id_of_its_own() -> None:
+    plan, _ = make_result("same")
+    one, other = signed(plan), signed(plan)
+    assert one.run_id != other.run_id != "" and one.made_by == other.made_by
+    assert one.started.endswith("+00:00") and replace(one, run_id="", started="", made_by=MadeBy()) == plan

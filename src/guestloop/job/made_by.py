@@ -3,12 +3,22 @@
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import guestloop
+from guestloop.config import REPOSITORY
+from guestloop.ground.date import now_utc
 from guestloop.ground.errors import GuestloopError
-from guestloop.results.plan import MadeBy
+from guestloop.results.plan import MadeBy, Plan
 from guestloop.sources.git import Git
+
+
+def signed(plan: Plan) -> Plan:
+    """The plan of a run that begins now, with an id of its own, made by this guestloop."""
+    made_by = describe_checkout(REPOSITORY)
+    return replace(plan, started=now_utc(), run_id=str(uuid.uuid4()), made_by=made_by)
 
 
 def describe_checkout(directory: Path) -> MadeBy:

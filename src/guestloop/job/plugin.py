@@ -25,6 +25,7 @@ from guestloop.config import REPOSITORY, KernelArgument
 from guestloop.ground.errors import ConfigError, GuestloopError, LabError
 from guestloop.ground.log import say
 from guestloop.job.conclude import conclude
+from guestloop.job.made_by import signed
 from guestloop.job.measure import values_of
 from guestloop.job.options import labels, load_kernels
 from guestloop.job.prepare import Prepared, find_machine, prepare
@@ -87,7 +88,7 @@ class LabForJob(JobPre, JobPost):  # type: ignore[misc]
             l2_kernel=prepared.l2_kernel,
             digests=prepared.digests,
         )
-        write_plan(out, plan)
+        write_plan(out, signed(plan))
         self._stack.enter_context(lab_on(machine.kind, lab, out))
         self._out = out
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from guestloop.cache import Cache
-from guestloop.config import REPOSITORY, Profile
-from guestloop.ground.date import now_utc
+from guestloop.config import Profile
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.job.change import change_specs
 from guestloop.job.changes import keep_reach, with_known_reach
 from guestloop.job.conclude import conclude, conclude_interrupted
-from guestloop.job.made_by import describe_checkout
+from guestloop.job.made_by import signed
 from guestloop.job.measure import measure
 from guestloop.job.options import Options, chosen_profile, load_kernels
 from guestloop.job.prepare import Prepared, find_machine, prepare
@@ -58,7 +56,7 @@ def _run(options: Options) -> Exit:
     with held(out):
         with removed_if_unused(out):
             prepared = prepare(subjects, machine, out, cache)
-        plan = make_plan(options, profile, selection, prepared, host, machine)
+        plan = signed(make_plan(options, profile, selection, prepared, host, machine))
         plan = with_known_reach(plan, cache)
         write_plan(out, plan)
         return measure_and_conclude(plan, prepared.lab, out, wait=options.wait)
@@ -128,9 +126,6 @@ def make_plan(
         digests=prepared.digests,
         # A round that probes disturb gives no rate, so there has to be another one.
         probe_changed=profile.looks[-1] > 1,
-        started=now_utc(),
-        run_id=str(uuid.uuid4()),
-        made_by=describe_checkout(REPOSITORY),
     )
 
 

@@ -20,6 +20,9 @@ from guestloop.results.findings import Bearing
 SHOWN_LINES = 20
 """Of what a round found this many lines are shown; OUT/rounds and OUT/evidence have all of it."""
 
+LONGEST = 120
+"""Characters of a path and of a kernel's word: an id is both, and lava-test-case makes a directory of it."""
+
 
 class Mark(StrEnum):
     """What a check says about the kernel under test, in the words that all formats have in common."""
@@ -108,7 +111,7 @@ def _distinct(names: Iterable[str]) -> dict[str, str]:
     made: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
-        own = ".".join(map(word, name.split("/")))
+        own = ".".join(map(word, name.split("/")))[:LONGEST].rstrip(".-")
         tries = chain([own], (f"{own}-{number}" for number in count(2)))
         made[name] = next(one for one in tries if one not in taken)
         taken.add(made[name])
