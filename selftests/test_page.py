@@ -21,7 +21,7 @@ from guestloop.compare import KernelState, Overall, Status
 from guestloop.counters import parse_stacks
 from guestloop.report import Result, read_result, write_verdict
 from guestloop.report.page import flame, plots, render_page, work
-from guestloop.report.page.badges import SIGNS, badge
+from guestloop.report.page.badges import SIGNS, Badge
 from guestloop.report.page.matrix import anchor
 from guestloop.results.records import Phase
 
@@ -229,11 +229,11 @@ def test_hostile_text_is_shown_as_it_is(written: dict[str, Path], pages: dict[st
 
 
 def test_every_word_has_a_sign_of_its_own() -> None:
-    assert {badge(status).sign for status in Status} | {"✓"} and len({SIGNS[one] for one in Status}) == len(
+    assert {Badge(status).sign for status in Status} | {"✓"} and len({SIGNS[one] for one in Status}) == len(
         Status
     )
     for word in (*Overall, *(state for state in KernelState if state is not KernelState.MEASURED)):
-        assert badge(word).sign
+        assert Badge(word).sign
 
 
 def test_a_run_of_5000_rounds_makes_no_page_of_more_than_3_mb(tmp_path: Path) -> None:

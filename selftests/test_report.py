@@ -16,12 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import BUILT, L2_KERNEL, compare
+from samples import BUILT, L2_KERNEL, compare, failed
 
 from guestloop.compare import KernelState, KernelVerdict, Overall, Status, Verdict
 from guestloop.counters import FLUSH_REQUESTS
 from guestloop.ground.errors import LabError
-from guestloop.report import VERDICT_FILE, describe, render_text, write_verdict
+from guestloop.report import (
+    VERDICT_FILE,
+    describe,
+    render_brief,
+    render_text,
+    result_of,
+    write_verdict,
+)
 from guestloop.report.text import CONSOLE_LINES
 from guestloop.report.verdict_json import SCHEMA, validate
 from guestloop.results.cells import Cell, Mmu
@@ -367,6 +374,8 @@ def test_nothing_is_written_when_the_schema_is_broken(tmp_path: Path) -> None:
 def golden_reports() -> dict[Path, str]:
     out = Path("/tmp/out")
     return {
+        DATA / "report-brief.txt": render_brief(result_of(*make_result()), out) + "\n",
+        DATA / "report-brief-3-kernels.txt": render_brief(result_of(*make_result_of_three()), out) + "\n",
         DATA / "report.txt": render_text(*make_result(), out=out) + "\n",
         DATA / "report-3-kernels.txt": render_text(*make_result_of_three(), out=out) + "\n",
     }
@@ -388,6 +397,55 @@ def test_terminal_report_is_at_most_110_columns_wide_and_says_where_it_ran(
     assert "accelerator kvm" in text and "left out:" in text
     assert text.splitlines()[0].startswith("regression: ")
     assert "\033" not in text
+
+
+@pytest.mark.parametrize("make", [make_result, make_result_of_three])
+def test_the_brief_report_fits_a_screen(make: Callable[[], tuple[Plan, Verdict]]) -> None:
+    plan, verdict = make()
+    long = replace(plan, left_out=("word " * 40,))
+    lines = render_brief(result_of(long, verdict)).splitlines()
+    assert max(map(len, lines)) <= 110 and len(lines) < 30
+    assert lines[0].startswith("regression: ")
+
+
+def test_the_brief_report_says_why_nothing_was_measured() -> None:
+    plan = make_plan("fewer")
+    plan = replace(plan, kernels=Kernels(plan.kernels.reference, (failed(name="typo"),)))
+    lines = render_brief(result_of(plan, compare(plan, []))).splitlines()
+    assert lines[:5] == [
+        "regression: does not build: arch/x86/kvm/mmu/mmu.c:6:3: error: 'x' undeclared; nothing was measured",
+        "",
+        "not built  typo: does not build: arch/x86/kvm/mmu/mmu.c:6:3: error: 'x' undeclared",
+        "        6 |   x = 1;",
+        "          |   ^",
+    ]
+
+
+def test_of_many_cells_of_one_status_the_brief_report_names_the_first() -> None:
+    plan, verdict = make_result("more")
+    (cell,) = verdict.cells
+    cells = tuple(
+        replace(cell, cell=replace(cell.cell, variant={"load": f"load-{number}"})) for number in range(9)
+    )
+    text = render_brief(result_of(plan, replace(verdict, cells=cells)))
+    assert text.count("\nmore ") == 6 and "and 3 more more" not in text
+    assert "               and 3 others\n" in text
+    assert "asyncpf  9 more" in text
+
+
+def test_the_brief_report_does_no_harm_to_a_terminal() -> None:
+    plan, verdict = make_result("broken")
+    (cell,) = verdict.cells
+    bad = replace(cell.candidates[B], reason="red \x1b[31m and \x07 \u202e\nand more")
+    text = render_brief(result_of(plan, replace(verdict, cells=(replace(cell, candidates={B: bad}),))))
+    assert "red and \\x07 \\u202e" in text and "\x1b" not in text
+
+
+def test_colour_changes_nothing_but_colour_in_the_brief_report() -> None:
+    result = result_of(*make_result())
+    coloured = render_brief(result, colour=True)
+    assert "\033[31mbroken\033[0m" in coloured and "\033[32mfewer\033[0m" in coloured
+    assert re.sub(r"\033\[\d+m", "", coloured) == render_brief(result)
 
 
 def test_colour_changes_nothing_but_colour() -> None:

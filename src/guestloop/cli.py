@@ -27,7 +27,7 @@ from guestloop.results.cells import Mmu
 if TYPE_CHECKING:
     from guestloop.job.options import Options
 
-RESUMED = frozenset({"resume", "rounds", "budget", "no_wait", "words"})
+RESUMED = frozenset({"resume", "rounds", "budget", "no_wait", "verbose", "words"})
 """What may differ from an empty command line when a run is resumed."""
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
@@ -109,12 +109,14 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="guestloop", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="build, measure and compare kernels"))
+    told = argparse.ArgumentParser(add_help=False)
+    told.add_argument("--verbose", action="store_true", help="print every figure of every cell")
+    _add_run(commands.add_parser("run", parents=[told], help="build, measure and compare kernels"))
     for name, action, does in (
         ("compare", _compare, "recompute the verdict of a result directory, without a guest"),
         ("report", _report, "make the files of the report of a result directory again, without a guest"),
     ):
-        again = commands.add_parser(name, help=does)
+        again = commands.add_parser(name, parents=[told] if action is _compare else [], help=does)
         again.add_argument("out", type=_path, metavar="OUT")
         again.set_defaults(action=action)
     _add_history(commands.add_parser("history", help="many results over kernels and dates: table and page"))
@@ -312,6 +314,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         budget_s=None if parsed.budget is None else parse_duration("--budget", parsed.budget),
         accel=parsed.accel or AUTO,
         wait=not parsed.no_wait,
+        verbose=parsed.verbose,
         out=parsed.out,
         arguments=parsed.words,
     )
@@ -327,7 +330,8 @@ def _resume(parsed: argparse.Namespace) -> int:
     plan = read_resumable(out)
     with chdir(plan.directory):
         then = _options(_parse(plan.arguments))
-        return resume(out, plan, replace(then, rounds=limit.rounds, budget_s=limit.budget_s, wait=limit.wait))
+        new = {name: getattr(limit, name) for name in ("rounds", "budget_s", "wait", "verbose")}
+        return resume(out, plan, replace(then, **new))
 
 
 def _refuse_other_options(parsed: argparse.Namespace) -> None:
@@ -350,7 +354,7 @@ def _compare(parsed: argparse.Namespace) -> int:
     if not (parsed.out / PLAN_FILE).exists():
         print(f"guestloop: {parsed.out} is not a result directory (no {PLAN_FILE})", file=sys.stderr)
         return Exit.USAGE
-    return conclude(parsed.out, replace_old=True).exit_status
+    return conclude(parsed.out, replace_old=True, verbose=parsed.verbose).exit_status
 
 
 def _history(parsed: argparse.Namespace) -> int:

@@ -28,12 +28,12 @@ def describe_between(
 ) -> list[str]:
     """Parts of an answer; none for a series, whose paths are judged one by one.
 
-    Without ``examples`` it is the cost as a whole.
+    Without ``examples`` it is what changed, and neither by cell nor why that may be.
     """
     if kind.judges_paths:
         return []
     if not examples:
-        return [part.partition(" (")[0] for part in _cost(verdicts)]
+        return [*_cost(verdicts, by_cell=False), *_paths(verdicts)]
     reference = plan.kernels.reference
     said = f"{candidate.release} against {reference.release} ({_what_differs(kind, differences)})"
     parts = [said, *_cost(verdicts), *_paths(verdicts)]
@@ -46,13 +46,13 @@ def _what_differs(kind: Kind, differences: Sequence[Difference]) -> str:
     return f"{kind.words}; {', '.join(seen)} differ" if seen else kind.words
 
 
-def _cost(verdicts: Sequence[CandidateVerdict]) -> Iterator[str]:
+def _cost(verdicts: Sequence[CandidateVerdict], *, by_cell: bool = True) -> Iterator[str]:
     """All flushes for the same work: the geometric mean of the cells, and the cells that differ most."""
     totals = [one.total.judgement.ratio for one in verdicts if one.total]
     ratios = [ratio for ratio in totals if ratio]
     if ratios:
         mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
-        spread = f" (x{min(ratios):.2f} to x{max(ratios):.2f} by cell)" if len(ratios) > 1 else ""
+        spread = f" (x{min(ratios):.2f} to x{max(ratios):.2f} by cell)" if by_cell and len(ratios) > 1 else ""
         yield f"flushes for the same guest work x{mean:.2f}{spread}"
 
 

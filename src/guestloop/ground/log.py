@@ -32,6 +32,11 @@ def can_draw(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
+def can_colour(stream: TextIO) -> bool:
+    """As ``can_draw``, unless the user wants no colours (no-color.org)."""
+    return can_draw(stream) and not os.environ.get("NO_COLOR")
+
+
 def duration(seconds: float) -> str:
     """Render seconds for people: ``4.2 s``, ``3 min 05 s``."""
     if seconds < 60:

@@ -10,9 +10,16 @@ from pathlib import Path
 from guestloop.compare import Verdict, compare
 from guestloop.ground import proc
 from guestloop.ground.errors import ConfigError, GuestloopError
-from guestloop.ground.log import can_draw, say
+from guestloop.ground.log import can_colour, say
 from guestloop.job.calibration import load_calibration
-from guestloop.report import VERDICT_FILE, render_text, write_formats, write_verdict
+from guestloop.report import (
+    VERDICT_FILE,
+    render_brief,
+    render_text,
+    result_of,
+    write_formats,
+    write_verdict,
+)
 from guestloop.results.good_rounds import RunClass
 from guestloop.results.late import read_late
 from guestloop.results.plan import PLAN_FILE, Plan, read_plan
@@ -23,14 +30,19 @@ READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 GIT_S = 10.0
 
 
-def conclude(out: Path, *, replace_old: bool = False) -> Verdict:
-    """Compare the rounds of a result directory, write its verdict and report, and print it.
+def conclude(out: Path, *, replace_old: bool = False, verbose: bool = False) -> Verdict:
+    """Compare the rounds of a result directory, write its verdict and report, and print what matters of it.
 
     With ``replace_old`` a directory that cannot be written, as that of another user, still has its verdict
-    printed.
+    printed. ``verbose`` prints every figure.
     """
     plan, verdict = _judge(out, replace_old)
-    print(render_text(plan, verdict, colour=can_draw(sys.stdout), out=out), flush=True)
+    colour = can_colour(sys.stdout)
+    if verbose:
+        text = render_text(plan, verdict, colour, out)
+    else:
+        text = render_brief(result_of(plan, verdict, read_sittings(out)), out, colour=colour)
+    print(text, flush=True)
     return verdict
 
 

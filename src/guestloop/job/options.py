@@ -28,7 +28,7 @@ class Options:
     ``kernels`` are named one by one, the reference first; in their place a ``change`` makes its own two.
     ``expect`` is what the candidates are for, beside what their files say. ``rounds`` and ``budget_s`` go
     before what the profile says, and at most one of them is given. ``wait`` for a host that another run uses
-    now, rather than end at once. ``arguments`` are the words of the command
+    now, rather than end at once; ``verbose`` prints every figure. ``arguments`` are the words of the command
     line, from which these options can be made again.
     """
 
@@ -42,6 +42,7 @@ class Options:
     budget_s: float | None = None
     accel: str = AUTO
     wait: bool = True
+    verbose: bool = False
     out: Path | None = None
     arguments: tuple[str, ...] = ()
 

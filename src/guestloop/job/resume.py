@@ -60,9 +60,11 @@ def resume(out: Path, plan: Plan, options: Options) -> Exit:
             say(f"==> {describe_end(last, read_boot_id())}")
         if not all_looks(plan, rounds, open_cells(plan, rounds) if rounds else ()):
             say("==> nothing is missing, and no cell is open that may have more rounds")
-            return measure_and_conclude(plan, None, out, resumed=True)
+            return measure_and_conclude(plan, None, out, resumed=True, verbose=options.verbose)
         prepared = _prepare_again(plan, out, options)
-        return measure_and_conclude(plan, prepared.lab, out, resumed=True, wait=options.wait)
+        return measure_and_conclude(
+            plan, prepared.lab, out, resumed=True, wait=options.wait, verbose=options.verbose
+        )
 
 
 def limited(plan: Plan, options: Options) -> Plan:

@@ -59,15 +59,21 @@ def _run(options: Options) -> Exit:
         plan = signed(make_plan(options, profile, selection, prepared, host, machine))
         plan = with_known_reach(plan, cache)
         write_plan(out, plan)
-        return measure_and_conclude(plan, prepared.lab, out, wait=options.wait)
+        return measure_and_conclude(plan, prepared.lab, out, wait=options.wait, verbose=options.verbose)
 
 
 def measure_and_conclude(
-    plan: Plan, lab: LabSpec | None, out: Path, *, resumed: bool = False, wait: bool = True
+    plan: Plan,
+    lab: LabSpec | None,
+    out: Path,
+    *,
+    resumed: bool = False,
+    wait: bool = True,
+    verbose: bool = False,
 ) -> Exit:
     """Measure what is due in a lab of its own, then compare and report. Without a lab nothing is measured.
 
-    ``wait`` for a host that another run has borrowed.
+    ``wait`` for a host that another run has borrowed; ``verbose`` prints every figure.
     """
     sitting = _measure(plan, lab, out, wait) if lab else None
     if sitting and sitting.ending is Ending.INTERRUPTED:
@@ -75,7 +81,7 @@ def measure_and_conclude(
         say(f"  scripts/run --resume {out} goes on")
         conclude_interrupted(out)
         return Exit.INTERRUPTED
-    verdict = conclude(out, replace_old=resumed)
+    verdict = conclude(out, replace_old=resumed, verbose=verbose)
     for line in describe_left(sitting, out) if sitting else []:
         say(line)
     return verdict.exit_status

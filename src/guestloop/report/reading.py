@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from guestloop.compare import (
     Realm,
     Status,
     Subject,
+    Verdict,
     Weight,
 )
 from guestloop.ground.codec import decode
@@ -36,16 +37,16 @@ from guestloop.report.results import (
     KernelResult,
     Result,
 )
-from guestloop.report.verdict_json import SCHEMA_VERSION, VERDICT_FILE
+from guestloop.report.verdict_json import SCHEMA_VERSION, VERDICT_FILE, describe
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.changes import Changes
 from guestloop.results.files import read_json
 from guestloop.results.origin import Origin
-from guestloop.results.plan import L2Kernel, MadeBy
+from guestloop.results.plan import L2Kernel, MadeBy, Plan
 from guestloop.results.provenance import Expectation, Provenance, Trend
 from guestloop.results.reach import NeverRan, Ran, Unproven
 from guestloop.results.records import Correctness, parse_round_of
-from guestloop.results.sittings import Ending
+from guestloop.results.sittings import Ending, Sitting
 
 
 def read_result(out: Path) -> Result:
@@ -58,6 +59,11 @@ def read_result(out: Path) -> Result:
         raise ConfigError(f"{out}: no {VERDICT_FILE} in it", hint=f"scripts/compare {out} makes it")
     with _without_collector():
         return read_json(path, lambda data: _parse_checked(path, data))
+
+
+def result_of(plan: Plan, verdict: Verdict, sittings: Sequence[Sitting] = ()) -> Result:
+    """What would be read again if this verdict were written."""
+    return parse_result(describe(plan, verdict, sittings))
 
 
 def _parse_checked(path: Path, data: Mapping[str, Any]) -> Result:

@@ -14,7 +14,6 @@ from guestloop.compare import (
     Comparison,
     KernelState,
     KernelVerdict,
-    Overall,
     Realm,
     Status,
     Subject,
@@ -22,11 +21,11 @@ from guestloop.compare import (
     Weight,
 )
 from guestloop.ground.words import plural
+from guestloop.report.lines import fit, paint_answer, paint_status
 from guestloop.report.verdict_json import VERDICT_FILE
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import Correctness, Outcome
 
-COLUMNS = 110
 NAME_WIDTH = 38
 OTHER_FLOOR = 0.02
 """Paths that are not judged and did not change are shown from this share of all flush requests on."""
@@ -37,9 +36,6 @@ CONSOLE_LINES = 8
 LATE_LINES = 3
 """What an L1 said after its last round is shown up to this many lines; verdict.json has all of it."""
 
-GREEN = 32
-RED = 31
-YELLOW = 33
 _ROW = "{:<38}{:>8}{:>8}{:>9}{:>9}{:>8}  {:<10}{}"
 
 
@@ -51,13 +47,13 @@ def render_text(plan: Plan, verdict: Verdict, colour: bool = False, out: Path | 
     counted, and its rate per the unit at its end. One candidate shares the row of its cell; of several each
     has rows of its own below it, beside the reference again.
     """
-    lines = [*_fit(_answer(verdict, colour), ""), "", *_header(plan, verdict)]
+    lines = [*fit(_answer(verdict, colour), ""), "", *_header(plan, verdict)]
     lines += ["", _title(plan)] if verdict.cells else []
     for cell in verdict.cells:
         lines += _cell_lines(plan, cell, colour)
     if plan.left_out:
-        lines += ["", "left out:", *(line for item in plan.left_out for line in _fit(item, "  "))]
-    lines += ["", *_fit(_answer(verdict, colour), "")]
+        lines += ["", "left out:", *(line for item in plan.left_out for line in fit(item, "  "))]
+    lines += ["", *fit(_answer(verdict, colour), "")]
     if out:
         lines += [f"files: {out / VERDICT_FILE}, every round in {out / 'rounds'}"]
     return "\n".join(line.rstrip() for line in lines)
@@ -86,10 +82,10 @@ def _header(plan: Plan, verdict: Verdict) -> list[str]:
     kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
         *(line for lines in kernels for line in lines),
-        *(_fit(_l2_kernel(plan), "") if verdict.cells else []),
+        *(fit(_l2_kernel(plan), "") if verdict.cells else []),
         *_differences(plan, verdict),
-        *_fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {rounds} per kernel", ""),
-        *(_fit(f"host: {host}", "") if host else []),
+        *fit(f"accelerator {plan.accelerator}, profile {plan.profile}, {rounds} per kernel", ""),
+        *(fit(f"host: {host}", "") if host else []),
     ]
 
 
@@ -100,7 +96,7 @@ def _differences(plan: Plan, verdict: Verdict) -> list[str]:
         own = [one for one in verdict.differences if one.realm is realm]
         marks = "/".join(_marks(plan)[name] for name in own[0].values) if own else ""
         said = ", ".join(f"{one.name} {'/'.join(one.values.values())}" for one in own)
-        lines += _fit(f"differ in {realm.heading} ({marks}): {said}", "") if own else []
+        lines += fit(f"differ in {realm.heading} ({marks}): {said}", "") if own else []
     return lines
 
 
@@ -112,19 +108,19 @@ def _kernel(marks: Mapping[str, str], kernel: PlannedKernel, seen: KernelVerdict
         kernel.sha256 and f"sha256 {kernel.sha256[:12]}",
         "" if seen.state is KernelState.MEASURED else seen.state.replace("-", " "),
     ]
-    first = _fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(filter(None, facts))}", "")
-    expected = [line for one in seen.expectations for line in _fit(str(one), "     ")]
+    first = fit(f"{marks[kernel.name]}  {kernel.name}: {', '.join(filter(None, facts))}", "")
+    expected = [line for one in seen.expectations for line in fit(str(one), "     ")]
     return [*first, *_why_unmeasured(seen), *expected, *_absent(seen), *_late(seen)]
 
 
 def _absent(seen: KernelVerdict) -> list[str]:
     paths = ", ".join(seen.absent_paths)
-    return _fit(f"call paths that are not in this kernel: {paths}", "     ") if paths else []
+    return fit(f"call paths that are not in this kernel: {paths}", "     ") if paths else []
 
 
 def _why_unmeasured(seen: KernelVerdict) -> list[str]:
     """Why, and as they are: the hunk, the compiler's lines, or the last ones of its console."""
-    reason = _fit(seen.reason, "     ") if seen.reason else []
+    reason = fit(seen.reason, "     ") if seen.reason else []
     console = [line.strip() for line in seen.console[-CONSOLE_LINES:]]
     return reason + [f"     {line}" for line in (*seen.details, *console)]
 
@@ -140,7 +136,7 @@ def _late(seen: KernelVerdict) -> list[str]:
     lines = [f"after its last round: {line}" for line in seen.late[:LATE_LINES]]
     if more := len(seen.late) - len(lines):
         lines.append(f"and {more} more")
-    return [part for line in lines for part in _fit(line, "     ")]
+    return [part for line in lines for part in fit(line, "     ")]
 
 
 def _cell_lines(plan: Plan, cell: CellVerdict, colour: bool) -> list[str]:
@@ -163,7 +159,7 @@ def _candidate_lines(
     contents = _contents(cell.correctness[reference], cell.correctness[name])
     lines = [_row(title, *events, *figures, contents, _render_status(candidate.status, colour))]
     lines += [_comparison_row(one, indent) for one in candidate.comparisons if _is_shown(one, candidate)]
-    return lines + [line for text in _remarks(candidate) for line in _fit(text, f"{indent}    ")]
+    return lines + [line for text in _remarks(candidate) for line in fit(text, f"{indent}    ")]
 
 
 def _remarks(candidate: CandidateVerdict) -> list[str]:
@@ -202,7 +198,7 @@ def _row(name: str, *cells: str) -> str:
     padded = [*cells, *[""] * (7 - len(cells))]
     if len(name) < NAME_WIDTH:
         return _ROW.format(name, *padded)
-    return "\n".join([*_fit(name, ""), _ROW.format("", *padded)])
+    return "\n".join([*fit(name, ""), _ROW.format("", *padded)])
 
 
 def _events(cell: CellVerdict, kernel: str) -> str:
@@ -232,38 +228,9 @@ def _contents(before: Correctness, after: Correctness) -> str:
     return {Correctness.PASS: "correct", Correctness.FAIL: "WRONG", Correctness.NOT_RUN: "unknown"}[before]
 
 
-def _fit(text: str, indent: str) -> list[str]:
-    """Break a text at spaces into lines of at most COLUMNS, escapes not counted; long words stay whole."""
-    lines, current = [], indent
-    for word in text.split(" "):
-        joined = f"{current} {word}" if current.strip() else f"{indent}{word}"
-        if len(_plain(joined)) > COLUMNS and current.strip():
-            lines.append(current)
-            joined = f"{indent}{word}"
-        current = joined
-    return [*lines, current]
-
-
-def _plain(text: str) -> str:
-    for code in (GREEN, RED, YELLOW, 0):
-        text = text.replace(f"\033[{code}m", "")
-    return text
-
-
-def _paint(word: str, code: int) -> str:
-    return f"\033[{code}m{word}\033[0m"
-
-
 def _render_status(status: Status, colour: bool) -> str:
-    if not colour:
-        return str(status)
-    calm = GREEN if status.measured and not status.undecided else YELLOW
-    return _paint(status, RED if status.regression else calm)
+    return paint_status(status) if colour else str(status)
 
 
 def _answer(verdict: Verdict, colour: bool) -> str:
-    if not colour:
-        return verdict.answer
-    word, separator, rest = verdict.answer.partition(":")
-    bad = {Overall.REGRESSION: RED, Overall.NO_REGRESSION: GREEN}
-    return _paint(word, bad.get(verdict.overall, YELLOW)) + separator + rest
+    return paint_answer(verdict.overall, verdict.answer) if colour else verdict.answer

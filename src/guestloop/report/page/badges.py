@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from guestloop.compare import KernelState, Overall, Status
+from guestloop.report.notes import LATE, UNMET
 
 SIGNS: Mapping[str, str] = {
     Status.BROKEN: "✕",
@@ -31,25 +32,29 @@ SIGNS: Mapping[str, str] = {
     KernelState.NOT_APPLIED: "!",
     KernelState.NOT_BUILT: "✕",
     KernelState.NOT_BOOTED: "✕",
-    "late": "!",
+    LATE: "!",
+    UNMET: "!",
 }
 
 
 @dataclass(frozen=True)
 class Badge:
-    """A status to be shown: ``kind`` is its class, ``word`` what is read."""
+    """A status to be shown, in its own word: ``cannot-differ`` is read as ``cannot differ``."""
 
-    kind: str
-    word: str
+    status: str
+
+    @property
+    def kind(self) -> str:
+        """Its class in the style sheet."""
+        return self.status.replace(" ", "-")
+
+    @property
+    def word(self) -> str:
+        return self.status.replace("-", " ")
 
     @property
     def sign(self) -> str:
-        return SIGNS[self.kind]
-
-
-def badge(status: Status | Overall | KernelState | str) -> Badge:
-    """``cannot-differ`` is read as ``cannot differ``."""
-    return Badge(str(status), status.replace("-", " "))
+        return SIGNS[self.status]
 
 
 def letters(kernels: Iterable[str]) -> dict[str, str]:

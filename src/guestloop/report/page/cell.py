@@ -10,7 +10,7 @@ from guestloop.compare import Status
 from guestloop.counters import Stack, parse_stacks
 from guestloop.ground.words import plural
 from guestloop.report.page import flame, work
-from guestloop.report.page.badges import Badge, badge
+from guestloop.report.page.badges import Badge
 from guestloop.report.page.figures import FigureRow, figure_rows
 from guestloop.report.page.matrix import anchor
 from guestloop.report.results import CandidateResult, CellResult, Result
@@ -78,7 +78,7 @@ def view(result: Result, cell: CellResult, out: Path | None) -> CellView:
     return CellView(
         id=cell.id,
         anchor=anchor(cell),
-        badge=badge(cell.status),
+        badge=Badge(cell.status),
         reason=cell.reason,
         loud=cell.status not in QUIET,
         kernels=kernels,
@@ -97,7 +97,7 @@ def view(result: Result, cell: CellResult, out: Path | None) -> CellView:
 
 
 def _candidate(one: CandidateResult) -> CandidateView:
-    return CandidateView(one.name, badge(one.status), one.reason, _remarks(one))
+    return CandidateView(one.name, Badge(one.status), one.reason, _remarks(one))
 
 
 def _remarks(one: CandidateResult) -> tuple[str, ...]:

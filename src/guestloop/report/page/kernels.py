@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guestloop.ground.words import plural
-from guestloop.report.page.badges import Badge, badge, letters
+from guestloop.report.page.badges import Badge, letters
 from guestloop.report.results import KernelResult, Result
 
 Facts = tuple[tuple[str, str], ...]
@@ -52,7 +52,7 @@ def _kernel(result: Result, letter: str, one: KernelResult) -> KernelView:
         letter,
         one.name,
         "reference" if one.name == result.reference else "candidate",
-        badge(one.state),
+        Badge(one.state),
         one.reason,
         one.details,
         one.console[-CONSOLE_LINES:],

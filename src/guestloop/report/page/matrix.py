@@ -6,9 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
-from guestloop.report.page.badges import Badge, badge, letters
+from guestloop.report.page.badges import Badge, letters
 from guestloop.report.results import CellResult, Result
 from guestloop.results.cells import Mmu
 
@@ -82,7 +81,4 @@ def _entry(cell: CellResult | None, candidate: str) -> Entry | None:
     if not cell or candidate not in cell.candidates:
         return None
     seen = cell.candidates[candidate]
-    return Entry(_badge(seen.status), anchor(cell), f"{cell.id}: {seen.status}: {seen.reason}")
-
-
-_badge = cache(badge)
+    return Entry(Badge(seen.status), anchor(cell), f"{cell.id}: {seen.status}: {seen.reason}")
