@@ -191,7 +191,7 @@ def write(directory: Path, files: Mapping[str, bytes]) -> None:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("template") / "linux"
     write(made, KERNEL)
-    git(made.parent, "init", "--quiet", "--initial-branch=main", str(made))
+    git(made.parent, "init", "--quiet", "--template=", "--initial-branch=main", str(made))
     commit(made, "first")
     git(made, "tag", "v6.12")
     write(made, {"mm/a.c": b"int b;\n"})
@@ -384,6 +384,7 @@ def test_a_work_tree_that_was_asked_for(repository: Path, cache: Cache) -> None:
         repository,
         {".gitignore": b"*.o\n", "mm/a.c": b"int c;\n", "mm/new.c": b"n", "mm/a.o": b"x", "tags": b"x"},
     )
+    (repository / ".git/info").mkdir()
     (repository / ".git/info/exclude").write_text("tags\n")
     (repository / "Kconfig").chmod(0o755)
     (repository / "link").symlink_to("mm")

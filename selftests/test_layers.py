@@ -55,16 +55,32 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 @cache
-def nodes(path: Path) -> tuple[ast.AST, ...]:
-    """The whole syntax tree of a file; parsing it takes longer than any test here."""
-    return tuple(ast.walk(ast.parse(path.read_text())))
+def tree(path: Path) -> ast.Module:
+    """The syntax tree of a file; parsing it takes longer than any test here."""
+    return ast.parse(path.read_text())
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all statements in it, without looking for any in expressions."""
+    yield node
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inside in getattr(node, field, None) or ():
+            yield from statements(inside)
+
+
+def attributes(path: Path, name: str) -> list[int]:
+    """The lines in which an attribute of this name is used."""
+    if name not in path.read_text():
+        return []
+    found = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute) and node.attr == name)
+    return [node.lineno for node in found]
 
 
 @cache
 def imports(path: Path) -> frozenset[str]:
     """Every module that a file imports, and every name that it imports from one: that may be a module too."""
     found: set[str] = set()
-    for node in nodes(path):
+    for node in statements(tree(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -123,8 +139,7 @@ def test_done_in_one_place_only() -> None:
 
 def test_only_wait_sleeps() -> None:
     def sleeps(path: Path) -> list[int]:
-        calls = (node for node in nodes(path) if isinstance(node, ast.Attribute) and node.attr == "sleep")
-        return [] if path.name == "wait.py" else [node.lineno for node in calls]
+        return [] if path.name == "wait.py" else attributes(path, "sleep")
 
     assert wrong_in(sleeps) == {}
 
@@ -133,9 +148,7 @@ def test_python_is_started_isolated_and_for_utf8() -> None:
     """By ground/isolated.py, so that no text needs to name its encoding; the guard reads numbers only."""
 
     def starts(path: Path) -> list[int]:
-        named = (node for node in nodes(path) if isinstance(node, ast.Attribute))
-        found = [node.lineno for node in named if node.attr == "executable"]
-        return [] if path.name in ("isolated.py", "proc.py") else found
+        return [] if path.name in ("isolated.py", "proc.py") else attributes(path, "executable")
 
     assert wrong_in(starts) == {}
     assert "utf8" in FLAGS
@@ -163,7 +176,7 @@ MUTABLE = {"workloads/measuring.py: Measuring", "workloads/asyncpf.py: Tally"}
 def dataclasses() -> Iterator[tuple[str, bool]]:
     """Each dataclass of the package, and whether it is frozen."""
     for path in FILES:
-        for node in nodes(path):
+        for node in statements(tree(path)):
             if isinstance(node, ast.ClassDef):
                 for text in map(ast.unparse, node.decorator_list):
                     if text.partition("(")[0].rpartition(".")[2] == "dataclass":

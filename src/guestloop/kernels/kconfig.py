@@ -109,13 +109,13 @@ def _parse_line(line: str) -> dict[str, str]:
 
 def merge(fragments: Sequence[Path]) -> dict[str, str]:
     """Merge the options of several fragment files. A line replaces earlier ones that name an option of it."""
-    merged: dict[str, str] = {}
+    merged: dict[str, tuple[str, frozenset[str]]] = {}
     for path in fragments:
         for option, value in parse(read_text(path), str(path)).items():
             named = wish_of(option, value).options
-            merged = {key: old for key, old in merged.items() if named.isdisjoint(wish_of(key, old).options)}
-            merged[option] = value
-    return merged
+            merged = {key: line for key, line in merged.items() if named.isdisjoint(line[1])}
+            merged[option] = value, named
+    return {option: value for option, (value, _named) in merged.items()}
 
 
 def render(options: Mapping[str, str]) -> str:

@@ -85,4 +85,7 @@ def _has(profile: Profile, cell: Cell) -> bool:
 
 
 def _matches(selection: Mapping[str, tuple[str, ...]], values: Mapping[str, str]) -> bool:
-    return all(values.get(axis) in wanted for axis, wanted in selection.items())
+    for axis, wanted in selection.items():  # noqa: SIM110 - twice as fast as all(), and called thousandfold
+        if values.get(axis) not in wanted:
+            return False
+    return True
