@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from guestloop.cache import NO_SPACE, Cache, content_key
+from guestloop.cache import Cache, content_key, says_no_space
 from guestloop.config import KernelSpec
 from guestloop.ground import codec, proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError, NotBuilt, ProcessError
@@ -297,7 +297,7 @@ class Make:
 
     def _explain(self, error: ProcessError) -> LabError:
         """What a failed make says: the source does not build, or this machine is at fault."""
-        if NO_SPACE in error.output and diagnose(error.output).is_machine:
+        if says_no_space(error.output) and diagnose(error.output).is_machine:
             return error
         output = self.log.read_text(errors="replace") if self.log.is_file() else error.output
         for prefix in (f"{self.source}/", f"../{self.source.name}/"):
