@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     from guestloop.cache import Cache  # not in every process that runs one test
 
     return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB, where this user may mount one."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(where)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this user cannot mount a tmpfs")
+    yield where
+    subprocess.run(["umount", where], check=True)
 
 
 @pytest.fixture(scope="session")

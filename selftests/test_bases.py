@@ -16,7 +16,7 @@ from trees import read_tree
 
 from guestloop.cache import Cache
 from guestloop.config import BaseKind, BaseSpec
-from guestloop.ground.errors import ConfigError
+from guestloop.ground.errors import CacheError, ConfigError
 from guestloop.sources import Source, find_source, has_commit, worktree
 
 KERNEL = {"Kconfig": b"# top\n", "Makefile": b"VERSION = 6\nPATCHLEVEL = 12\n", "mm/a.c": b"int a;\n"}
@@ -152,6 +152,14 @@ def test_a_damaged_tarball(tmp_path: Path, cache: Cache, name: str, damage: Call
     with pytest.raises(ConfigError, match=rf"{name}: damaged tarball: "):
         read(path, cache)
     assert len(list((cache.root / "tree").iterdir())) == before, "nothing is left"
+
+
+def test_a_tarball_that_the_cache_has_no_space_for(tmp_path: Path, tiny_disk: Path) -> None:
+    path = pack(tmp_path / "big.tar", below("l/", {**KERNEL, "b": os.urandom(1 << 20)}))
+    full = Cache(tiny_disk / "cache")
+    with pytest.raises(CacheError, match=r"no space left in the cache .*\(0 MiB free\)"):
+        read(path, full)
+    assert not list(full.root.glob("tree/*"))
 
 
 def test_a_name_that_leads_out_of_a_tarball(tmp_path: Path, cache: Cache) -> None:

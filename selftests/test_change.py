@@ -140,6 +140,7 @@ def test_configurations(here: Path) -> None:
         (["fix.patch"], {"config_a": "a.config", "config_b": "b.config"}, "which of them is compared?"),
         (["a..b"], {"git": "linux", "config_a": "a.config", "config_b": "b.config"}, "which of them"),
         (["fix.patch"], {"config_a": "none.config"}, "none.config: no such file"),
+        (["fix.patch"], {"config_a": "series"}, "series: not a file"),
     ],
 )
 def test_what_does_not_go_together(arguments: list[str], options: dict[str, object], message: str) -> None:

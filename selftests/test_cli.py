@@ -464,12 +464,19 @@ def test_a_full_disk_is_one_message(terminal: Terminal) -> None:
     assert "no space left" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EAGAIN])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG])
 def test_a_limit_is_one_message(terminal: Terminal, number: int) -> None:
     done = fault(terminal, OSError(number, os.strerror(number)))
     assert done.returncode == Exit.LAB
     message, hint = done.stderr.splitlines()
     assert os.strerror(number) in message and "ulimit" in hint
+
+
+def test_a_file_of_another_user_is_one_message(terminal: Terminal) -> None:
+    done = fault(terminal, PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/theirs"))
+    assert done.returncode == Exit.LAB
+    message, hint = done.stderr.splitlines()
+    assert message == "guestloop: /theirs: Permission denied" and "user" in hint
 
 
 def test_nohup_is_respected(terminal: Terminal) -> None:

@@ -161,6 +161,8 @@ def test_missing_program_and_one_that_is_none(tmp_path: Path) -> None:
         proc.run([tmp_path / "text"])
     with pytest.raises(LabError, match="sh: no directory to run it in: /nowhere"):
         proc.run(["sh"], cwd=Path("/nowhere"))
+    with pytest.raises(LabError, match=r"^/.*/text: Not a directory$"):
+        proc.run(["sh"], cwd=tmp_path / "text")
 
 
 def test_paste_quotes() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RESUMED = frozenset({"resume", "rounds", "budget", "no_wait", "verbose", "words"})
 """What may differ from an empty command line when a run is resumed."""
 
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG})
 
 
 def entry() -> NoReturn:
@@ -97,6 +97,10 @@ def _print_unforeseen(error: Exception) -> None:
     if isinstance(error, OSError) and error.errno in EXHAUSTED:
         print(f"guestloop: a limit of this user or machine was reached: {error.strerror}", file=sys.stderr)
         print("  hint: raise it (ulimit -a shows them), or end other programs", file=sys.stderr)
+        return
+    if isinstance(error, PermissionError) and error.filename:
+        print(f"guestloop: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"  hint: user {os.geteuid()} has to have access to it", file=sys.stderr)
         return
     traceback.print_exception(error)
     print("guestloop: a fault of guestloop or of this machine, see above; no verdict", file=sys.stderr)

@@ -27,7 +27,12 @@ from guestloop.ground.units import MIB
 MANIFEST = "inputs.json"
 PARTIAL = ".partial"
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+UNWRITABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+)
 NO_SPACE = os.strerror(errno.ENOSPC)
+# git's word for it where a write ends early (csum-file.c); not translated in LC_ALL=C.UTF-8.
+_GITS_NO_SPACE = "Out of diskspace"
 
 
 def default_root() -> Path:
@@ -48,6 +53,11 @@ def default_root() -> Path:
             hint="set GUESTLOOP_CACHE to a writable directory",
         )
     return user / ".cache" / "guestloop"
+
+
+def says_no_space(output: str) -> bool:
+    """Whether a command failed because its disk was full. Nobody tells but the command, in words."""
+    return NO_SPACE in output or _GITS_NO_SPACE in output
 
 
 def file_digest(path: Path) -> str:
@@ -73,9 +83,10 @@ class Cache:
         return self.root / kind / content_key(inputs)[:20]
 
     def find(self, kind: str, inputs: Mapping[str, object]) -> Path | None:
-        """Return the finished entry for these inputs, or None."""
+        """Return the finished entry for these inputs, or None. Raises CacheError for another user's root."""
         entry = self.path(kind, inputs)
-        return entry if (entry / MANIFEST).is_file() else None
+        with self.disk_errors():
+            return entry if (entry / MANIFEST).is_file() else None
 
     def obtain(self, kind: str, inputs: Mapping[str, object], make: Callable[[Path], None]) -> Path:
         """Return the entry for these inputs. If it is missing, ``make`` fills a new directory for it.
@@ -120,7 +131,10 @@ class Cache:
         """Hold a lock that excludes all other users of this root. It is released if the process dies."""
         with self.disk_errors():
             directory = self.root / "locks"
-            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # below /proc, whatever its parents
+                raise self._unwritable(error) from error
             descriptor = os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             try:
@@ -141,18 +155,21 @@ class Cache:
         try:
             yield
         except ProcessError as error:
-            if NO_SPACE in error.output:
+            if says_no_space(error.output):
                 raise self._no_space() from error
             raise
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise self._no_space() from error
-            if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
-                raise CacheError(
-                    f"the cache {self.root} cannot be written: {error.strerror} ({error.filename})",
-                    hint="set GUESTLOOP_CACHE to a writable directory",
-                ) from error
+            if error.errno in UNWRITABLE:
+                raise self._unwritable(error) from error
             raise
+
+    def _unwritable(self, error: OSError) -> CacheError:
+        return CacheError(
+            f"the cache {self.root} cannot be written: {error.strerror} ({error.filename})",
+            hint="set GUESTLOOP_CACHE to a writable directory",
+        )
 
     def _no_space(self) -> CacheError:
         free = shutil.disk_usage(_existing(self.root)).free // MIB

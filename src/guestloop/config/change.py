@@ -262,7 +262,8 @@ def _refuse_configs(words: Words, change: Change) -> None:
         )
     for path in change.configs:
         if not path.is_file():
-            raise ConfigError(f"{path}: no such file", hint="--config-a and --config-b name .config files")
+            what = "not a file" if path.exists() else "no such file"
+            raise ConfigError(f"{path}: {what}", hint="--config-a and --config-b name .config files")
 
 
 def _absolute(word: str | Path) -> Path:

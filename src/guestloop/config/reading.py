@@ -43,16 +43,26 @@ class Unquoted:
 
 def read_text(path: Path) -> str:
     """The content of a file that people write. Raises ConfigError with file and line when it is no text."""
+    return decode_text(read_file(path), path)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that people name. Raises ConfigError if it cannot be read, or is very large."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would be waited for
             raise ConfigError(f"{path}: a file was wanted, seen: {_kind_of(path)}")
         if path.stat().st_size > LARGEST:
             raise ConfigError(f"{path}: larger than {LARGEST // MIB} MiB; a text was wanted")
-        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        return path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', error)}") from error
+
+
+def decode_text(data: bytes, path: Path) -> str:
+    """The text in a file that people write. Raises ConfigError with file and line when it is none."""
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         return data.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -318,8 +318,8 @@ def spawn(
         if cwd and not cwd.is_dir():
             raise LabError(f"{args[0]}: no directory to run it in: {cwd}") from error
         raise LabError(f"program not found: {args[0]}", hint=INSTALL_HINT) from error
-    except OSError as error:  # no permission, no program, no more processes
-        raise LabError(f"{args[0]}: {error.strerror}") from error
+    except OSError as error:  # no permission, to enter ``cwd`` either; no program, no more processes
+        raise LabError(f"{os.fspath(error.filename or args[0])}: {error.strerror}") from error
     _guard.tell("+", process.pid)
     try:
         yield process

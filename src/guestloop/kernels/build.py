@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from guestloop.cache import NO_SPACE, Cache, content_key
+from guestloop.cache import Cache, content_key, says_no_space
 from guestloop.config import KernelSpec
 from guestloop.ground import codec, proc
 from guestloop.ground.errors import CacheError, ConfigError, LabError, NotBuilt, ProcessError
@@ -33,7 +33,7 @@ from guestloop.kernels.diagnosis import diagnose
 from guestloop.kernels.role import L1, Role
 from guestloop.kernels.toolchain import BUILD_HINT, Toolchain, find_toolchain
 from guestloop.kernels.tree import WorkTree, making
-from guestloop.kernels.whole import read_whole_config, without_keys
+from guestloop.kernels.whole import read_whole_config, without_files
 from guestloop.sources import Applied, Source, apply_to_tree, find_source, read_series
 
 # Part of every key. Increase it when this package builds or packs the same inputs in another way.
@@ -58,6 +58,11 @@ class Inputs:
     whole_config: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def configured(self) -> dict[str, str]:
+        """What is taken of ``whole_config``."""
+        return without_files(self.whole_config)
+
+    @property
     def described(self) -> Mapping[str, object]:
         """The inputs that the key of the cache entry is computed from."""
         return {
@@ -65,7 +70,7 @@ class Inputs:
             "tree": self.applied.tree.id,
             "config": dict(self.options),
             "toolchain": dict(self.toolchain.identity),
-            **({"whole config": dict(self.whole_config)} if self.whole_config else {}),
+            **({"whole config": self.configured} if self.whole_config else {}),
         }
 
     @property
@@ -77,7 +82,7 @@ class Inputs:
     def objects_key(self) -> str:
         """The key of the object tree. Kernels that differ only in their series share it."""
         parts = {"config": dict(self.options), "toolchain": dict(self.toolchain.identity)}
-        parts |= {"whole config": dict(self.whole_config)} if self.whole_config else {}
+        parts |= {"whole config": self.configured} if self.whole_config else {}
         return content_key({**parts, "ccache": self.toolchain.ccache})[:8]
 
 
@@ -230,7 +235,7 @@ class Make:
 
         def configure(options: Mapping[str, str]) -> Mapping[str, str]:
             wanted.write_text(kconfig.render(options))
-            if whole := without_keys(self.inputs.whole_config):
+            if whole := self.inputs.configured:
                 made.write_text(kconfig.render({**whole, **options}))
                 self._run("olddefconfig")
             else:
@@ -292,7 +297,7 @@ class Make:
 
     def _explain(self, error: ProcessError) -> LabError:
         """What a failed make says: the source does not build, or this machine is at fault."""
-        if NO_SPACE in error.output and diagnose(error.output).is_machine:
+        if says_no_space(error.output) and diagnose(error.output).is_machine:
             return error
         output = self.log.read_text(errors="replace") if self.log.is_file() else error.output
         for prefix in (f"{self.source}/", f"../{self.source.name}/"):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop.cache import NO_SPACE, Cache
+from guestloop.cache import Cache, says_no_space
 from guestloop.ground import codec
 from guestloop.ground.errors import NotApplied, ProcessError
 from guestloop.sources.diff import parse
@@ -144,7 +144,7 @@ def _apply(stage: Stage, patch: Patch, number: str, way: _Way) -> Went:
         done = stage.apply(patch.diff, level, threeway=True)
         if not done.status:
             return Went(level, expected.offsets, tuple(map(str, expected.misfits)))
-    if NO_SPACE in done.stderr:
+    if says_no_space(done.stderr):
         raise ProcessError(done.argv, done.status, done.stderr)
     if done.status:
         raise _not_applied(stage, patch, number, expected.misfits, way, done.stderr)

@@ -16,6 +16,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from guestloop.ground import proc
@@ -42,10 +43,8 @@ def import_tarball(path: Path, git: Git) -> str:
     Raises ConfigError if the tarball is damaged or a name leads out of it, ProcessError if git fails.
     """
     argv = git.argv("fast-import", "--quiet", "--done", "--depth=0")
-    assert git.directory
-    said = git.directory / "import.log"
     with (
-        said.open("wb") as log,
+        TemporaryFile() as log,  # not in the cache: what git says if that is full would be lost
         _open(path) as archive,
         proc.spawn(
             argv, env=git.environment, bare=True, stdin=proc.PIPE, stdout=log, stderr=log, quick=True
@@ -56,10 +55,9 @@ def import_tarball(path: Path, git: Git) -> str:
             for part in _stream(archive, path):
                 importer.stdin.write(part)
             importer.stdin.close()
-        status = importer.wait()
-    if status:
-        raise ProcessError(argv, status, said.read_text(errors="replace"))
-    said.unlink()
+        if status := importer.wait():
+            log.seek(0)
+            raise ProcessError(argv, status, log.read().decode(errors="replace"))
     return _below_top(git)
 
 

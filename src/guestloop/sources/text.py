@@ -60,7 +60,10 @@ def clean(data: bytes, where: str) -> bytes:
 
     Raises ConfigError for what is no text, naming what it is.
     """
-    data = _unpack(data, where)
+    for magic, (what, hint) in _OTHERS.items():
+        if data.startswith(magic):
+            raise ConfigError(f"{where}: {what}, not a patch", hint=hint)
+    data = unpack(data, where)
     if data.startswith(_TAR_MAGIC[1], _TAR_MAGIC[0]):
         raise ConfigError(f"{where}: a tarball, not a patch", hint="unpack it, and name the folder")
     if not data.strip():
@@ -76,14 +79,12 @@ def clean(data: bytes, where: str) -> bytes:
     return data
 
 
-def _unpack(data: bytes, where: str) -> bytes:
-    for magic, (what, hint) in _OTHERS.items():
-        if data.startswith(magic):
-            raise ConfigError(f"{where}: {what}, not a patch", hint=hint)
-    for magic, (name, unpack) in _PACKED.items():
+def unpack(data: bytes, where: str) -> bytes:
+    """What is in a file that is packed, or the data themselves. Raises ConfigError if it is damaged."""
+    for magic, (name, decode) in _PACKED.items():
         if data.startswith(magic):
             try:
-                return unpack(data)
+                return decode(data)
             except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
                 raise ConfigError(f"{where}: damaged {name} file: {error}", hint="fetch it again") from error
     return data

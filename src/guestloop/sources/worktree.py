@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from guestloop.cache import NO_SPACE, Cache
+from guestloop.cache import Cache, says_no_space
 from guestloop.ground.errors import ConfigError, ProcessError
 from guestloop.ground.words import plural
 from guestloop.sources.git import Git
@@ -111,7 +111,7 @@ def _take(git: Git, repository: Repository, where: str) -> None:
         stdin = b"".join(name + b"\0" for name in some)
         words = ("update-index", *options, "-z", "--stdin")
         done = git.run(*words, stdin=stdin, cwd=repository.path, check=False)
-        if NO_SPACE in done.stderr:
+        if says_no_space(done.stderr):
             raise ProcessError(done.argv, done.status, done.stderr)
         if done.status != 0:
             reason = done.stderr.strip().partition("\n")[0].removeprefix("error: ")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guestloop.cache import NO_SPACE
+from guestloop.cache import says_no_space
 from guestloop.config.existing import TARBALLS
 from guestloop.debian.index import parse_fields
 from guestloop.ground import proc
@@ -68,7 +68,7 @@ def _run(argv: Sequence[proc.Arg], path: Path, argument: str) -> str:
     try:
         return proc.read(argv).text
     except ProcessError as error:
-        if NO_SPACE in error.output:
+        if says_no_space(error.output):
             raise
         reason = (error.output.strip().splitlines() or [f"exit status {error.status}"])[0]
         raise _damaged(path, argument, reason) from error
