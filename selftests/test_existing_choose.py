@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from guestloop.config.existing import PackageSpec, parse_existing
-from guestloop.debian.index import Package, parse_packages
+from guestloop.debian.index import Dependency, Package, parse_packages
 from guestloop.ground.errors import ConfigError
 from guestloop.kernels.existing.choose import PREFIX, Chosen, choose, not_found
 
@@ -107,6 +107,22 @@ def test_what_is_there_instead_is_told() -> None:
 def test_a_package_that_is_no_kernel() -> None:
     with pytest.raises(ConfigError, match="package linux-base is no kernel and depends on none"):
         choose(spec("deb:linux-base"), BOOKWORM)
+
+
+@pytest.mark.parametrize("ending", ["-dbg", "-dbgsym"])
+def test_a_package_for_debuggers_is_not_fetched(ending: str) -> None:
+    """It has a gigabyte and no image. The meta package of its kind leads there too."""
+    image = next(one for one in BOOKWORM if one.name == "linux-image-6.1.0-56-amd64")
+    symbols = replace(image, name=f"{image.name}{ending}", depends=())
+    meta = replace(
+        image, name=f"linux-image-amd64{ending}", depends=(Dependency(symbols.name, symbols.version),)
+    )
+    for package in (symbols, meta):
+        with pytest.raises(
+            ConfigError, match=f"package {symbols.name} has no kernel that can be booted"
+        ) as caught:
+            choose(spec(f"deb:{package.name}"), (*BOOKWORM, symbols, meta))
+        assert caught.value.hint == f"its kernel is in {image.name}"
 
 
 def test_a_suite_that_is_being_updated() -> None:

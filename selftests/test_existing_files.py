@@ -115,6 +115,7 @@ def test_a_file_that_is_not_there(tmp_path: Path, cache: Cache) -> None:
     [
         (CONFIG.replace("X86_64", "ARM64").replace("x86", "arm64"), RELEASE, "says: Linux/arm64"),
         (CONFIG.replace("CONFIG_KVM=m", "# CONFIG_KVM is not set"), RELEASE, "CONFIG_KVM is not set"),
+        ("what is this", RELEASE, "config-.*, line 1: not a kernel option: 'what is this'"),
         (CONFIG, "5.10.0-28-amd64", "kernel 5.10.0-28-amd64 is not supported, wanted 6.1"),
     ],
 )

@@ -44,7 +44,7 @@ def make_bootable(unpacked: Unpacked, name: str, cache: Cache) -> Kernel:
 def _make(unpacked: Unpacked, name: str, into: Path) -> None:
     what = f"--kernels {unpacked.origin.argument}"
     requirements.check_release(unpacked.release, what)
-    options = kconfig.parse(unpacked.config.read_text(errors="replace"), str(unpacked.config))
+    options = kconfig.parse(unpacked.config.read_text(errors="replace"), f"{what}: {unpacked.config.name}")
     requirements.check_options(options, what)
     with step(f"prepare kernel {name} ({unpacked.release})", expect_s=EXPECT_S):
         _fill(unpacked, options, what, into)

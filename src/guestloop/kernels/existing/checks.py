@@ -17,7 +17,7 @@ def check_kernel(layout: Layout, what: str) -> None:
     """Raise ConfigError for a kernel that is too old, for another architecture, or without KVM."""
     requirements.check_release(layout.release, what)
     text = layout.config.read_text(errors="replace")
-    options = kconfig.parse(text, str(layout.config))
+    options = kconfig.parse(text, f"{what}: {layout.config.name}")
     if options.get("X86_64") != requirements.BUILT_IN:
         banner = _BANNER.search(text)
         seen = f"Linux/{banner[1]}" if banner else "no CONFIG_X86_64=y"

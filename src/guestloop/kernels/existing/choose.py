@@ -19,7 +19,8 @@ from guestloop.ground.errors import ConfigError
 
 IMAGE = "linux-image-"
 PREFIX = "linux-"
-NOT_TO_BOOT = ("-dbg", "-dbgsym", "-unsigned", "-signed-template")
+WITHOUT_IMAGE = ("-dbg", "-dbgsym", "-signed-template")
+NOT_TO_BOOT = (*WITHOUT_IMAGE, "-unsigned")
 
 ANY = ByVersion("", "")
 ABI = r"\g<abi>"
@@ -112,6 +113,11 @@ def _with_parts(spec: PackageSpec, package: Package, packages: Sequence[Package]
         raise ConfigError(
             f"--kernels {spec.argument}: package {package.name} is no kernel and depends on none",
             hint=f"the names of kernels begin with {IMAGE}",
+        )
+    if ending := next((each for each in WITHOUT_IMAGE if package.name.endswith(each)), ""):
+        raise ConfigError(
+            f"--kernels {spec.argument}: package {package.name} has no kernel that can be booted",
+            hint=f"its kernel is in {package.name.removesuffix(ending)}",
         )
     found = [package]
     for one in found:  # which grows
