@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from samples import CANDIDATE, REFERENCE, SHADOW, compare, make_round, plan_of
 
+from guestloop.ground import proc
 from guestloop.ground.errors import LabError, LinkLost
 from guestloop.report import write_verdict
 from guestloop.results.plan import write_plan
@@ -78,14 +80,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     def emulate(argv: Sequence[object], **_: object) -> None:
         write_results(Path(option(argv, "--out")), option(argv, "--accel"), option(argv, "--profile"))
 
-    monkeypatch.setattr(command.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     for name in ("build_root", "build_environment", "make_stage"):
         monkeypatch.setattr(command, name, lambda *_: None)
     monkeypatch.setattr(
         command, "find_host_kernel", lambda name, _: SimpleNamespace(name=name[:3], release="6.12")
     )
     monkeypatch.setattr(command, "running_host", running_host)
-    monkeypatch.setattr(command.proc, "run", emulate)
+    monkeypatch.setattr(proc, "run", emulate)
     return world
 
 
@@ -126,7 +128,7 @@ def test_what_was_reached_is_reported_when_the_host_is_lost(world: World, tmp_pa
 
 
 def test_only_root_can_make_a_lab_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match="this is user 1000"):
         run_lab_host(Size.SHORT, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -145,7 +145,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 def test_scripts_compare_reads_it(tmp_path: Path) -> None:
     out = Path(shutil.copytree(RECORDED, tmp_path / "out"))
     write_late(out / LAB_DIRECTORY, {B: [PANIC]})
-    done = Terminal(tmp_path).run("compare", out)
+    done = Terminal(tmp_path).run("compare", "--verbose", out)
     assert done.returncode == Exit.INCONCLUSIVE, done.stderr
     assert f"after its last round: {PANIC}" in done.stdout
     data = json.loads((out / "verdict.json").read_text())

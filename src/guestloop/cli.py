@@ -124,21 +124,14 @@ def _parser() -> argparse.ArgumentParser:
         again.add_argument("out", type=_path, metavar="OUT")
         again.set_defaults(action=action)
     _add_history(commands.add_parser("history", help="many results over kernels and dates: table and page"))
-    _add_calibrate(
-        commands.add_parser(
-            "calibrate", help="measure a good kernel against itself: how widely rounds scatter"
-        )
-    )
+    _add_calibrate(commands.add_parser("calibrate", help="how widely rounds of a good kernel scatter"))
     _add_doctor(commands.add_parser("doctor", help="what this machine can run, and why not more"))
     return parser
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.description = "What this machine can run, why not more, and what would spoil a measurement."
-    parser.epilog = (
-        "Changes nothing. Exit status: 0 if something can be run, on the emulator at least; 3 if nothing can;"
-        " 2 for wrong usage."
-    )
+    parser.epilog = "Changes nothing. Exit status: 0 if anything can be run, 3 if nothing, 2: wrong usage."
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--features",
