@@ -126,7 +126,7 @@ def test_runs_are_ordered_by_date(run: Run) -> None:
 
 
 def gz(*lines: object) -> bytes:
-    return gzip.compress("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+    return gzip.compress("".join(f"{json.dumps(line)}\n" for line in lines).encode(), mtime=0)
 
 
 HEADER = {"guestloop": "history", "version": 1}
@@ -145,8 +145,8 @@ HEADER = {"guestloop": "history", "version": 1}
             "CodecError: line 2.id: str was wanted, seen: 3",
         ),
         (gz(HEADER, {}), "line 2: id is missing"),
-        (gzip.compress(b"\xff\xfe"), "cannot be read as a history: UnicodeDecodeError"),
-        (gz(HEADER) + gzip.compress(b"{nonsense\n"), "cannot be read as a history: JSONDecodeError"),
+        (gzip.compress(b"\xff\xfe", mtime=0), "cannot be read as a history: UnicodeDecodeError"),
+        (gz(HEADER) + gzip.compress(b"{nonsense\n", mtime=0), "cannot be read as a history: JSONDecodeError"),
     ],
 )
 def test_a_file_that_is_no_history_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
