@@ -94,7 +94,10 @@ def _follow(named: Named, files: Files, offsets: list[Offset], wrong: list[Misfi
 
 @dataclass(frozen=True)
 class Place:
-    """Where a hunk goes, where its header says (both count from 0), and in how many places it fits."""
+    """Where a hunk goes, and where its header says (both count from 0).
+
+    If these differ, ``count`` is the number of places where it fits.
+    """
 
     found: int
     wanted: int
@@ -104,6 +107,8 @@ class Place:
 def find_place(lines: Sequence[bytes], hunk: Hunk) -> Place | None:
     """Find the place that git takes for a hunk."""
     wanted = max(hunk.new_start - 1, 0)
+    if hunk.old_start > 1 and hunk.ends_in_context and _fits(lines, hunk.before, wanted):
+        return Place(wanted, wanted, 1)  # as most do: a search through the file for each takes minutes
     last = len(lines) - len(hunk.before)
     expected = wanted
     found = matches(lines, hunk.before)
@@ -121,9 +126,13 @@ def matches(lines: Sequence[bytes], wanted: Sequence[bytes]) -> list[int]:
     """Every place where these lines stand."""
     if not wanted:
         return [len(lines)]
-    size, rarest = len(wanted), _rarest(lines, wanted)
+    rarest = _rarest(lines, wanted)
     starts = (at - rarest for at, line in enumerate(lines) if line == wanted[rarest])
-    return [at for at in starts if at >= 0 and list(lines[at : at + size]) == list(wanted)]
+    return [at for at in starts if at >= 0 and _fits(lines, wanted, at)]
+
+
+def _fits(lines: Sequence[bytes], wanted: Sequence[bytes], at: int) -> bool:
+    return list(lines[at : at + len(wanted)]) == list(wanted)
 
 
 def _rarest(lines: Sequence[bytes], wanted: Sequence[bytes]) -> int:
