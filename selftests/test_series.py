@@ -78,6 +78,11 @@ def test_a_mail(tmp_path: Path) -> None:
     assert patch.first_line == 12
 
 
+def test_names_and_subjects_are_on_one_line_and_move_no_cursor(tmp_path: Path) -> None:
+    (patch,) = read(tmp_path, mail("[PATCH] one\x1b[2J \u202eowt"), "a\nb\x1b.patch").patches
+    assert (patch.name, patch.subject) == (r"a\nb\x1b.patch", r"[PATCH] one\x1b[2J \u202eowt")
+
+
 ENCODED: dict[str, Callable[[bytes], bytes]] = {
     "quoted-printable": quopri.encodestring,
     "base64": base64.encodebytes,

@@ -23,6 +23,11 @@ def listed(texts: Sequence[str], most: int) -> str:
     return ", ".join(texts[:most]) + more
 
 
+def printable(text: str) -> str:
+    """``text`` on one line, with escapes for what cannot be printed and a terminal might obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def file_name(text: str, otherwise: str) -> str:
     """``text`` as part of a file name on any system: ASCII without blanks, at most 64 characters."""
     kept = re.sub(r"[^A-Za-z0-9_.+~-]+", "-", text).strip("-.~")

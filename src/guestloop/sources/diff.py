@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from guestloop.ground.words import printable
+
 _HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _EXTENDED = re.compile(
     rb"(old mode|new mode|deleted file mode|new file mode|copy from|copy to|rename from|rename to|rename old"
@@ -320,6 +322,5 @@ def _unquote(text: bytes) -> bytes:
 
 def show(line: bytes, width: int = 72) -> str:
     """A line of a patch for a message: what cannot be printed is escaped, a long one is cut."""
-    text = line.rstrip(b"\r\n").decode(errors="backslashreplace")
-    text = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text).replace("\t", "    ")
+    text = printable(line.rstrip(b"\r\n").decode(errors="backslashreplace").replace("\t", "    "))
     return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from guestloop.ground.errors import ConfigError
+from guestloop.ground.words import printable
 from guestloop.sources.git import Git
 
 _HEADER_LINE = re.compile(rb"[!-9;-~]+:|[ \t]")
@@ -99,4 +100,4 @@ def _suspicion(kind: str, raw: bytes) -> str:
 def _field(info: bytes, name: bytes) -> str:
     """A field of what mailinfo prints."""
     match = re.search(rb"^" + name + rb": (.*)$", info, re.MULTILINE)
-    return match[1].decode(errors="replace").strip() if match else ""
+    return printable(match[1].decode(errors="replace").strip()) if match else ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guestloop.ground.errors import ConfigError
+from guestloop.ground.words import printable
 from guestloop.sources import text
 from guestloop.sources.diff import Damaged, Diff, parse
 from guestloop.sources.git import Git
@@ -119,7 +120,7 @@ def make_patches(
     plain = file.replace(b"\r\n", b"\n")
     return tuple(
         Patch(
-            name=f"{name}#{number}" if len(parts) > 1 else name,
+            name=printable(f"{name}#{number}" if len(parts) > 1 else name),
             subject="",
             sha256=hashlib.sha256(part).hexdigest(),
             diff=part,
