@@ -47,7 +47,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scripts in a folder with a blank in its name; setup says where it is, and Python what it is asked."""
     top = tmp_path_factory.mktemp("check out")
     shutil.copytree(REPOSITORY / "scripts", top / "scripts")
-    (top / "scripts/setup").write_text('printf "%s|" "$top" "$packages"; python="echo"\n')
+    (top / "scripts/setup").write_text('printf "%s|" "$top" "$packages"; python="echo" start=\n')
     return top
 
 
@@ -89,6 +89,22 @@ def test_every_python_is_isolated_and_reads_utf8(checkout: Path) -> None:
         text = (checkout / "scripts" / name).read_text()
         assert f'exec "$python" {" ".join(isolated.FLAGS)} ' in text
     assert isolated.python("some.module")[1:4] == list(isolated.FLAGS)
+
+
+def test_code_that_cannot_be_loaded_is_no_regression() -> None:
+    """As after half a file of compiled Python was left by a full disk. Python itself would end with 1."""
+    setup = (REPOSITORY / "scripts/setup").read_text()
+    program = setup.partition("\nstart='\n")[2].partition("'\n")[0]
+
+    def started(first: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *isolated.FLAGS, "-c", f"import sys\n{first}{program}", *LIST]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert "left out: " in started(f"sys.path.insert(0, {str(isolated.SOURCE)!r})\n").stdout
+    done = started("sys.modules['guestloop'] = None\n")
+    assert (done.returncode, done.stdout) == (3, "")
+    message, hint = done.stderr.splitlines()
+    assert message.startswith("guestloop: its own code cannot be loaded: ") and "__pycache__" in hint
 
 
 def test_help_and_list_need_little(checkout: Path) -> None:
