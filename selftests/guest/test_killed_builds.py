@@ -49,9 +49,11 @@ CHANGES: dict[str, tuple[str, Callable[[str, str], str]]] = {
 
 
 def patch(into: Path, name: str, old: str, new: str) -> Path:
-    lines = (text.splitlines(keepends=True) for text in (old, new))
+    before, after = (text.splitlines(keepends=True) for text in (old, new))
     path = into / "killed.patch"
-    path.write_text("".join(difflib.unified_diff(*lines, f"a/{name}" if old else "/dev/null", f"b/{name}")))
+    path.write_text(
+        "".join(difflib.unified_diff(before, after, f"a/{name}" if old else "/dev/null", f"b/{name}"))
+    )
     return path
 
 

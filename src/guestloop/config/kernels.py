@@ -83,12 +83,15 @@ KernelArgument = KernelSpec | ExistingSpec
 
 
 def own_directory() -> Path | None:
-    """Where the user's own kernels and profiles are: ``$XDG_CONFIG_HOME/guestloop``, else below ~/.config."""
+    """Where the user's own kernels and profiles are: ``$XDG_CONFIG_HOME/guestloop``, else below ~/.config.
+
+    None if there is none, or if it may not be entered: HOME can still be that of another user.
+    """
     own = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    if own.is_absolute():
-        return own / "guestloop"
     user = home()
-    return user / ".config" / "guestloop" if user else None
+    if not own.is_absolute():
+        own = user / ".config" if user else Path("/nonexistent")
+    return own / "guestloop" if os.access(own / "guestloop", os.R_OK | os.X_OK) else None
 
 
 def kernel_directories() -> tuple[Path, ...]:

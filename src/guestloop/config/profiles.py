@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,8 +53,7 @@ def load_profiles(axes: Mapping[str, Mapping[str, tuple[str, ...]]]) -> dict[str
     ``axes`` are the axes and values of each test. Raises ConfigError for what they do not have.
     """
     own = own_directory()
-    # Not in a directory that cannot be entered either: HOME may still be that of another user.
-    mine = [path for path in [own / "profiles.yaml"] if os.access(path, os.F_OK)] if own else []
+    mine = [path for path in [own / "profiles.yaml"] if path.exists()] if own else []
     files = [Path(__file__).with_name("profiles.yaml"), *mine]
     return {
         name: _parse_profile(f"{path}: {name}", name, data, axes)
