@@ -72,6 +72,30 @@ def test_a_finished_build_drops_nothing(tree: WorkTree) -> None:
     assert drop_suspects(tree.objects("empty")) == 0
 
 
+def test_an_object_without_its_source_is_dropped(tree: WorkTree) -> None:
+    """make would link it as it is: it has no rule for it, and there it is."""
+    objects = tree.objects("k")
+    (tree.source / "mm").mkdir(parents=True)
+    (tree.source / "mm/here.c").touch()
+    named = {
+        "mm/here.o": "../source/mm/here.c",
+        "mm/gone.o": "../source/mm/gone.c",
+        "scripts/gone": f"{tree.source}/scripts/gone.c",
+        "mm/made.o": "mm/made.c",
+        "tools/objtool/check.o": "check.c",  # as tools are built: relative to their own source
+        "mm/all.o": "",
+    }
+    for name, source in named.items():
+        made = objects / name
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.write_text("x")
+        line = f"source_{name} := {source}\n" if source else ""
+        made.with_name(f".{made.name}.cmd").write_text(f"savedcmd_{name} := gcc\n\n{line}deps_{name} := \\\n")
+    left = {str(path.relative_to(tree.objects("k"))) for path in objects.rglob("*") if path.is_file()}
+    there = [name for name in named if "gone" not in name]
+    assert left == {*there, *(f"{name[: name.rindex('/')]}/.{name.rpartition('/')[2]}.cmd" for name in there)}
+
+
 # --- keys ------------------------------------------------------------------------------------------
 
 

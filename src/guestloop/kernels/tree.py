@@ -15,12 +15,13 @@ left it: what the index does not know is removed, what differs from it is writte
 that says that a move is under way. After it the checkout is compared with the tree, before anything is built.
 A move that changes one file takes 1 CPU-s for Linux 6.12, and applying a patch 0.3.
 
-If an object tree is marked as being built, the next run removes the files in it that may be incomplete. One
-lock protects the whole work area (build.py).
+If an object tree is marked as being built, the next run removes the files in it that may be incomplete, and
+each run the objects whose source is gone. One lock protects the whole work area (build.py).
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,12 +77,16 @@ class WorkTree:
             )
 
     def objects(self, key: str) -> Path:
-        """Return the object tree for a configuration and compiler, cleaned up if a build was killed."""
+        """Return the object tree for a configuration and compiler, without what this checkout does not make.
+
+        To be called after ``move``.
+        """
         tree = self.root / f"objects-{key}"
         tree.mkdir(parents=True, exist_ok=True)
         if (tree / MAKING).exists():
             drop_suspects(tree)
             (tree / MAKING).unlink()
+        drop_orphans(tree, self.source)
         return tree
 
 
@@ -111,6 +116,33 @@ def drop_suspects(objects: Path, age_s: float = SUSPECT_S) -> int:
     for path in suspects:
         path.unlink()
     return len(suspects)
+
+
+def drop_orphans(objects: Path, source: Path) -> int:
+    """Remove the objects whose source is not in the checkout any more. Returns their number.
+
+    make leaves a file alone that it has no rule for, so a kernel that still names the object would be built
+    with that of another kernel. kbuild keeps the name of a source beside its object (scripts/basic/fixdep.c).
+    """
+    commands = [path for path in objects.rglob(".*.cmd") if path.is_file() and not path.is_symlink()]
+    orphans = [path for path in commands if _is_gone(_source_of(path), objects, source)]
+    for path in orphans:
+        path.with_name(path.name[1:].removesuffix(".cmd")).unlink(missing_ok=True)
+        path.unlink()
+    return len(orphans)
+
+
+def _source_of(command: Path) -> str:
+    """The source that a ``.cmd`` file names, relative to the object tree; empty if it names none."""
+    with command.open("rb") as file:
+        line = next((line for line in file if line.startswith(b"source_")), b"")
+    return os.fsdecode(line.partition(b" := ")[2].strip())
+
+
+def _is_gone(name: str, objects: Path, source: Path) -> bool:
+    """Whether a file of the checkout is not there. What is made in the object tree is no such file."""
+    path = Path(os.path.normpath(objects / name))
+    return path != source and path.is_relative_to(source) and not path.is_file()
 
 
 def _remove(path: Path) -> None:
