@@ -52,6 +52,10 @@ arch/x86/kvm/Kconfig:24: syntax error
 CIRCLE = "arch/x86/kvm/Kconfig:20:error: recursive dependency detected!\n"
 MAKEFILE = "arch/x86/kvm/Makefile:12: *** missing separator.  Stop.\n"
 NO_RULE = "make[4]: *** No rule to make target 'arch/x86/kvm/no.o', needed by 'kvm.o'.  Stop.\n"
+NOT_CLEAN = """\
+*** The source tree is not clean, please run 'make mrproper'
+*** in /work/source
+"""
 WERROR = """\
 arch/x86/kvm/x86.c: In function 'f':
 arch/x86/kvm/x86.c:7:6: error: unused variable 'x' [-Werror=unused-variable]
@@ -90,6 +94,12 @@ def test_the_first_error_among_the_output_of_other_jobs(printed: str, first: str
 def test_an_error_comes_with_its_place_and_the_lines_of_the_source() -> None:
     lines = COMPILER.splitlines()
     assert diagnose(CHATTER + COMPILER + GAVE_UP).lines == (lines[3], *lines[:3], *lines[4:])
+
+
+def test_what_the_kernels_own_makefile_says_is_said_first() -> None:
+    """That a series brings a .config, as git add --all takes it along."""
+    output = f"***\n{NOT_CLEAN}***\nmake[2]: *** [Makefile:659: outputmakefile] Error 1\n"
+    assert diagnose(output).lines == tuple(NOT_CLEAN.splitlines())
 
 
 def test_all_that_the_linker_or_modpost_miss_is_one_error() -> None:

@@ -18,6 +18,8 @@ LONGEST = 14
 
 _PLACE = r"^[^\s:][^:]*:\d+(?::\d+)?:"
 
+_STARS = re.compile(r"^\*\*\* \S")  # the kernel's own Makefile: that a source tree is not clean
+
 # How the first line of an error begins, by the program that prints it.
 _ERROR = re.compile(
     "|".join(
@@ -33,6 +35,7 @@ _ERROR = re.compile(
             r"^\S*Kconfig\S*:\d+:error: ",  # scripts/kconfig/symbol.c: a circle of dependencies
             rf"{_PLACE} \*\*\* ",  # make, of a Makefile
             r"^make(?:\[\d+\])?: \*\*\* No rule to make target ",
+            _STARS.pattern,
         )
     )
 )
@@ -111,7 +114,7 @@ def _block(lines: Sequence[str], number: int) -> list[str]:
 
 def _goes_on(error: str, line: str) -> bool:
     """A line belongs to an error: an excerpt of the source, a note, or more that ld or modpost miss."""
-    if _EXCERPT.match(line) or _NOTE.match(line):
+    if _EXCERPT.match(line) or _NOTE.match(line) or (_STARS.match(error) and _STARS.match(line)):
         return True
     kin = next((word for word in ("undefined reference", "ERROR: modpost:") if word in error), "")
     return bool(kin) and (kin in line or ": in function " in line)
