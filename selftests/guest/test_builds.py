@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A kernel is the same after builds of others were killed in the middle. No guest runs; kernels are built."""
+"""Nothing of another kernel gets into one, whatever became of its build. No guest runs; kernels are built."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from processes import is_running
 
 from guestloop.cache import Cache
 from guestloop.config import load_kernel
+from guestloop.ground.errors import NotBuilt
 from guestloop.ground.wait import wait_for
 from guestloop.kernels import Kernel, build_kernel, find_inputs
 from guestloop.sources.trees import read_file
@@ -49,11 +50,11 @@ CHANGES: dict[str, tuple[str, Callable[[str, str], str]]] = {
 
 
 def patch(into: Path, name: str, old: str, new: str) -> Path:
-    before, after = (text.splitlines(keepends=True) for text in (old, new))
-    path = into / "killed.patch"
-    path.write_text(
-        "".join(difflib.unified_diff(before, after, f"a/{name}" if old else "/dev/null", f"b/{name}"))
-    )
+    """A diff of one file; an empty text stands for no file."""
+    names = [f"{prefix}/{name}" if text else "/dev/null" for prefix, text in (("a", old), ("b", new))]
+    lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), *names)
+    path = into / "one.patch"
+    path.write_text("".join(lines))
     return path
 
 
@@ -95,3 +96,12 @@ def test_a_kernel_is_the_same_after_builds_that_were_killed(
         assert again.image.read_bytes() == kernel.image.read_bytes()
     finally:
         shutil.rmtree(again.directory)
+
+
+def test_a_source_that_is_gone_is_missed(kernel: Kernel, tmp_path: Path) -> None:
+    """Its object is there from the kernel before, and the Makefile still names it."""
+    cache, spec, name = Cache(), load_kernel("unpatched"), "arch/x86/kvm/debugfs.c"
+    text = (read_file(find_inputs(spec, cache).source.tree, name, cache) or b"").decode()
+    series = patch(tmp_path, name, text, "")
+    with pytest.raises(NotBuilt, match=r"No rule to make target 'arch/x86/kvm/debugfs\.o'"):
+        build_kernel(replace(spec, series=(series,)), cache)
