@@ -13,10 +13,39 @@ import pytest
 from guestloop.agent import guest
 from guestloop.agent.guest import Guest
 
-# It knows how QEMU and the payload in the guest behave: by its mode, and by what the payload is told.
-# There are many of these, so it imports only what Python has loaded anyway: json and socket take longer.
-QEMU = """
+# The QMP of programs that play a QEMU. There are many of them, so they import only what Python has loaded
+# anyway: to import json and socket takes as long as all else that they do.
+QMP = r"""
 import _thread, os, sys, time
+
+def json(value):
+    if isinstance(value, dict):
+        return "{" + ",".join(f'"{name}":{json(item)}' for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(json, value)) + "]"
+    return "null" if value is None else repr(value).replace("'", '"')
+
+def send(qmp, value):
+    os.write(qmp, json(value).encode() + b"\r\n")
+
+def requests(qmp):
+    version = {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}
+    send(qmp, {"QMP": {"version": version, "capabilities": []}})
+    text = ""
+    while piece := os.read(qmp, 4096):
+        text += piece.decode()
+        whole = "[" + text.replace("}{", "},{") + "]"
+        try:
+            found, text = eval(whole, {"null": None, "true": True, "false": False}), ""
+        except SyntaxError:  # there is more to come
+            continue
+        yield from found
+"""
+
+# It knows how QEMU and the payload in the guest behave: by its mode, and by what the payload is told.
+QEMU = (
+    QMP
+    + """
 qmp, port = map(int, sys.argv[1:3])
 console, mode = sys.argv[3:5]
 print("stand-in:", mode, flush=True)
@@ -39,29 +68,14 @@ def returned(command, arguments):
         return [{"cpu-index": 0, "thread-id": os.getpid()}]
     return {"seen": command, "with": arguments}
 
-def json(value):
-    if isinstance(value, dict):
-        return "{" + ",".join(f'"{name}":{json(item)}' for name, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(json, value)) + "]"
-    return "null" if value is None else repr(value).replace("'", '"')
-
 def serve_qmp():
-    version = {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}
-    os.write(qmp, json({"QMP": {"version": version, "capabilities": []}}).encode() + b"\\r\\n")
-    text = ""
-    while piece := os.read(qmp, 4096):
-        text += piece.decode()
-        try:
-            request, text = eval(text, {"null": None, "true": True, "false": False}), ""
-        except SyntaxError:  # there is more to come
-            continue
+    for request in requests(qmp):
         if request["execute"] == "quit":
             os._exit(0)
         answer = {"return": returned(request["execute"], request.get("arguments"))}
         if request["execute"] == "no-such-command":
             answer = {"error": {"class": "CommandNotFound", "desc": "not found"}}
-        os.write(qmp, json({**answer, "id": request.get("id")}).encode() + b"\\r\\n")
+        send(qmp, {**answer, "id": request.get("id")})
 
 def panic():
     with open(console, "a") as file:
@@ -99,6 +113,7 @@ for line in open(port, closefd=False):
     elif word == "pause":
         state = "paused"
 """
+)
 
 
 class NoCgroup:
