@@ -13,7 +13,9 @@ CELLS = [cell for cell in all_cells() if cell.test == "migration"]
 
 @pytest.mark.parametrize("count", [0, 1, 12])
 def test_a_dozen_cells_are_named(count: int) -> None:
-    assert _left_out_of("migration", {cell.id for cell in CELLS[count:]}) == [cell.id for cell in CELLS[:count]]
+    assert _left_out_of("migration", {cell.id for cell in CELLS[count:]}) == [
+        cell.id for cell in CELLS[:count]
+    ]
 
 
 def test_more_are_counted() -> None:

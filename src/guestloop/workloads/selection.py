@@ -40,12 +40,24 @@ def select(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()
         if not modes or cell.mmu in modes
     ]
     if not narrowed:
-        raise ConfigError(
-            f"profile {profile.name} has no cell for --tests {','.join(tests) or 'all'} "
-            f"--mmu {','.join(mmus) or 'all'}",
-            hint="scripts/run --profile lab --list prints every cell",
-        )
+        raise _nothing(profile, tests, mmus)
     return Selection(tuple(narrowed), tuple(_left_out(narrowed)))
+
+
+def count_cells(profile: Profile) -> int:
+    """The number of cells that a profile selects. Raises ConfigError when it has none."""
+    number = sum(len(_points(profile, test)) for test in AXES)
+    if not number:
+        raise _nothing(profile)
+    return number
+
+
+def _nothing(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()) -> ConfigError:
+    return ConfigError(
+        f"profile {profile.name} has no cell for --tests {','.join(tests) or 'all'} "
+        f"--mmu {','.join(mmus) or 'all'}",
+        hint="scripts/run --profile lab --list prints every cell",
+    )
 
 
 def _points(profile: Profile, test: str) -> list[tuple[str, ...]]:
