@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from guestloop.cache import Cache
 
 
+HERE = Path(__file__).parent
+
+
 def pytest_configure() -> None:
     """Started by a hook of git, by make or from a shell with settings: the tests see none of it."""
     ours = ("PATH", "TMPDIR", "PYTHONPATH", "PYTHONUTF8", "PYTEST_", "COV")
@@ -25,6 +28,15 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name not in known and not name.startswith(ours):
             del os.environ[name]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Directories of which nothing is wanted are not imported: what drives a browser takes half a second."""
+    name, expression = collection_path.name, config.getoption("markexpr")
+    if collection_path.parent != HERE or " or " in expression:
+        return None
+    excluded = f"not {name}" in expression.split(" and ")
+    return (excluded and name in ("browser", "guest")) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

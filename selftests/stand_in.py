@@ -13,10 +13,40 @@ import pytest
 from guestloop.agent import guest
 from guestloop.agent.guest import Guest
 
+# The QMP of programs that play a QEMU. There are many of them, so they import only what Python has loaded
+# anyway: to import json and socket takes as long as all else that they do.
+QMP = r"""
+import _thread, os, sys, time
+
+def json(value):
+    if isinstance(value, dict):
+        return "{" + ",".join(f'"{name}":{json(item)}' for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(json, value)) + "]"
+    return "null" if value is None else repr(value).replace("'", '"')
+
+def send(qmp, value):
+    os.write(qmp, json(value).encode() + b"\r\n")
+
+def requests(qmp):
+    version = {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}
+    send(qmp, {"QMP": {"version": version, "capabilities": []}})
+    text = ""
+    while piece := os.read(qmp, 4096):
+        text += piece.decode()
+        whole = "[" + text.replace("}{", "},{") + "]"
+        try:
+            found, text = eval(whole, {"null": None, "true": True, "false": False}), ""
+        except SyntaxError:  # there is more to come
+            continue
+        yield from found
+"""
+
 # It knows how QEMU and the payload in the guest behave: by its mode, and by what the payload is told.
-QEMU = """
-import json, os, signal, socket, sys, threading, time
-qmp, port = (socket.socket(fileno=int(word)) for word in sys.argv[1:3])
+QEMU = (
+    QMP
+    + """
+qmp, port = map(int, sys.argv[1:3])
 console, mode = sys.argv[3:5]
 print("stand-in:", mode, flush=True)
 if mode == "dies at once":
@@ -39,38 +69,32 @@ def returned(command, arguments):
     return {"seen": command, "with": arguments}
 
 def serve_qmp():
-    version = {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}
-    qmp.sendall(json.dumps({"QMP": {"version": version, "capabilities": []}}).encode() + b"\\r\\n")
-    text, decoder = "", json.JSONDecoder()
-    while piece := qmp.recv(4096):
-        text += piece.decode()
-        try:
-            request, end = decoder.raw_decode(text)
-        except ValueError:
-            continue
-        text = text[end:].lstrip()
+    for request in requests(qmp):
         if request["execute"] == "quit":
             os._exit(0)
         answer = {"return": returned(request["execute"], request.get("arguments"))}
         if request["execute"] == "no-such-command":
             answer = {"error": {"class": "CommandNotFound", "desc": "not found"}}
-        qmp.sendall(json.dumps({**answer, "id": request.get("id")}).encode() + b"\\r\\n")
+        send(qmp, {**answer, "id": request.get("id")})
 
 def panic():
     with open(console, "a") as file:
         file.write("[ 1.0] BUG: unable to handle page fault\\n[ 1.1] Kernel panic - not syncing: Oops\\n")
 
-threading.Thread(target=serve_qmp, daemon=True).start()
+def say(text):
+    os.write(port, text.encode() + b"\\n")
+
+_thread.start_new_thread(serve_qmp, ())
 if mode != "silent":
-    port.sendall(b"booting\\nhello cpus=2 kvmapf=1\\n")
-for line in port.makefile():
+    say("booting\\nhello cpus=2 kvmapf=1")
+for line in open(port, closefd=False):
     word = line.split()[0]
     if word == "load":
-        port.sendall(b"progress reads=1\\nprogress reads=2\\nready pages=4\\n")
+        say("progress reads=1\\nprogress reads=2\\nready pages=4")
     elif word == "start":
-        port.sendall(b"running\\nstopped reads=9 laps=1\\n")
+        say("running\\nstopped reads=9 laps=1")
     elif word == "refuse":
-        port.sendall(b"error unknown command\\n")
+        say("error unknown command")
     elif word == "fail":
         print("qemu: fatal: it broke", flush=True)
         os._exit(5)
@@ -84,11 +108,12 @@ for line in port.makefile():
     elif word == "die-of":
         os.kill(os.getpid(), int(line.split()[1]))
     elif word == "let-go":
-        port.shutdown(socket.SHUT_RDWR)
+        os.close(port)
         time.sleep(60)
     elif word == "pause":
         state = "paused"
 """
+)
 
 
 class NoCgroup:

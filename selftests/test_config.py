@@ -25,7 +25,7 @@ from guestloop.results.cells import Mmu
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import Expectation, Trend
 from guestloop.workloads.catalog import AXES, all_cells, cell_of, special_axes
-from guestloop.workloads.selection import select
+from guestloop.workloads.selection import count_cells, select
 
 GOOD = """\
 description: a kernel
@@ -139,6 +139,7 @@ def left_out_count(line: str) -> int:
 def test_profiles_select_from_the_full_product() -> None:
     profiles = load_profiles(AXES)
     everything = select(profiles["lab"])
+    assert count_cells(profiles["lab"]) == len(everything.cells)
     assert [cell for cell in everything.cells if not special_axes(cell)] == all_cells()
     assert not everything.left_out
     smoke = select(profiles["smoke"])

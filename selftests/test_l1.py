@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from fake_l1 import HELLO, make_parts
+from stand_in import QMP
 
 from guestloop.agent.system import Hello
 from guestloop.ground import proc, threads
@@ -46,15 +47,14 @@ SOON_S = 10.0  # on a busy machine too; what would be waited for takes 30 s and 
 PORT = 40022
 
 # QEMU as far as an L1 has to do with it. Its name says how it behaves.
-QEMU = """#!{python} -S
-import json, os, re, signal, socket, sys
+QEMU = """
 line = " ".join(sys.argv)
 mode = os.path.basename(sys.argv[0])
-console = open(re.search(r"-serial file:(\\S+)", line)[1], "w", buffering=1)
+console = open(line.partition("-serial file:")[2].split()[0], "w", buffering=1)
 print("stand-in:", mode, flush=True)
 if mode == "dies-at-once":
     sys.exit(3)
-qmp = socket.socket(fileno=int(re.search(r"id=qmp,fd=(\\d+)", line)[1]))
+qmp = int(line.partition("id=qmp,fd=")[2].split()[0])
 
 def answer(request):
     command, arguments = request["execute"], request.get("arguments", {{}})
@@ -71,9 +71,6 @@ def answer(request):
             os._exit(7)
     return {{}}
 
-def send(data):
-    qmp.sendall(json.dumps(data).encode() + b"\\r\\n")
-
 def boot():
     console.write("[ 0.1] booting\\n")
     if mode == "panics":
@@ -83,20 +80,13 @@ def boot():
     if mode != "hangs":
         console.write("{marker}\\n")
 
-version = {{"qemu": {{"major": 7, "minor": 2, "micro": 0}}, "package": ""}}
-send({{"QMP": {{"version": version, "capabilities": []}}}})
-text, decoder = "", json.JSONDecoder()
-while piece := qmp.recv(4096):
-    text += piece.decode()
-    while text:
-        request, end = decoder.raw_decode(text)
-        text = text[end:].lstrip()
-        if mode == "refuses" and request["execute"] == "block_set_io_throttle":
-            send({{"error": {{"class": "GenericError", "desc": "no such device"}}, "id": request.get("id")}})
-        else:
-            send({{"return": answer(request), "id": request.get("id")}})
-if mode == "does-not-quit":  # not even when nobody talks to it any more
-    signal.pause()
+for request in requests(qmp):
+    if mode == "refuses" and request["execute"] == "block_set_io_throttle":
+        send(qmp, {{"error": {{"class": "GenericError", "desc": "no such device"}}, "id": request.get("id")}})
+    else:
+        send(qmp, {{"return": answer(request), "id": request.get("id")}})
+while mode == "does-not-quit":  # not even when nobody talks to it any more
+    time.sleep(60)
 """
 
 
@@ -248,7 +238,8 @@ class Lab:
 
     def parts(self, mode: str) -> L1Parts:
         program = self._programs / mode
-        program.write_text(QEMU.format(python=sys.executable, port=PORT, marker=READY_MARKER))
+        start = f"#!{sys.executable} -S\n{QMP}"
+        program.write_text(start + QEMU.format(port=PORT, marker=READY_MARKER))
         program.chmod(0o755)
         return replace(make_parts("patched"), program=program)
 

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
+import conftest
 import pytest
 
 from guestloop.cache import Cache
 from guestloop.config import REPOSITORY
 from guestloop.ground.errors import LabError
+from mutation import durations
 from mutation.command import try_all
-from mutation.executed import Executed, measure
+from mutation.executed import ENV_DATA, Executed, measure
 from mutation.mutants import Mutant
 from mutation.tree import Ended, Tree, digest
 from mutation.trial import killer_of, run_trial
@@ -260,6 +263,14 @@ def test_which_tests_execute_a_line_is_measured_once(
     assert set(seen.seconds) == {f"{NEAR}one", f"{NEAR}nothing", "selftests/test_other.py::test_text"}
     (tree.top / "selftests/test_least.py").write_text("def test_of_one():\n    assert False\n")
     assert measure(checkout, tree, cache) == seen
+
+
+def test_what_a_measuring_pytest_is_told_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests see nothing of the environment but what they need."""
+    told = {durations.VARIABLE: "seconds", ENV_DATA: "data"}
+    monkeypatch.setattr(os, "environ", {**told, "GIT_DIR": "/elsewhere"})
+    conftest.pytest_configure()
+    assert os.environ == told
 
 
 def test_nothing_is_measured_when_tests_fail_anyway(

@@ -6,16 +6,18 @@ from __future__ import annotations
 import pytest
 
 from guestloop.workloads.catalog import all_cells
-from guestloop.workloads.selection import _left_out
+from guestloop.workloads.selection import _left_out_of
 
 CELLS = [cell for cell in all_cells() if cell.test == "migration"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 12])
 def test_a_dozen_cells_are_named(count: int) -> None:
-    assert _left_out(CELLS, CELLS[count:]) == [cell.id for cell in CELLS[:count]]
+    assert _left_out_of("migration", {cell.id for cell in CELLS[count:]}) == [
+        cell.id for cell in CELLS[:count]
+    ]
 
 
 def test_more_are_counted() -> None:
-    (line,) = _left_out(CELLS, CELLS[13:])
+    (line,) = _left_out_of("migration", {cell.id for cell in CELLS[13:]})
     assert line.startswith(f"13 of {len(CELLS)} cells of migration ")

@@ -154,5 +154,6 @@ def test_a_package_below_the_least_is_named() -> None:
 def test_coverage_of_failed_tests_is_not_judged(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     failing = tmp_path / "test_failing.py"
     failing.write_text("def test_it() -> None:\n    assert False\n")
-    assert run_with_coverage("", ["-n0", f"--rootdir={tmp_path}", "-c/dev/null", str(failing)]) == 1
+    options = [f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-c/dev/null"]
+    assert run_with_coverage("", ["-n0", *options, str(failing)]) == 1
     assert "are wanted" not in capfd.readouterr().err

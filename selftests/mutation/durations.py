@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-VARIABLE = "MUTATION_DURATIONS"
+VARIABLE = "PYTEST_MUTATION_DURATIONS"  # conftest.py leaves those of pytest in the environment
 _seconds: Counter[str] = Counter()
 
 

@@ -125,11 +125,11 @@ def _profiles() -> Iterator[tuple[str, float]]:
     from guestloop.job.schedule import USUAL_OVERHEAD_S, USUAL_ROUND_S
     from guestloop.vm.boot import USUAL_BOOT_CPU_S
     from guestloop.workloads.catalog import AXES
-    from guestloop.workloads.selection import select
+    from guestloop.workloads.selection import count_cells
 
     for name, profile in load_profiles(AXES).items():
         boot_s = USUAL_BOOT_CPU_S if profile.fresh_boots else 0.0
-        rounds = len(select(profile).cells) * profile.looks[0] * KERNELS
+        rounds = count_cells(profile) * profile.looks[0] * KERNELS
         yield name, max(rounds * (USUAL_ROUND_S + USUAL_OVERHEAD_S + boot_s), profile.budget_s or 0.0)
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
 from guestloop.ground.errors import ConfigError
@@ -22,28 +22,41 @@ AXES: Mapping[str, Axes] = {
 
 def all_cells() -> list[Cell]:
     """The full product of every test's axes and the MMU modes, as every host has them."""
-    return [cell for cell in with_special_cells() if not special_axes(cell)]
+    return [make_point(test, values) for test in AXES for values in product(*common_values(test).values())]
 
 
-def with_special_cells() -> list[Cell]:
-    """That and the cells that only some hosts have; a test's modes follow one another."""
-    return [
-        make_cell(test, mmu, dict(zip(axes, values, strict=True)))
-        for test, axes in AXES.items()
-        for mmu in Mmu
-        for values in product(*axes.values())
-    ]
+def axes_of(test: str) -> Axes:
+    """The MMU mode and the axes of a test's variants, with all their values."""
+    return {"mmu": tuple(mode.value for mode in Mmu), **AXES[test]}
+
+
+def common_values(test: str) -> Axes:
+    """The same with the values that every host has; others need what only some hardware or KVM has.
+
+    A selection of a profile takes such others where it names them, and not by leaving the axis open.
+    """
+    return {
+        axis: tuple(value for value in values if _is_common(test, axis, value))
+        for axis, values in axes_of(test).items()
+    }
+
+
+def _is_common(test: str, axis: str, value: str) -> bool:
+    if axis == "mmu":
+        return Mmu(value).is_everywhere
+    return (test, axis) != ("migration", "way") or migration.WAYS[value].is_everywhere
 
 
 def special_axes(cell: Cell) -> frozenset[str]:
-    """Axes on which a cell is not for every host: it needs what only some hardware or KVM has.
+    """Axes on which a cell is not for every host."""
+    values = {"mmu": cell.mmu.value, **cell.variant}
+    return frozenset(axis for axis, value in values.items() if not _is_common(cell.test, axis, value))
 
-    A selection of a profile takes such values where it names them, and not by leaving the axis open.
-    """
-    special = set() if cell.mmu.is_everywhere else {"mmu"}
-    if cell.test == "migration" and not migration.WAYS[cell.variant["way"]].is_everywhere:
-        special.add("way")
-    return frozenset(special)
+
+def make_point(test: str, values: Sequence[str]) -> Cell:
+    """The cell with these values on the axes of ``axes_of``."""
+    mmu, *variant = values
+    return make_cell(test, Mmu(mmu), dict(zip(AXES[test], variant, strict=True)))
 
 
 def make_cell(test: str, mmu: Mmu, variant: Mapping[str, str]) -> Cell:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import product
 
 from guestloop.config import Profile
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.results.cells import Cell, Mmu
-from guestloop.workloads.catalog import AXES, special_axes, with_special_cells
+from guestloop.workloads.catalog import AXES, axes_of, common_values, make_point, special_axes
 
 MOST_LEFT_OUT_LINES = 12
 
@@ -31,44 +33,79 @@ def select(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()
     _known("test", tests, AXES)
     _known("MMU mode", mmus, [name for mode in Mmu for name in mode.names])
     modes = {Mmu(name) for name in mmus}
-    everything = with_special_cells()
     narrowed = [
         cell
-        for cell in everything
-        if (not tests or cell.test in tests) and (not modes or cell.mmu in modes) and _has(profile, cell)
+        for test in (name for name in AXES if not tests or name in tests)
+        for cell in (make_point(test, values) for values in _points(profile, test))
+        if not modes or cell.mmu in modes
     ]
     if not narrowed:
-        raise ConfigError(
-            f"profile {profile.name} has no cell for --tests {','.join(tests) or 'all'} "
-            f"--mmu {','.join(mmus) or 'all'}",
-            hint="scripts/run --profile lab --list prints every cell",
-        )
-    return Selection(tuple(narrowed), tuple(_left_out(everything, narrowed)))
+        raise _nothing(profile, tests, mmus)
+    return Selection(tuple(narrowed), tuple(_left_out(narrowed)))
 
 
-def _left_out(everything: Sequence[Cell], narrowed: Sequence[Cell]) -> list[str]:
+def count_cells(profile: Profile) -> int:
+    """The number of cells that a profile selects. Raises ConfigError when it has none."""
+    number = sum(len(_points(profile, test)) for test in AXES)
+    if not number:
+        raise _nothing(profile)
+    return number
+
+
+def _nothing(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()) -> ConfigError:
+    return ConfigError(
+        f"profile {profile.name} has no cell for --tests {','.join(tests) or 'all'} "
+        f"--mmu {','.join(mmus) or 'all'}",
+        hint="scripts/run --profile lab --list prints every cell",
+    )
+
+
+def _points(profile: Profile, test: str) -> list[tuple[str, ...]]:
+    """The values on each axis of the cells of a test that the profile has, in the order of the axes'."""
+    axes, common = axes_of(test), common_values(test)
+
+    def values(selected: Mapping[str, tuple[str, ...]], axis: str) -> Iterable[str]:
+        return set(axes[axis]).intersection(selected[axis]) if axis in selected else common[axis]
+
+    found = {
+        point
+        for selected in profile.selections
+        if test in selected.get("test", AXES) and selected.keys() <= {"test", *axes}
+        for point in product(*(values(selected, axis) for axis in axes))
+    }
+    order = [{value: at for at, value in enumerate(row)} for row in axes.values()]
+    return sorted(found, key=lambda point: [place[value] for place, value in zip(order, point, strict=True)])
+
+
+def _left_out(narrowed: Sequence[Cell]) -> list[str]:
     """A line for each cell, or one for all of a test when there are too many to read.
 
     Of cells that only some hosts have there is one for all, and only when there is none of them.
     """
-    taken = {cell.id for cell in narrowed}
-    lines: list[str] = []
-    for test in AXES:
-        every = [cell.id for cell in everything if cell.test == test and not special_axes(cell)]
-        own = [name for name in every if name not in taken]
-        if len(own) > MOST_LEFT_OUT_LINES:
-            own = [f"{len(own)} of {len(every)} cells of {test} (scripts/run --profile lab --list names all)"]
-        lines += own
-    special = sorted({_special_name(cell) for cell in everything} - {""})
-    if special and not any(map(special_axes, narrowed)):
-        lines.append(f"cells of what only some hardware has: {', '.join(special)}")
+    common = [cell for cell in narrowed if not special_axes(cell)]
+    lines = [
+        line
+        for test in AXES
+        for line in _left_out_of(test, {cell.id for cell in common if cell.test == test})
+    ]
+    names = {
+        value
+        for test in AXES
+        for axis, usual in common_values(test).items()
+        for value in set(axes_of(test)[axis]).difference(usual)
+    }
+    if names and len(common) == len(narrowed):
+        lines.append(f"cells of what only some hardware has: {', '.join(sorted(names))}")
     return lines
 
 
-def _special_name(cell: Cell) -> str:
-    """The MMU mode or the way that not every host has."""
-    values = {"mmu": cell.mmu.value, **cell.variant}
-    return next((values[axis] for axis in special_axes(cell)), "")
+def _left_out_of(test: str, taken: Set[str]) -> list[str]:
+    common = common_values(test).values()
+    every = math.prod(map(len, common))
+    if every - len(taken) > MOST_LEFT_OUT_LINES:
+        counts = f"{every - len(taken)} of {every} cells of {test}"
+        return [f"{counts} (scripts/run --profile lab --list names all)"]
+    return [name for values in product(*common) if (name := make_point(test, values).id) not in taken]
 
 
 def _known(what: str, seen: Sequence[str], allowed: Iterable[str]) -> None:
@@ -76,16 +113,3 @@ def _known(what: str, seen: Sequence[str], allowed: Iterable[str]) -> None:
     for name in seen:
         if name not in names:
             raise ConfigError(f"unknown {what} {name!r}", hint=suggest(name, names, f"{what}s"))
-
-
-def _has(profile: Profile, cell: Cell) -> bool:
-    values = {"test": cell.test, "mmu": cell.mmu.value, **cell.variant}
-    special = special_axes(cell)
-    return any(special <= own.keys() and _matches(own, values) for own in profile.selections)
-
-
-def _matches(selection: Mapping[str, tuple[str, ...]], values: Mapping[str, str]) -> bool:
-    for axis, wanted in selection.items():  # noqa: SIM110 - twice as fast as all(), and called thousandfold
-        if values.get(axis) not in wanted:
-            return False
-    return True
