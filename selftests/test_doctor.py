@@ -20,7 +20,7 @@ import pytest
 
 from guestloop import cli
 from guestloop.config import REPOSITORY
-from guestloop.doctor import Facts, Report, examine, facts, read_facts, render_json, render_text
+from guestloop.doctor import Facts, Report, examine, facts, read_facts, render_json, render_text, room
 from guestloop.doctor.check import Level
 from guestloop.doctor.facts import Disk, Packages
 from guestloop.ground.errors import Exit
@@ -33,6 +33,20 @@ from guestloop.machines.host import KvmDevice
 from guestloop.machines.host_lock import borrowed
 
 BUILT, ENOUGH = Packages(known=True), Disk(Path("/cache"), 100_000, built=True)
+
+
+PROFILES = room._profiles
+
+
+@cache
+def profiles() -> tuple[tuple[str, float], ...]:
+    return tuple(PROFILES())
+
+
+@pytest.fixture(autouse=True)
+def profiles_selected_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To select the cells of all profiles takes most of the time of an examination."""
+    monkeypatch.setattr(room, "_profiles", profiles)
 
 
 @cache
@@ -362,6 +376,7 @@ def test_the_disk_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_time_of_every_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(room, "_profiles", PROFILES)
     given = seen("amd")
     text = lines(given)["time"][1]
     assert text.startswith("at least smoke 34 s, default 22 min, lab ")
@@ -373,6 +388,7 @@ def test_time_of_every_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def test_without_pyyaml_the_time_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_profiles", PROFILES)
     for name in [name for name in sys.modules if name.startswith("guestloop.config")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "yaml", None)
