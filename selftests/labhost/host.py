@@ -59,10 +59,12 @@ def running_host(parts: HostParts, directory: Path, cache: Cache) -> Iterator[Se
 
 
 class _Host:
+    """The emulator that runs a host; ``stack`` ends it."""
+
     def __init__(
         self, parts: HostParts, lab_fd: int, directory: Path, cache: Cache, stack: ExitStack
     ) -> None:
-        self._parts, self._stack = parts, stack
+        self._parts = parts
         self._console, self._output = Console(directory / "console.log"), directory / "qemu.log"
         machine = EmulatedSvm()
         ours, theirs = socket.socketpair()

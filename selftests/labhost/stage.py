@@ -117,10 +117,9 @@ def lab_disk(stage: Path, kernel: Kernel) -> Iterator[IO[bytes]]:
     modules.mkdir()
     try:
         _put_modules(kernel, modules)
-        with step("writing the disk of the lab host", expect_s=EXPECT_S):
-            disk = tempfile.TemporaryFile(dir=stage.parent)  # noqa: SIM115 - closed below
-            write_ext4(stage, Path(f"/proc/{os.getpid()}/fd/{disk.fileno()}"), SPARE_MIB)
-        with disk:
+        with tempfile.TemporaryFile(dir=stage.parent) as disk:
+            with step("writing the disk of the lab host", expect_s=EXPECT_S):
+                write_ext4(stage, Path(f"/proc/{os.getpid()}/fd/{disk.fileno()}"), SPARE_MIB)
             yield disk
     finally:
         shutil.rmtree(modules)

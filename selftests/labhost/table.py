@@ -34,6 +34,7 @@ def render_table(
     beside = {cell.id: cell for result in emulated for cell in result.cells}
     lines = [_ROW.format(*words) for words in _TITLE]
     for result in nested:
+        lines.append(f"profile {result.profile}, on a lab host with kernel {result.host.get('kernel', '?')}:")
         for cell in result.cells:
             lines += _rows(beside.get(cell.id), cell, result.kernels, calibration or Calibration())
     return [line.rstrip() for line in lines]
