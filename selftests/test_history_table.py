@@ -14,7 +14,7 @@ from samples import SHADOW, TDP, Steady
 
 from guestloop import cli
 from guestloop.ground.errors import ConfigError, Exit
-from guestloop.history.record import TABLE, Wanted, record
+from guestloop.history.record import PAGE, TABLE, Wanted, record
 from guestloop.history.runs import Run
 from guestloop.history.store import read_store, write_store
 from guestloop.history.table import COLUMNS, render_table
@@ -35,6 +35,7 @@ def test_a_row_for_each_path_of_each_cell_and_kernel(tmp_path: Path) -> None:
     assert tuple(rows[0]) == COLUMNS and len(rows) == 2 * 2 * 3
     first = rows[1]
     assert (first["kernel"], first["version"], first["started"]) == (OLD, OLD, "2026-04-08T09:31:07+00:00")
+    assert first["sha256"] == package(OLD).sha256[:16]
     assert (first["cell"], first["path"], first["weight"]) == (SHADOW.id, "async_page_ready", "judged")
     assert (first["rounds"], first["requests"], first["work"]) == ("2", "4010", "16384")
     assert (first["unit"], first["contents"]) == ("page visited", "pass")
@@ -98,16 +99,16 @@ def test_results_are_added_and_the_table_is_made_without_them(
     assert "1 result: 1 added; 1 in the history" in capsys.readouterr().err
     assert history("--store", store, one, two) == Exit.OK
     assert "2 results: 1 added, 1 there already; 2 in the history" in capsys.readouterr().err
-    table = (store.parent / TABLE).read_text()
+    made = [(store.parent / name).read_text() for name in (PAGE, TABLE)]
     assert history("--store", store, "--out", tmp_path / "again") == Exit.OK
-    assert (tmp_path / "again" / TABLE).read_text() == table
-    assert sorted(path.name for path in store.parent.iterdir()) == [STORE, TABLE]
+    assert [(tmp_path / "again" / name).read_text() for name in (PAGE, TABLE)] == made
+    assert sorted(path.name for path in store.parent.iterdir()) == [STORE, TABLE, PAGE]
 
 
 def test_without_a_store_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert record(Wanted((releases(tmp_path / "one", {OLD: (2000,), NEW: (1000,)}),))) is Exit.OK
-    assert [path.name for path in (tmp_path / "results/history").iterdir()] == [TABLE]
+    assert {path.name for path in (tmp_path / "results/history").iterdir()} == {PAGE, TABLE}
 
 
 def test_a_result_that_is_none_adds_nothing_of_the_others(

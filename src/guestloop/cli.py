@@ -160,7 +160,7 @@ def _add_history(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=_path,
         metavar="DIR",
-        help="where to write history.csv; default: beside FILE, else results/history",
+        help="where to write history.html and history.csv; default: beside FILE, else results/history",
     )
     parser.set_defaults(action=_history)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.ground.words import plural
+from guestloop.history.page import render_history
 from guestloop.history.runs import Run, reduce_result
 from guestloop.history.store import Merged, locked, merge, read_store, write_store
 from guestloop.history.table import render_table
@@ -18,7 +19,10 @@ from guestloop.job.calibration import load_calibration
 from guestloop.report import read_result
 from guestloop.results.files import write_bytes
 
-TABLE = "history.csv"
+PAGE, TABLE = "history.html", "history.csv"
+MADE = {PAGE: render_history, TABLE: render_table}
+"""By the name of the file."""
+
 OWN = Path("results/history")
 """Where table and page go if nothing is said."""
 
@@ -50,8 +54,9 @@ def record(wanted: Wanted) -> Exit:
             write_store(wanted.store, merged.runs)
     say(f"==> {_describe(merged, new)}")
     into = wanted.into
-    write_bytes(into / TABLE, render_table(merged.runs, load_calibration).encode(), replace=True)
-    say(f"==> {into / TABLE}")
+    for name, render in MADE.items():
+        write_bytes(into / name, render(merged.runs, load_calibration).encode(), replace=True)
+        say(f"==> {into / name}")
     return Exit.OK
 
 
