@@ -6,7 +6,8 @@
   together, ``pooled`` makes one rate of theirs, and ``trends`` finds where it changed, by ``pairs`` of
   rounds. ``neighbours`` has the verdict on each kernel against the one before it.
 * What is made: ``table`` is the CSV. ``page`` fills the template with ``changes``, ``sections`` of plots, of
-  which each is a ``chart``, and the ``matrix`` of cells. ``record`` is the command.
+  which each is a ``chart``, and the ``matrix`` of cells. ``scatter`` is what calibration can learn from.
+  ``record`` is the command, ``options`` are its words.
 """
 
 from __future__ import annotations
