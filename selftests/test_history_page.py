@@ -196,6 +196,12 @@ def test_settings_are_apart_and_each_is_said(pages: dict[str, Page], three: Run)
     assert str(three.setting) in page.text and "kvm; L2 6.12.117" in page.text
 
 
+def test_the_setting_with_most_kernels_comes_first(three: Run) -> None:
+    lone = replace(three, id="lone", accelerator="kvm", kernels=three.kernels[:1])
+    (heading,) = page_of(lone, three).all("h1")
+    assert heading.text == f"3 kernels, {A} to {C}"
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

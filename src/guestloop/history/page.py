@@ -76,8 +76,9 @@ class SeriesView:
 
 
 def render_history(runs: Sequence[Run], calibration_of: Callable[[RunClass], Calibration]) -> str:
-    """The page of a history of one run or more."""
-    views = [_view(one, calibration_of(one.run_class)) for one in series_of(runs)]
+    """The page of a history of one run or more; the setting with most kernels comes first."""
+    series = sorted(series_of(runs), key=lambda one: -len(one.kernels))
+    views = [_view(one, calibration_of(one.run_class)) for one in series]
     return fill("history.html", TEMPLATES, views=views, runs=len(runs))
 
 
@@ -89,7 +90,7 @@ def _view(series: Series, calibration: Calibration) -> SeriesView:
         setting=str(series.setting),
         span=_span([kernel.label for kernel in series.kernels]),
         regressed=bool(regressions),
-        answer=" ".join([_contents(series), _against_before(regressions, neighbours), _steps(trends)]),
+        answer=" ".join([_contents(series), _against_before(regressions, neighbours, trends)]),
         kernels=tuple(map(_kernel, series.kernels)),
         patched=listed(series.patched, LISTED),
         changes=changes_of(neighbours, trends),
@@ -127,18 +128,17 @@ def _regressions(neighbours: Sequence[Neighbours]) -> list[str]:
     return found
 
 
-def _against_before(regressions: Sequence[str], neighbours: Sequence[Neighbours]) -> str:
+def _against_before(
+    regressions: Sequence[str], neighbours: Sequence[Neighbours], trends: Sequence[Trend]
+) -> str:
     if not neighbours:
         return "There is no other kernel to compare it with."
-    if not regressions:
-        return "No kernel is a regression against the one before it."
-    return f"A regression against the kernel before: {listed(regressions, LISTED)}."
-
-
-def _steps(trends: Sequence[Trend]) -> str:
+    said = "No kernel is a regression against the one before it."
+    if regressions:
+        said = f"A regression against the kernel before: {listed(regressions, LISTED)}."
     changed = Counter(step.change for trend in trends for step in trend.steps)
-    fewer, more = changed[Change.FEWER], changed[Change.MORE]
-    return f"Certain changes of a call path in a workload: {fewer} to fewer requests, {more} to more."
+    steps = f"{changed[Change.FEWER]} to fewer requests, {changed[Change.MORE]} to more"
+    return f"{said} Certain changes of a call path in a workload: {steps}."
 
 
 def _kernel(one: SeriesKernel) -> KernelRow:
