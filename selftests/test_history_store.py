@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ from samples import L2_KERNEL, SHADOW, TDP
 from guestloop.ground.errors import ConfigError
 from guestloop.history.runs import Run, reduce_result
 from guestloop.history.series import series_of
-from guestloop.history.store import merge, read_store, write_store
+from guestloop.history.store import locked, merge, read_store, write_store
 from guestloop.report import read_result
 from guestloop.results.changes import Probed
 from guestloop.results.findings import Finding, FindingKind
@@ -166,6 +170,23 @@ def test_an_interrupted_write_leaves_the_file_as_it_was(tmp_path: Path, run: Run
     ):
         write_store(path, [run, replace(run, id="two")])
     assert read_store(path) == (run,) and list(tmp_path.iterdir()) == [path]
+
+
+def test_whoever_adds_to_a_file_keeps_others_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "h.jsonl.gz"
+    with locked(path), open_directory(path.parent) as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open_directory(path.parent) as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def open_directory(path: Path) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 # --- series ----------------------------------------------------------------------------------------

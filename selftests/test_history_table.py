@@ -13,12 +13,17 @@ from histories import package, plan_for, read_run, releases, rounds_for, write_r
 from samples import SHADOW, TDP, Steady
 
 from guestloop import cli
+from guestloop.compare import learn
 from guestloop.ground.errors import ConfigError, Exit
-from guestloop.history.record import TABLE, Wanted, record
+from guestloop.history.record import PAGE, TABLE, Wanted, record
 from guestloop.history.runs import Run
+from guestloop.history.scatter import good_rounds_of
 from guestloop.history.store import read_store, write_store
 from guestloop.history.table import COLUMNS, render_table
+from guestloop.job.calibration import store
+from guestloop.results.changes import Probed
 from guestloop.results.findings import Finding, FindingKind
+from guestloop.results.good_rounds import GoodRound, by_cell, read_good_rounds
 from guestloop.results.records import Correctness, Outcome
 
 OLD, NEW = "6.1.158-1", "6.12.117-1"
@@ -35,6 +40,7 @@ def test_a_row_for_each_path_of_each_cell_and_kernel(tmp_path: Path) -> None:
     assert tuple(rows[0]) == COLUMNS and len(rows) == 2 * 2 * 3
     first = rows[1]
     assert (first["kernel"], first["version"], first["started"]) == (OLD, OLD, "2026-04-08T09:31:07+00:00")
+    assert first["sha256"] == package(OLD).sha256[:16]
     assert (first["cell"], first["path"], first["weight"]) == (SHADOW.id, "async_page_ready", "judged")
     assert (first["rounds"], first["requests"], first["work"]) == ("2", "4010", "16384")
     assert (first["unit"], first["contents"]) == ("page visited", "pass")
@@ -98,16 +104,16 @@ def test_results_are_added_and_the_table_is_made_without_them(
     assert "1 result: 1 added; 1 in the history" in capsys.readouterr().err
     assert history("--store", store, one, two) == Exit.OK
     assert "2 results: 1 added, 1 there already; 2 in the history" in capsys.readouterr().err
-    table = (store.parent / TABLE).read_text()
+    made = [(store.parent / name).read_text() for name in (PAGE, TABLE)]
     assert history("--store", store, "--out", tmp_path / "again") == Exit.OK
-    assert (tmp_path / "again" / TABLE).read_text() == table
-    assert sorted(path.name for path in store.parent.iterdir()) == [STORE, TABLE]
+    assert [(tmp_path / "again" / name).read_text() for name in (PAGE, TABLE)] == made
+    assert sorted(path.name for path in store.parent.iterdir()) == [STORE, TABLE, PAGE]
 
 
 def test_without_a_store_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert record(Wanted((releases(tmp_path / "one", {OLD: (2000,), NEW: (1000,)}),))) is Exit.OK
-    assert [path.name for path in (tmp_path / "results/history").iterdir()] == [TABLE]
+    assert {path.name for path in (tmp_path / "results/history").iterdir()} == {PAGE, TABLE}
 
 
 def test_a_result_that_is_none_adds_nothing_of_the_others(
@@ -153,3 +159,42 @@ def test_a_history_that_is_only_rendered_again_is_not_written(tmp_path: Path) ->
     assert record(Wanted((), store)) is Exit.OK
     assert (store.stat().st_mtime_ns, store.stat().st_ino) == before
     assert len(read_store(store)) == 1
+
+
+# --- what calibration learns from it ---------------------------------------------------------------
+
+
+def test_rounds_of_a_history_are_learnt_from_kernel_by_kernel(tmp_path: Path) -> None:
+    one = releases(tmp_path / "one", {OLD: (2000, 2010, 1990), NEW: (100, 101, 99)}, (SHADOW,))
+    two = releases(tmp_path / "two", {NEW: (100,), "7.2-1": (50,)}, (SHADOW,))
+    kept = tmp_path / "calibration"
+    assert history("--store", tmp_path / STORE, "--calibration", kept, one, two) == Exit.OK
+    (path,) = kept.iterdir()
+    good = read_good_rounds(path)
+    assert [len(group) for group in by_cell(good)] == [3, 4], "a round that is alone shows nothing"
+    assert {item.sitting for item in good} == {"one", "two"}
+    known = learn(by_cell(good)).scatter(SHADOW.id, SHADOW.test, "async_page_ready per page visited", 2000)
+    assert known.calibrated and known.scatter.cv2 < 0.05**2, "kernels differ by 20, rounds of one by less"
+
+
+def test_what_others_have_calibrated_stays_and_nothing_is_there_twice(tmp_path: Path) -> None:
+    one = releases(tmp_path / "one", {OLD: (2000, 2010), NEW: (100, 101)}, (SHADOW,))
+    kept = tmp_path / "calibration"
+    run = read_run(one)
+    own = [GoodRound("1", item) for item in run.rounds if item.kernel == OLD]
+    path = store(run.run_class, own, kept)
+    for _ in range(2):
+        assert history("--out", tmp_path / "out", "--calibration", kept, one) == Exit.OK
+        assert [(item.sitting, bool(item.build)) for item in read_good_rounds(path)] == [
+            *[("1", False)] * 2,
+            *[("one", True)] * 4,
+        ]
+
+
+def test_wrong_and_patched_and_disturbed_rounds_teach_nothing(tmp_path: Path) -> None:
+    kernels = [package(OLD), package(NEW), package(OLD, name="patched", series=("x.patch",), sha256="b" * 64)]
+    rounds = rounds_for(kernels, [SHADOW], [(5, 5), (5, 5), (5, 5)])
+    rounds[0] = replace(rounds[0], correctness=Correctness.FAIL)
+    rounds[2] = replace(rounds[2], probed=Probed({"kvm:f": 1}, {}, 1))
+    run = read_run(write_run(tmp_path, plan_for(kernels, [SHADOW], "r"), rounds))
+    assert good_rounds_of([run]) == {}

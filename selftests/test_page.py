@@ -26,7 +26,7 @@ from guestloop.report.page.matrix import anchor
 from guestloop.results.records import Phase
 
 VOID = {"meta", "link", "br", "wbr", "hr", "img", "input"}
-IN_SVG = {"path"}
+IN_SVG = {"path", "line", "circle"}
 
 
 @dataclass

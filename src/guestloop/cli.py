@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from guestloop.ground.errors import ConfigError, Exit, GuestloopError
 from guestloop.ground.isolated import settle
+from guestloop.history.options import add_options
 from guestloop.machines.choice import AUTO, KINDS
 from guestloop.results.cells import Mmu
 
@@ -123,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
         again = commands.add_parser(name, parents=[told] if action is _compare else [], help=does)
         again.add_argument("out", type=_path, metavar="OUT")
         again.set_defaults(action=action)
-    _add_history(commands.add_parser("history", help="many results over kernels and dates: table and page"))
+    many = commands.add_parser("history", help="many results over kernels and dates: page and table")
+    add_options(many, path=_path)
+    many.set_defaults(action=_history)
     _add_calibrate(commands.add_parser("calibrate", help="how widely rounds of a good kernel scatter"))
     _add_doctor(commands.add_parser("doctor", help="what this machine can run, and why not more"))
     return parser
@@ -141,28 +144,6 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     )
     form.add_argument("--json", action="store_true", help="print everything, for programs")
     parser.set_defaults(action=_doctor)
-
-
-def _add_history(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Flush requests for the same work of a guest, by call path and cell, over kernels and dates, from any"
-        " number of results."
-    )
-    parser.add_argument("directories", nargs="*", type=_path, metavar="DIR", help="result directories to add")
-    parser.add_argument(
-        "--store",
-        type=_path,
-        metavar="FILE",
-        help="keep what is needed of them in FILE (.jsonl.gz), beside what it has: the history can then be"
-        " made again without the results. A result that it has already is not added again",
-    )
-    parser.add_argument(
-        "--out",
-        type=_path,
-        metavar="DIR",
-        help="where to write history.csv; default: beside FILE, else results/history",
-    )
-    parser.set_defaults(action=_history)
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
@@ -357,7 +338,7 @@ def _compare(parsed: argparse.Namespace) -> int:
 def _history(parsed: argparse.Namespace) -> int:
     from guestloop.history.record import Wanted, record
 
-    return record(Wanted(tuple(parsed.directories), parsed.store, parsed.out))
+    return record(Wanted(tuple(parsed.directories), parsed.store, parsed.out, parsed.calibration))
 
 
 def _doctor(parsed: argparse.Namespace) -> int:

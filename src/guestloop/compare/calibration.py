@@ -65,17 +65,18 @@ def learn(groups: Iterable[Sequence[Round]]) -> Calibration:
     """Learn from groups of measured rounds, each of one cell and one kernel."""
     samples: dict[Key, list[Sample]] = {}
     tests: dict[str, str] = {}
-    slowdowns: dict[str, float] = {}
+    slowdowns: dict[str, list[float]] = {}
     for group in groups:
         cell = group[0].cell
         tests[cell.id] = cell.test
         if slowdown := mean_slowdown(group):
-            slowdowns[cell.id] = slowdown
+            slowdowns.setdefault(cell.id, []).append(slowdown)
         for key, sample in _samples(group):
             samples.setdefault((cell.id, key), []).append(sample)
     found = {key: scatter_of(own) for key, own in samples.items()}
     cells = {key: scatter for key, scatter in found.items() if scatter}
-    return Calibration(cells, _by_test(cells, tests), slowdowns)
+    usual = {cell: sum(own) / len(own) for cell, own in slowdowns.items()}
+    return Calibration(cells, _by_test(cells, tests), usual)
 
 
 def _by_test(cells: Mapping[Key, Scatter], tests: Mapping[str, str]) -> dict[Key, list[Scatter]]:

@@ -11,14 +11,19 @@ from pathlib import Path
 from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.ground.words import plural
+from guestloop.history.page import render_history
 from guestloop.history.runs import Run, reduce_result
+from guestloop.history.scatter import keep
 from guestloop.history.store import Merged, locked, merge, read_store, write_store
 from guestloop.history.table import render_table
 from guestloop.job.calibration import load_calibration
 from guestloop.report import read_result
 from guestloop.results.files import write_bytes
 
-TABLE = "history.csv"
+PAGE, TABLE = "history.html", "history.csv"
+MADE = {PAGE: render_history, TABLE: render_table}
+"""By the name of the file."""
+
 OWN = Path("results/history")
 """Where table and page go if nothing is said."""
 
@@ -27,12 +32,14 @@ OWN = Path("results/history")
 class Wanted:
     """Results to add, the file that keeps them (None: they are not kept), and where to write what is made.
 
-    ``out`` is None for the directory of ``store``, or OWN if there is none.
+    ``out`` is None for the directory of ``store``, or OWN if there is none. ``calibration`` is where rounds
+    are kept for verdicts to learn from; None: they are not.
     """
 
     directories: tuple[Path, ...]
     store: Path | None = None
     out: Path | None = None
+    calibration: Path | None = None
 
     @property
     def into(self) -> Path:
@@ -50,8 +57,11 @@ def record(wanted: Wanted) -> Exit:
             write_store(wanted.store, merged.runs)
     say(f"==> {_describe(merged, new)}")
     into = wanted.into
-    write_bytes(into / TABLE, render_table(merged.runs, load_calibration).encode(), replace=True)
-    say(f"==> {into / TABLE}")
+    for name, render in MADE.items():
+        write_bytes(into / name, render(merged.runs, load_calibration).encode(), replace=True)
+        say(f"==> {into / name}")
+    for path in keep(merged.runs, wanted.calibration) if wanted.calibration else ():
+        say(f"==> {path}")
     return Exit.OK
 
 

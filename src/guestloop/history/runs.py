@@ -88,12 +88,11 @@ class Setting:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
     def __str__(self) -> str:
-        """For people: ``tcg; L2 6.12.117 (build id 0595a78e11ac); cpu AMD EPYC, cpus 2, qemu 7.2``."""
+        """For people: ``tcg; L2 6.12.117 (build id 0595a78e11ac); cpu AMD EPYC, cpus 2, qemu 1:7.2``."""
         l2 = f"L2 {self.l2_release} (build id {self.l2_build[:12]})" if self.l2_build else "L2 not recorded"
         payload = f", payload {self.l2_payload[:12]}" if self.l2_payload else ""
-        return (
-            f"{self.accelerator}; {l2}{payload}; {', '.join(f'{name} {value}' for name, value in self.host)}"
-        )
+        host = (f"{name} {value.removeprefix(f'{name} ')}" for name, value in self.host)
+        return f"{self.accelerator}; {l2}{payload}; {', '.join(host)}"
 
 
 @dataclass(frozen=True)

@@ -144,13 +144,20 @@ def _join(label: str, parts: Sequence[Part]) -> SeriesKernel:
 
 
 def _labels(records: Sequence[KernelRecord]) -> Mapping[str, str]:
-    """A label for each build, by its SHA-256."""
-    versions = {one.sha256: one_line(one.version or one.name) for one in records}
-    counted = Counter(versions.values())
-    return {
-        sha: version if counted[version] == 1 else f"{version}#{sha[:SHORT]}"
-        for sha, version in versions.items()
-    }
+    """A label for each build, by its SHA-256: as much as tells it from all others."""
+    labels: dict[str, str] = {}
+    for one in records:
+        version = one_line(one.version or one.name)
+        labels[one.sha256] = f"{version}#{one.sha256}"
+        for label in (f"{version}#{one.sha256[:SHORT]}", version):
+            if sum(_may_be(label, other) for other in records) == 1:
+                labels[one.sha256] = label
+    return labels
+
+
+def _may_be(label: str, record: KernelRecord) -> bool:
+    version = one_line(record.version or record.name)
+    return label in (version, f"{version}#{record.sha256[:SHORT]}")
 
 
 def _age(kernel: SeriesKernel) -> tuple[object, ...]:

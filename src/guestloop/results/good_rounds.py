@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rounds of good kernels against themselves, kept in one compressed file: what calibration rests on.
+"""Rounds of good kernels, each against itself, kept in one compressed file: what calibration rests on.
 
 A file is of one class, because rounds of another accelerator or with another L2 scatter otherwise. Of each
 round only what is compared is kept: neither phases nor facts nor texts.
@@ -51,10 +51,14 @@ class RunClass:
 
 @dataclass(frozen=True)
 class GoodRound:
-    """A measured round, and in which sitting: rounds of one kernel in one sitting share its boots."""
+    """A measured round, and in which sitting: rounds of one kernel in one sitting share its boots.
+
+    Rounds of one ``build`` are of one kernel, whatever it was called; empty in a file that has but one.
+    """
 
     sitting: str
     round: Round
+    build: str = ""
 
     @property
     def boot(self) -> str:
@@ -106,22 +110,27 @@ def good_rounds(sitting: str, rounds: Iterable[Round], cells: Collection[str] = 
 
 
 def by_cell(good: Iterable[GoodRound]) -> list[list[Round]]:
-    """The rounds of each cell."""
-    cells: dict[str, list[Round]] = {}
+    """The rounds of each cell, of each build."""
+    cells: dict[tuple[str, str], list[Round]] = {}
     for item in good:
-        cells.setdefault(item.round.cell.id, []).append(item.round)
+        cells.setdefault((item.round.cell.id, item.build), []).append(item.round)
     return list(cells.values())
 
 
 def _stored(item: GoodRound) -> dict[str, Any]:
     data = asdict(item.round)
-    return {"sitting": item.sitting, **{key: value for key, value in data.items() if key not in DROPPED}}
+    build = {"build": item.build} if item.build else {}
+    return {
+        "sitting": item.sitting,
+        **build,
+        **{key: value for key, value in data.items() if key not in DROPPED},
+    }
 
 
 def _parse(data: Mapping[str, Any]) -> GoodRound:
     fields = dict(data)
-    sitting = fields.pop("sitting")
-    return GoodRound(sitting, parse_round({"phases": {}, "findings": (), **fields}))
+    sitting, build = fields.pop("sitting"), fields.pop("build", "")
+    return GoodRound(sitting, parse_round({"phases": {}, "findings": (), **fields}), build)
 
 
 def _reading(path: Path, parse: Callable[[Iterator[str]], T]) -> T:
