@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from guestloop.report.lines import letters
 from guestloop.report.page import cell, functions, kernels
-from guestloop.report.page.badges import letters
 from guestloop.report.page.filling import fill
 from guestloop.report.page.matrix import panels
 from guestloop.report.page.top import top
