@@ -9,9 +9,10 @@ import pty
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -52,11 +53,11 @@ def matrix(sitting: CurrentSitting, room: tuple[int, int] = (100, 24)) -> live.M
     return live.Matrix(sitting, room)
 
 
-def round_of(slot: Slot, **more: object) -> Round:
+def round_of(slot: Slot, **more: Any) -> Round:
     return make_round(slot.cell, slot.kernel, slot.round, 100, **more)
 
 
-def play(view: live.Matrix, sitting: CurrentSitting, *records: dict[str, object]) -> None:
+def play(view: live.Matrix, sitting: CurrentSitting, *records: Mapping[str, Any]) -> None:
     """Rounds of a look, one after the other, each with these fields."""
     assert sitting.look
     for slot, more in zip(sitting.look.slots, records, strict=False):
