@@ -34,9 +34,9 @@ from guestloop.job.plugin import (
     parameters,
     planned,
 )
-from guestloop.job.progress import summary
 from guestloop.job.run import check_directory, new_directory
 from guestloop.job.schedule import Slot
+from guestloop.job.views import summary
 from guestloop.lab.spec import SOCKET_VARIABLE
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Finding, FindingKind

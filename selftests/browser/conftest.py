@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pages import SAMPLES
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 HEIGHTS = {1280: 800, 360: 780}
 """What is seen of a page before it is scrolled, by the width of the window: a laptop, and a phone."""
@@ -18,13 +18,17 @@ HEIGHTS = {1280: 800, 360: 780}
 Window = Callable[..., Page]
 
 
+def chromium(driver: Playwright) -> Browser:
+    """Debian's, without a sandbox, which it has not as root; the pages are our own."""
+    program = shutil.which("chromium")
+    assert program, "not installed: chromium; scripts/test installs it"
+    return driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "not installed: chromium; scripts/test installs it"
     with sync_playwright() as driver:
-        # As root it has no sandbox; the pages are our own.
-        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        running = chromium(driver)
         yield running
         running.close()
 

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -19,12 +19,27 @@ HEARTBEAT_S = 15.0
 REDRAW_S = 1.0
 
 _print_lock = threading.Lock()
+_show: Callable[[str], None] | None = None
 
 
 def say(line: str) -> None:
     """Print one line for the user."""
+    if _show:
+        _show(line)
+        return
     with _print_lock:
         print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def shown_by(show: Callable[[str], None]) -> Iterator[None]:
+    """While the body runs something else has the terminal, and shows the lines for the user."""
+    global _show
+    _show = show
+    try:
+        yield
+    finally:
+        _show = None
 
 
 def can_draw(stream: TextIO) -> bool:
@@ -61,7 +76,7 @@ class Step:
         self.started = time.monotonic()
         self._status, self._fraction = "", 0.0
         self._done = threading.Event()
-        self._tty = can_draw(sys.stderr)
+        self._tty = can_draw(sys.stderr) and _show is None
 
     @property
     def elapsed(self) -> float:
@@ -83,11 +98,11 @@ class Step:
 
     def _beat(self) -> None:
         while not self._done.wait(REDRAW_S if self._tty else HEARTBEAT_S):
-            with _print_lock:
-                if self._tty:
+            if self._tty:
+                with _print_lock:
                     print(f"\r\033[K{self._line()[: _columns()]}", end="", file=sys.stderr, flush=True)
-                else:
-                    print(self._line(), file=sys.stderr, flush=True)
+            else:
+                say(self._line())
 
     def _clear(self) -> None:
         if self._tty:

@@ -23,6 +23,7 @@ from guestloop.ground.errors import LabError
 from guestloop.job.schedule import Look, Slot
 from guestloop.job.sitting import SITTING_KEY, CurrentSitting
 from guestloop.job.spawner import Watch, watched
+from guestloop.job.views import VIEW_KEY, view_of
 from guestloop.results.cells import Cell, Mmu
 from guestloop.workloads.catalog import AXES, cell_of
 
@@ -85,8 +86,8 @@ def measure(sitting: CurrentSitting) -> bool:
     first = sitting.begin_look()
     if first is None:
         return True
-    config = _config(sitting.out) | {SITTING_KEY: sitting}
-    with watched([]) as watch:
+    with watched([]) as watch, view_of(sitting) as view:
+        config = _config(sitting.out) | {SITTING_KEY: sitting, VIEW_KEY: view}
         suites = _Suites(sitting, config, watch)
         with Job(config, [suites.suite(first)]) as job:
             status: int = job.run()

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import string
+from collections.abc import Iterable
 
 from guestloop.compare import Overall, Status
 
@@ -47,3 +49,11 @@ def paint_answer(overall: Overall, answer: str) -> str:
     """An answer, whose first word is the verdict."""
     word, separator, rest = answer.partition(":")
     return paint(word, _OVERALL.get(overall, YELLOW)) + separator + rest
+
+
+def letters(kernels: Iterable[str]) -> dict[str, str]:
+    """A letter for each kernel, by name, as the reference is A; past Z its number."""
+    known = string.ascii_uppercase
+    return {
+        name: known[index] if index < len(known) else str(index + 1) for index, name in enumerate(kernels)
+    }

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from guestloop.compare import (
     Weight,
 )
 from guestloop.ground.words import plural
-from guestloop.report.lines import fit, paint_answer, paint_status
+from guestloop.report.lines import fit, letters, paint_answer, paint_status
 from guestloop.report.verdict_json import VERDICT_FILE
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import Correctness, Outcome
@@ -66,18 +65,9 @@ def _title(plan: Plan) -> str:
     return _ROW.format("cell, and what it counts (* judged)", *(column.strip() for column in columns))
 
 
-def _marks(plan: Plan) -> dict[str, str]:
-    """A letter for each kernel, by name; past Z its number in the plan."""
-    letters = string.ascii_uppercase
-    return {
-        name: letters[index] if index < len(letters) else str(index + 1)
-        for index, name in enumerate(plan.kernels.names)
-    }
-
-
 def _header(plan: Plan, verdict: Verdict) -> list[str]:
     host = ", ".join(f"{name} {value}" for name, value in plan.host.items())
-    marks = _marks(plan)
+    marks = letters(plan.kernels.names)
     rounds = " or ".join(map(str, plan.looks)) + (" rounds" if plan.looks != (1,) else " round")
     kernels = [_kernel(marks, kernel, verdict.kernels[kernel.name]) for kernel in plan.kernels]
     return [
@@ -94,7 +84,7 @@ def _differences(plan: Plan, verdict: Verdict) -> list[str]:
     lines = []
     for realm in Realm:
         own = [one for one in verdict.differences if one.realm is realm]
-        marks = "/".join(_marks(plan)[name] for name in own[0].values) if own else ""
+        marks = "/".join(letters(plan.kernels.names)[name] for name in own[0].values) if own else ""
         said = ", ".join(f"{one.name} {'/'.join(one.values.values())}" for one in own)
         lines += fit(f"differ in {realm.heading} ({marks}): {said}", "") if own else []
     return lines
@@ -143,7 +133,10 @@ def _cell_lines(plan: Plan, cell: CellVerdict, colour: bool) -> list[str]:
     reference, *candidates = plan.kernels.names
     if len(candidates) == 1:
         return _candidate_lines(cell, reference, candidates[0], cell.cell.id, "", colour)
-    lines, marks = [_row(cell.cell.id, *[""] * 6, _render_status(cell.status, colour))], _marks(plan)
+    lines, marks = (
+        [_row(cell.cell.id, *[""] * 6, _render_status(cell.status, colour))],
+        letters(plan.kernels.names),
+    )
     for name in cell.candidates:
         lines += _candidate_lines(cell, reference, name, f"  {marks[name]} {name}", "  ", colour)
     return lines

@@ -6,8 +6,7 @@ What is wrong is told apart without colour too: only ``broken`` and ``more`` are
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from guestloop.compare import KernelState, Overall, Status
@@ -55,11 +54,3 @@ class Badge:
     @property
     def sign(self) -> str:
         return SIGNS[self.status]
-
-
-def letters(kernels: Iterable[str]) -> dict[str, str]:
-    """A letter for each kernel, by name; past Z its number."""
-    known = string.ascii_uppercase
-    return {
-        name: known[index] if index < len(known) else str(index + 1) for index, name in enumerate(kernels)
-    }

@@ -70,11 +70,11 @@ class CellView:
     flames: tuple[FlameView, ...]
 
 
-def view(result: Result, cell: CellResult, out: Path | None) -> CellView:
-    """Gather it; ``out`` is the result directory, where evidence is read and linked to."""
+def view(result: Result, cell: CellResult, out: Path | None, *, linked: bool = True) -> CellView:
+    """Gather it; ``out`` is the result directory, where evidence is read, and linked to if that is wanted."""
     kernels = tuple(name for name in result.kernels if name in cell.correctness)
     findings, more_findings = work.findings(cell)
-    rounds, more_rounds = work.round_rows(cell, kernels, out)
+    rounds, more_rounds = work.round_rows(cell, kernels, out if linked else None)
     return CellView(
         id=cell.id,
         anchor=anchor(cell),

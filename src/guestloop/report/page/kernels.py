@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guestloop.ground.words import plural
-from guestloop.report.page.badges import Badge, letters
+from guestloop.report.lines import letters
+from guestloop.report.page.badges import Badge
 from guestloop.report.results import KernelResult, Result
 
 Facts = tuple[tuple[str, str], ...]

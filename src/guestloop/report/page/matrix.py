@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from guestloop.report.page.badges import Badge, letters
+from guestloop.report.lines import letters
+from guestloop.report.page.badges import Badge
 from guestloop.report.results import CellResult, Result
 from guestloop.results.cells import Mmu
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from guestloop.report.lines import letters
 from guestloop.report.page import cell, functions, kernels
-from guestloop.report.page.badges import letters
 from guestloop.report.page.filling import fill
 from guestloop.report.page.matrix import panels
 from guestloop.report.page.top import top
@@ -16,9 +16,12 @@ FLAME_BUDGET = 4500
 """Boxes of flame graphs on the whole page, the worst cells first: about 120 bytes each."""
 
 
-def render_page(result: Result, out: Path | None = None) -> str:
-    """The page of a result; ``out`` is its directory: evidence is drawn and linked to if it is there."""
-    views = [cell.view(result, one, out) for one in result.cells]
+def render_page(result: Result, out: Path | None = None, *, linked: bool = True) -> str:
+    """The page of a result; ``out`` is its directory, where evidence is drawn from if it is there.
+
+    ``linked``: the page will lie in it, and has links to the files there.
+    """
+    views = [cell.view(result, one, out, linked=linked) for one in result.cells]
     return fill(
         "page.html",
         result=result,

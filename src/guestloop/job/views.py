@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How rounds are shown while they are measured: as lines, or on a terminal as a matrix that fills up."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from guestloop.ground.log import can_draw, duration, say
+from guestloop.job.schedule import Slot
+from guestloop.job.sitting import CurrentSitting
+from guestloop.job.spawner import NOT_STARTED
+from guestloop.report.plain import one_line
+from guestloop.results.findings import Bearing
+from guestloop.results.records import Outcome, Round
+
+VIEW_KEY = "guestloop.view"
+"""Where a job has it in its configuration."""
+
+
+class View(Protocol):
+    """Is told what happens to each round of a sitting."""
+
+    def started(self, slot: Slot) -> None:
+        """A round has begun."""
+
+    def ended(self, slot: Slot, record: Round | None, took_s: float) -> None:
+        """A round is over; None: it has left no record."""
+
+    def not_started(self, slot: Slot) -> None:
+        """A round did not fit any more."""
+
+
+class PlainView:
+    """A line when a round starts, and one when it ends: for logs."""
+
+    def __init__(self, sitting: CurrentSitting) -> None:
+        self._sitting = sitting
+
+    def started(self, slot: Slot) -> None:
+        again = f", which repeats round {slot.repeats}" if slot.repeats else ""
+        say(f"[{place(self._sitting, slot)}] {slot.cell.id} {slot.kernel}, round {slot.round}{again}")
+
+    def ended(self, slot: Slot, record: Round | None, took_s: float) -> None:
+        said = summary(record) if record else "no result was written"
+        say(f"    {said} [{duration(took_s)}{left(self._sitting, slot)}]")
+
+    def not_started(self, slot: Slot) -> None:
+        say(f"    {slot.cell.id} {slot.kernel}, round {slot.round}: {NOT_STARTED}")
+
+
+@contextmanager
+def view_of(sitting: CurrentSitting) -> Iterator[View]:
+    """A matrix on a terminal that can draw one, else lines."""
+    if not can_draw(sys.stderr):
+        yield PlainView(sitting)
+        return
+    # rich takes a while to load, and most commands draw nothing.
+    from guestloop.job.live import live_view
+
+    with live_view(sitting) as view:
+        yield view or PlainView(sitting)
+
+
+def place(sitting: CurrentSitting, slot: Slot) -> str:
+    """How far the look is: ``3/42``, and which look it is if there are several."""
+    assert sitting.look
+    slots = sitting.look.slots
+    several = f"{sitting.look.name} " if len(sitting.plan.looks) > 1 else ""
+    return f"{several}{slots.index(slot) + 1}/{len(slots)}"
+
+
+def left(sitting: CurrentSitting, slot: Slot) -> str:
+    """How long the rest of the look will take, and how much of the budget is left."""
+    assert sitting.look
+    slots = sitting.look.slots
+    if not (rest := slots[slots.index(slot) + 1 :]):
+        return ""
+    several = " of this look" if len(sitting.plan.looks) > 1 else ""
+    told = f", about {duration(sitting.costs.seconds(rest))} left{several}"
+    if sitting.plan.budget_s is None:
+        return told
+    return f"{told}, {duration(max(0.0, sitting.left_s))} of the budget"
+
+
+def summary(record: Round) -> str:
+    """What came of a round, in one line."""
+    if record.is_wrong:
+        return f"wrong: {one_line(record.first_line(Bearing.WRONG))}"
+    if record.is_invalid:
+        return f"{Outcome.INVALID}: {one_line(record.first_line(Bearing.INVALID))}"
+    if record.is_skipped:
+        return f"{Outcome.SKIPPED}: {one_line(record.first_line(Bearing.SKIPPED))}"
+    events = record.events.get(record.event, 0)
+    judged = ", ".join(f"{path} {record.paths.get(path, 0)}" for path in record.judged)
+    flushes = record.counters.get("remote_tlb_flush_requests", 0)
+    return f"{events} {record.event}, {flushes} flush requests ({judged}), contents {record.correctness}"
