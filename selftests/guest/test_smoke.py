@@ -159,7 +159,10 @@ def test_interrupt_ends_every_guest(start: Start) -> None:
     assert run.finish(60) == 130, run.text
     assert "interrupted" in run.text
     run.assert_nothing_left()
-    assert not (run.out / "verdict.json").exists()
+    verdict = run.verdict()
+    assert verdict["run"]["ending"] == "interrupted"
+    assert run.cell()["status"] not in {"same", "fewer", "more", "broken"}, "nothing is claimed from it"
+    assert (run.out / "report.html").exists()
 
 
 def test_kill_9_leaves_no_guest(start: Start) -> None:
