@@ -51,8 +51,8 @@ CHANGES: dict[str, tuple[str, Callable[[str, str], str]]] = {
 
 def patch(into: Path, name: str, old: str, new: str) -> Path:
     """A diff of one file; an empty text stands for no file."""
-    names = [f"{prefix}/{name}" if text else "/dev/null" for prefix, text in (("a", old), ("b", new))]
-    lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), *names)
+    before, after = (f"{prefix}/{name}" if text else "/dev/null" for prefix, text in (("a", old), ("b", new)))
+    lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), before, after)
     path = into / "one.patch"
     path.write_text("".join(lines))
     return path
