@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import codecs
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,6 +194,21 @@ reach: {mmu: [shadow], because: *text}
     assert "unknown key 'unused'" in str(refused(written(kernels, text))), "and no key is there twice"
     spec = parse_kernel(written(kernels, text.replace("unused: *git\n", "")))
     assert (spec.base.ref, spec.reach.because) == ("v6.12", "a kernel")
+
+
+def test_another_library_cannot_change_how_yaml_is_read(kernels: Path) -> None:
+    """It does so for the whole process, and then nothing is merged any more."""
+    code = """if True:
+    import sys, yaml
+    from pathlib import Path
+    for loader in (yaml.SafeLoader, yaml.CSafeLoader):
+        loader.add_constructor("tag:yaml.org,2002:map", lambda self, node: dict(self.construct_pairs(node)))
+    from guestloop.config import parse_kernel
+    print(parse_kernel(Path(sys.argv[1])).base.ref)
+    """
+    text = "description: text\nbase: {<<: {git: .}, ref: v6.12}\nconfig: [base.config]\n"
+    command = [sys.executable, "-c", code, str(written(kernels, text))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "v6.12\n"
 
 
 def test_aliases_of_aliases_do_no_harm(kernels: Path) -> None:

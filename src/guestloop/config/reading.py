@@ -85,6 +85,9 @@ def _guess(data: bytes) -> str:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Keeps how a value was written, and refuses a key that is there twice: YAML would take the last one."""
 
+    # Libraries replace constructors of the loader above, for the whole process.
+    yaml_constructors = yaml.constructor.SafeConstructor.yaml_constructors.copy()
+
     def get_single_node(self) -> yaml.Node | None:
         node: yaml.Node | None = super().get_single_node()
         waiting, visited = [node], set[int]()
