@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -67,8 +68,7 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def unpack(into: Path) -> None:
     """The result directory again, with its verdict recomputed."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(into, filter="data")
+    shutil.unpack_archive(ARCHIVE, into)
     conclude(into, replace_old=True)
 
 

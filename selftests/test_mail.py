@@ -18,7 +18,7 @@ from test_report import B, make_result, make_result_of_three
 
 from guestloop.compare import Kind, Status
 from guestloop.report.fitting import Section, columns, fitted, wrapped
-from guestloop.report.mail import MOST_LINES, PLACEHOLDER, WIDTH, render_mail
+from guestloop.report.mail import MISSING, MOST_LINES, PLACEHOLDER, WIDTH, render_mail
 from guestloop.report.material import Material
 from guestloop.results.plan import MadeBy
 from guestloop.results.provenance import PatchRecord, Provenance
@@ -107,9 +107,36 @@ def long(made: Material) -> Material:
     )
 
 
+def with_further_kernels(made: Material) -> Material:
+    """The candidate four more times, under names of their own."""
+    result, names = made.result, [B, *(f"another-{number}" for number in range(4))]
+    kernel = result.kernels[B]
+    cells = [replace(cell, candidates=dict.fromkeys(names, cell.candidates[B])) for cell in result.cells]
+    kernels = {**result.kernels, **{name: replace(kernel, name=name) for name in names}}
+    return replace(made, result=replace(result, kernels=kernels, cells=tuple(cells)))
+
+
+def test_of_many_kernels_the_first_ones_are_told_and_the_others_named() -> None:
+    text = render_mail(with_further_kernels(long(material(*judged("broken", "more", "fewer")))))
+    assert "\nD  " in text and "and 2 more kernels" in text
+    assert MISSING in text and "changed: count" in text
+
+
+def test_a_cell_that_cannot_differ_shows_no_change_of_the_patch() -> None:
+    made = material(*judged("fewer"))
+    assert "changed: count" in render_mail(made)
+    (cell,) = made.result.cells
+    candidate = replace(cell.candidates[B], status=Status.CANNOT_DIFFER)
+    cells = (replace(cell, candidates={B: candidate}),)
+    text = render_mail(replace(made, result=replace(made.result, cells=cells)))
+    assert "changed" not in text.partition("cells:")[2]
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: with_further_kernels(long(many(20, "more"))),
+        lambda: with_further_kernels(many(20, "fewer")),
         *(partial(many, 60, status) for status in Status),
         lambda: wide(many(3, "broken")),
         lambda: long(many(20, "more")),
@@ -171,6 +198,17 @@ def test_sections_lose_what_they_can_spare_first() -> None:
     assert fitted([short, long_], 5) == ["short", "  and 3 more", "", "long", "  and 5 more"]
     with pytest.raises(ValueError, match="2 headings do not fit into 2 lines"):
         fitted([short, long_], 2)
+
+
+def test_whole_sections_are_left_out_where_that_is_not_enough() -> None:
+    first, second, third = (
+        Section(("first", "x")),
+        Section(("second",), spare=1),
+        Section(("third",), spare=2),
+    )
+    assert fitted([first, third, second], 6) == ["first", "x", "", "third", "", "second"]
+    assert fitted([first, third, second], 4) == ["first", "x", "", "second"]
+    assert fitted([first, third, second, second], 6, "more") == ["first", "x", "", "more", "", "second"]
 
 
 if __name__ == "__main__":

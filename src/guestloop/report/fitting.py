@@ -54,12 +54,14 @@ class Section:
     """A part of a text: its heading, then items of one or more lines, of which the last may be left out.
 
     ``keeps`` are so many items that others are left out before any of them is. ``cut`` is how many were.
+    ``spare`` is above 0 for a section that can be left out as a whole, those with the highest one first.
     """
 
     heading: tuple[str, ...]
     items: tuple[tuple[str, ...], ...] = ()
     keeps: int = 0
     cut: int = 0
+    spare: int = 0
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -73,18 +75,24 @@ class Section:
         return replace(self, items=self.items[:-1], cut=self.cut + 1)
 
 
-def fitted(sections: Sequence[Section], most: int) -> list[str]:
+def fitted(sections: Sequence[Section], most: int, missing: str = "") -> list[str]:
     """The lines of all sections with an empty one between, at most ``most``.
 
-    The longest sections lose what they need not keep, then all but one item each, and then that one. Raises
-    ValueError if the headings alone are too many.
+    The longest sections lose what they need not keep, then all but one item each, and then that one. Where
+    that is not enough, whole sections are left out, and ``missing`` stands in place of the first. Raises
+    ValueError if the headings of those that must stay are too many.
     """
     kept = list(sections)
     while sum(len(one.lines) for one in kept) + len(kept) - 1 > most:
         at = _longest(kept)
-        if at is None:
+        if at is not None:
+            kept[at] = kept[at].shorter
+            continue
+        at = max(range(len(kept)), key=lambda index: (kept[index].spare, index))
+        if not kept[at].spare:
             raise ValueError(f"{plural(len(kept), 'heading')} do not fit into {most} lines")
-        kept[at] = kept[at].shorter
+        kept[at : at + 1] = [Section((missing,))] if len(kept) == len(sections) and missing else []
+        missing = ""
     return [line for one in kept for line in (*one.lines, "")][:-1]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from guestloop.compare import Kind, Overall
+from guestloop.compare import Kind, Overall, Status
 from guestloop.ground.words import listed, plural
 from guestloop.report.checks import KERNELS, Check, Mark, checks_of
 from guestloop.report.fitting import Section, columns, fitted, wrapped
@@ -30,6 +30,7 @@ ANSWER_LINES = 6
 KERNELS_SHOWN = 4
 FAILED_SHOWN = 3
 TAGS_SHOWN = 3
+MISSING = "(further findings, for which there is no room here, are in report.html)"
 FOUND_LINES = 4
 """Of what was found, as it was found, in each check that failed."""
 
@@ -51,7 +52,7 @@ def render_mail(material: Material) -> str:
         mail.repeat(),
         mail.tags(one_line(material.sender) or PLACEHOLDER),
     ]
-    return "\n".join(line.rstrip() for line in fitted(sections, MOST_LINES)) + "\n"
+    return "\n".join(line.rstrip() for line in fitted(sections, MOST_LINES, MISSING)) + "\n"
 
 
 def _paragraph(text: str, most: int, indent: str = "", further: str | None = None) -> tuple[str, ...]:
@@ -79,6 +80,10 @@ class _Mail:
     def _judged(self, kernel: KernelResult) -> Judged:
         name = kernel.name
         return [(cell, cell.candidates[name]) for cell in self.result.cells if name in cell.candidates]
+
+    def _able(self, kernel: KernelResult) -> Judged:
+        """Of these the cells in which something that the candidate changes ran: others say nothing of it."""
+        return [item for item in self._judged(kernel) if item[1].status is not Status.CANNOT_DIFFER]
 
     def _letter(self, kernel: str) -> str:
         """A for the reference, then B, C, ..."""
@@ -127,18 +132,21 @@ class _Mail:
             found = [f"  | {line}"[:WIDTH] for line in check.details if line.strip()]
             more = len(failed) - number if number == FAILED_SHOWN else 0
             said = f"{check.status}{f' (and {more} more)' if more else ''}, {_what(check)}: {check.reason}"
-            yield Section(_paragraph(said, 3), tuple((line,) for line in found[:FOUND_LINES]), keeps=1)
+            lines = tuple((line,) for line in found[:FOUND_LINES])
+            yield Section(_paragraph(said, 3), lines, keeps=1, spare=int(number > 1))
 
     def figures(self) -> Iterator[Section]:
         """What changed, and what did not, from the reference to each candidate."""
-        for kernel in self.result.candidates[: KERNELS_SHOWN - 1]:
-            letter, judged = self._letter(kernel.name), self._judged(kernel)
+        for number, kernel in enumerate(self.result.candidates[: KERNELS_SHOWN - 1], 1):
+            letter, judged = self._letter(kernel.name), self._able(kernel)
             if changed := Changed.all_of(judged):
                 heading = row("changed: count / what it is per", "A", letter, f"{letter}/A", "cells, mode")
-                yield Section((heading,), tuple(one.lines() for one in changed), keeps=6)
+                yield Section(
+                    (heading,), tuple(one.lines() for one in changed), keeps=6, spare=int(number > 1)
+                )
             if calm := unchanged(judged):
                 said = f"not changed on {letter} (least increase that would show, at 80 %): {', '.join(calm)}"
-                yield Section(_paragraph(said, 5, further="  "))
+                yield Section(_paragraph(said, 5, further="  "), spare=2)
 
     def unsettled(self) -> Iterator[Section]:
         """What was measured, and is neither good nor bad."""
