@@ -262,6 +262,12 @@ def test_plain_avocado_takes_kernels_by_name() -> None:
             load_named(["unpatched", argument])
 
 
+def test_plain_avocado_compares_two_kernels() -> None:
+    with pytest.raises(ConfigError, match=r"^parameter kernel: two or more .* seen: unpatched$") as caught:
+        load_named(["unpatched"])
+    assert "avocado run -m avocado.yaml" in (caught.value.hint or "")
+
+
 # --- kernels and directories -----------------------------------------------------------------------
 
 

@@ -133,8 +133,14 @@ def last_round(job: Any) -> int:
 def load_named(kernels: Sequence[str]) -> tuple[KernelArgument, ...]:
     """The kernels of a job, whose tests ask for them by the parameter as it is written.
 
-    Raises ConfigError for one that is called otherwise in the results: a package, or a path.
+    Raises ConfigError for fewer than two, and for one that is called otherwise in the results: a package, or
+    a path.
     """
+    if len(kernels) < 2:
+        raise ConfigError(
+            f"parameter kernel: two or more kernels were wanted, seen: {', '.join(kernels) or 'none'}",
+            hint="a matrix names them, the reference first: avocado run -m avocado.yaml -- tests/",
+        )
     specs = load_kernels(kernels)
     for written, name in zip(kernels, labels(specs), strict=True):
         if written != name:
