@@ -402,6 +402,15 @@ def test_a_mailbox_that_is_not_one_series(tmp_path: Path, mails: tuple[bytes, ..
     assert caught.value.first_line.startswith(f"{tmp_path}/series.mbox")
 
 
+def test_the_mail_of_a_mailbox_that_is_damaged_is_named(tmp_path: Path) -> None:
+    damaged = mail("[PATCH 2/2] mm: two", b"Why.\n---\n" + DIFF[: DIFF.rindex(b"\n", 0, -1)])
+    with pytest.raises(ConfigError, match=r"box, mail 2\b"):
+        read(tmp_path, box(mail("[PATCH 1/2] mm: one"), damaged), "box")
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, box(damaged), "box")
+    assert "mail 1" not in str(caught.value)
+
+
 def test_a_cover_letter_alone_is_no_series(tmp_path: Path) -> None:
     error = refused(tmp_path, mail("[PATCH 0/2] mm: both", b"Why both.\n"))
     assert "no patch found; cover letter skipped" in str(error)
