@@ -138,7 +138,7 @@ def test_rounds_of_unequal_exposure_weigh_as_fewer() -> None:
 # --- the test, by simulation -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mean", "cv"), [(300, 0.05), (300, 0.3), (8, 0.1)])
+@pytest.mark.parametrize(("mean", "cv"), [(300, 0.05), (300, 0.3), (8, 0.1), (40, 2.5)])
 @pytest.mark.parametrize("rounds", [1, 2, 8])
 def test_a_difference_that_is_none_is_rarely_certain(mean: int, cv: float, rounds: int) -> None:
     """At an error of 5 % not more than 7 % of 400: two standard errors."""

@@ -38,7 +38,7 @@ def p_value(reference: Sample, tested: Sample, scatter: Scatter, ratio: float = 
     weighted = tested.exposure * ratio
     share = weighted / (reference.exposure + weighted)
     spread = scatter.cv2 * _per_rounds(reference, tested)
-    p = beta_binomial_two_sided(tested.total, total, share, 1 / (spread * share * (1 - share)) - 1)
+    p = beta_binomial_two_sided(tested.total, total, share, 1 / (spread * share * (1 - share)))
     z = normal_quantile(max(p, SMALLEST_P))
     poisson = 1 / (total * share) + 1 / (total * (1 - share))
     return t_two_sided(z, scatter.df * ((spread + poisson) / spread) ** 2)
