@@ -233,6 +233,20 @@ def test_faults_on_pages_that_l1_paged_out_once_more_are_no_cost_of_kvm(out: int
     assert ("page faults" in seen.reason) is decides, seen.reason
 
 
+@pytest.mark.parametrize(("paged_in", "decides"), [(155, True), (234, False)])
+def test_faults_on_pages_that_a_longer_reclaim_took_are_no_cost_of_kvm(paged_in: int, decides: bool) -> None:
+    """Seen on a good kernel: 319 faults where reclaim had gone over its lists again, and 31 otherwise."""
+    usual, longer = reclaimed(2923, 1343), reclaimed(7735, 5082)
+    before = replace(usual, events={**usual.events, "pages_swapped_in": 139}, counters={"pf_taken": 31})
+    after = replace(
+        longer, events={**longer.events, "pages_swapped_in": paged_in}, counters={"pf_taken": 319}
+    )
+    seen = only(judged(before, after, candidate=SERIES))
+    (faults,) = (one for one in seen.comparisons if one.name == "page faults")
+    assert faults.change == "more"
+    assert ("page faults" in seen.reason) is decides, seen.reason
+
+
 def test_a_declared_loss_of_a_flush_is_explained() -> None:
     declared = replace(SERIES, expect=(Expectation("mmu_notifier_unmap", Trend.FEWER),))
     verdict = judged(USUAL, Counts(QUIET, OUT), candidate=declared)

@@ -32,6 +32,7 @@ class Driver:
 
 READY = Driver("page_ready", "page-ready event")
 PAGED_OUT = Driver("pages_swapped_out", "page paged out", always=True)
+PAGED_IN = Driver("pages_swapped_in", "page paged in")
 AGED = Driver("age_hva", "aged page")
 YOUNG = Driver("young_pages", "young page", always=True)
 SYNCED = Driver("dirty_log_syncs", "log sync")
@@ -86,12 +87,18 @@ def cost_of(reference: Sequence[Round], tested: Sequence[Round], work: Exposure)
 
 
 def is_paged_alike(reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> bool:
-    """Whether L1 paged out as much for the same work on both kernels, within a factor of LIKE.
+    """Whether L1 paged out, and back in, as much for the same work on both kernels, within a factor of LIKE.
 
     If not, the guest has other pages to fault in, which is not up to KVM: where huge pages come back from
-    swap as huge pages, each page-out of one page takes all 512.
+    swap as huge pages, each page-out of one page takes all 512; and a reclaim that goes over its lists again
+    takes pages that the guest still uses.
     """
-    before, after = (tuple(_count(PAGED_OUT, item) for item in rounds) for rounds in (reference, tested))
+    return all(_is_alike(driver, reference, tested, work) for driver in (PAGED_OUT, PAGED_IN))
+
+
+def _is_alike(driver: Driver, reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> bool:
+    """Of an event that both kernels had."""
+    before, after = (tuple(_count(driver, item) for item in rounds) for rounds in (reference, tested))
     return not sum(before) or not sum(after) or Exposure("", before, after).is_like(work)
 
 
