@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from guestloop.ground.words import plural
 from guestloop.history.chart import factor, times
 from guestloop.history.neighbours import Neighbours
 from guestloop.history.trends import Step, Trend
-from guestloop.report.page.badges import Badge
+from guestloop.report.page.badges import Badge, Tally, tallies
 from guestloop.results.records import Correctness
 
 LOUD = (Status.BROKEN, Status.MORE, Status.UNEXPLAINED, Status.FIXED)
@@ -43,15 +42,6 @@ class Loud:
     badge: Badge
     cell: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many cells have a status."""
-
-    badge: Badge
-    count: int
-    meaning: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +77,7 @@ def _change(one: Neighbours, trends: Sequence[Trend]) -> ChangeView:
     return ChangeView(
         one.before.label,
         after,
-        _tallies(one.verdict) if one.verdict else (),
+        tallies(cell.status for cell in one.verdict.cells) if one.verdict else (),
         _contents(one),
         one.after.late,
         tuple(loud[:MOST_CELLS]),
@@ -124,11 +114,6 @@ def _loud(verdict: Verdict) -> Iterator[Loud]:
             if cell.status is status:
                 reason = textwrap.shorten(cell.reason.partition("\n")[0], LONGEST_REASON, placeholder=" …")
                 yield Loud(Badge(status), cell.cell.id, reason)
-
-
-def _tallies(verdict: Verdict) -> tuple[Tally, ...]:
-    counts = Counter(cell.status for cell in verdict.cells)
-    return tuple(Tally(Badge(one), counts[one], one.meaning) for one in Status if counts[one])
 
 
 def _contents(one: Neighbours) -> str:

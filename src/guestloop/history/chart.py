@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from guestloop.compare import Change, render_rate
+from guestloop.ground.words import plural
 from guestloop.history.series import SeriesKernel
 from guestloop.history.trends import Point, Step, Trend
 
@@ -99,7 +100,7 @@ def say(point: Point) -> str:
     if point.absent:
         return f"{point.kernel.label}: has no such path"
     low, high = map(render_rate, point.rate.limits)
-    rounds = f"{point.rounds} {'round' if point.rounds == 1 else 'rounds'}"
+    rounds = plural(point.rounds, "round")
     return f"{point.kernel.label}: {render_rate(point.rate.sample.rate)} ({low} to {high}), {rounds}"
 
 

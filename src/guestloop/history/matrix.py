@@ -49,7 +49,7 @@ class Matrix:
 def matrices_of(series: Series, neighbours: Sequence[Neighbours]) -> tuple[Matrix, ...]:
     """A matrix for each test, cells in the order of their names."""
     seen = {one.after.label: _by_cell(one) for one in neighbours}
-    cells = sorted(series.cells, key=lambda cell: (cell.test, cell.id.split("/", 2)[-1], cell.mmu))
+    cells = sorted(series.cells, key=lambda cell: (cell.test, cell.name, cell.mmu))
     return tuple(
         Matrix(test, tuple(_row(series, cell, seen) for cell in own))
         for test, own in groupby(cells, lambda cell: cell.test)
@@ -66,7 +66,7 @@ def _row(series: Series, cell: Cell, seen: Mapping[str, Mapping[str, CandidateVe
     entries = tuple(
         _entry(kernel, cell, seen.get(kernel.label, {}).get(cell.id)) for kernel in series.kernels
     )
-    return Row(cell.mmu, cell.id.split("/", 2)[-1], unit, entries)
+    return Row(cell.mmu, cell.name, unit, entries)
 
 
 def _entry(kernel: SeriesKernel, cell: Cell, verdict: CandidateVerdict | None) -> Entry:

@@ -24,7 +24,6 @@ class ModeView:
 
     mmu: Mmu
     cells: str
-    names: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
@@ -61,12 +60,13 @@ def sections_of(series: Series, trends: Sequence[Trend]) -> tuple[SectionView, .
 
 def _section(series: Series, test: str, unit: str, trends: Sequence[Trend]) -> SectionView:
     modes = {trend.workload.mmu: trend for trend in trends if trend.path == TOTAL}
-    drawn = {id(trend) for trend in trends if _is_drawn(trend, modes[trend.workload.mmu])}
     rows: dict[str, dict[Mmu, Trend]] = {}
+    left = []
     for trend in trends:
-        if id(trend) in drawn:
+        if _is_drawn(trend, modes[trend.workload.mmu]):
             rows.setdefault(trend.path, {})[trend.workload.mmu] = trend
-    left = [trend for trend in trends if id(trend) not in drawn]
+        else:
+            left.append(trend)
     return SectionView(
         test,
         unit,
@@ -95,14 +95,8 @@ def _mode(total: Trend) -> ModeView:
     return ModeView(
         workload.mmu,
         plural(len(workload.cells), "cell"),
-        tuple(_short(cell.id) for cell in workload.cells),
-        tuple(_short(cell.id) for cell in workload.left_out),
+        tuple(cell.name for cell in workload.left_out),
     )
-
-
-def _short(cell: str) -> str:
-    """Without test and mode."""
-    return cell.split("/", 2)[-1]
 
 
 def _row(series: Series, path: str, trends: dict[Mmu, Trend], modes: tuple[Mmu, ...]) -> RowView:

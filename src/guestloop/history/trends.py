@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from guestloop.compare import Calibration, Change, Judgement, Subject, Weight, judge
 from guestloop.compare.error_budget import ErrorBudget
@@ -108,27 +108,25 @@ def trends_of(series: Series, calibration: Calibration) -> tuple[Trend, ...]:
 
 
 def _drafts(workload: Workload, calibration: Calibration) -> list[_Draft]:
-    rounds = [item for kernel in workload.kernels for cell in workload.cells for item in kernel.rated(cell)]
+    rounds = {
+        cell.id: [item for kernel in workload.kernels for item in kernel.rated(cell)]
+        for cell in workload.cells
+    }
     pairs = [
         {cell.id: of_rates(paired(before.on(cell), after.on(cell))) for cell in workload.cells}
         for before, after in pairwise(workload.kernels)
     ]
     found = []
-    for path in paths_of(rounds):
-        cells = tuple(cell for cell in workload.cells if not _incidental(path, cell, workload.kernels))
+    for path in paths_of(chain.from_iterable(rounds.values())):
+        cells = tuple(cell for cell in workload.cells if weight_of(path, rounds[cell.id]) is not Weight.SHOWN)
         if cells:
-            weight = weight_of(path, (item for item in rounds if item.cell in cells))
+            weight = weight_of(path, chain.from_iterable(rounds[cell.id] for cell in cells))
             stated = tuple(
                 _state(workload, path, weight, neighbours, [pair[cell.id] for cell in cells], calibration)
                 for neighbours, pair in zip(pairwise(workload.kernels), pairs, strict=True)
             )
             found.append(_Draft(workload, path, weight, cells, stated))
     return found
-
-
-def _incidental(path: str, cell: Cell, kernels: Iterable[SeriesKernel]) -> bool:
-    rounds = [item for kernel in kernels for item in kernel.rated(cell)]
-    return weight_of(path, rounds) is Weight.SHOWN
 
 
 def _state(

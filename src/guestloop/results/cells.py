@@ -134,11 +134,16 @@ class Cell:
     usual: tuple[str, ...] = ()
 
     @property
-    def id(self) -> str:
-        """``asyncpf/shadow/read-shared``, further axes as in ``read-shared,vcpus=2``."""
+    def name(self) -> str:
+        """What tells it from the other cells of its test in its MMU mode: ``read-shared,vcpus=2``."""
         first, *others = self.variant.items()
         further = [f"{axis}={value}" for axis, value in others if axis not in self.usual]
-        return "/".join([self.test, self.mmu, ",".join([first[1], *further])])
+        return ",".join([first[1], *further])
+
+    @property
+    def id(self) -> str:
+        """``asyncpf/shadow/read-shared``, further axes as in its name."""
+        return f"{self.test}/{self.mmu}/{self.name}"
 
 
 def parse_cell(data: Mapping[str, Any]) -> Cell:

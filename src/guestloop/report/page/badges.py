@@ -6,7 +6,8 @@ What is wrong is told apart without colour too: only ``broken`` and ``more`` are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from guestloop.compare import KernelState, Overall, Status
@@ -54,3 +55,18 @@ class Badge:
     @property
     def sign(self) -> str:
         return SIGNS[self.status]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many times there is a status."""
+
+    badge: Badge
+    count: int
+    meaning: str
+
+
+def tallies(statuses: Iterable[Status]) -> tuple[Tally, ...]:
+    """One for each status that is there, the worst first."""
+    counts = Counter(statuses)
+    return tuple(Tally(Badge(one), counts[one], one.meaning) for one in Status if counts[one])

@@ -57,7 +57,7 @@ def _panel(result: Result, test: str, modes: tuple[Mmu, ...]) -> Panel:
     variants: dict[str, dict[Mmu, CellResult]] = {}
     for cell in result.cells:
         if cell.cell.test == test:
-            variants.setdefault(_variant(cell), {})[cell.cell.mmu] = cell
+            variants.setdefault(cell.cell.name, {})[cell.cell.mmu] = cell
     names = [kernel.name for kernel in result.candidates if _is_in_cells(result, kernel.name)]
     marks = letters(result.kernels)
     rows = tuple(_row(variant, cells, modes, names) for variant, cells in variants.items())
@@ -67,10 +67,6 @@ def _panel(result: Result, test: str, modes: tuple[Mmu, ...]) -> Panel:
 def _is_in_cells(result: Result, candidate: str) -> bool:
     """One that was not built is in none of them."""
     return any(candidate in cell.candidates for cell in result.cells)
-
-
-def _variant(cell: CellResult) -> str:
-    return cell.id.split("/", 2)[-1]
 
 
 def _row(variant: str, cells: Mapping[Mmu, CellResult], modes: tuple[Mmu, ...], names: list[str]) -> Row:

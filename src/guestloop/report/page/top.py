@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
-from guestloop.compare import Status
 from guestloop.ground.words import plural
 from guestloop.report.notes import MOST_NOTES, Note, cell_notes, kernel_notes
-from guestloop.report.page.badges import Badge
+from guestloop.report.page.badges import Badge, Tally, tallies
 from guestloop.report.page.matrix import anchor
 from guestloop.report.results import Result
 
@@ -33,17 +31,11 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Tally:
-    """How many cells have a status, those of all candidates together."""
-
-    badge: Badge
-    count: int
-    meaning: str
-
-
-@dataclass(frozen=True)
 class Top:
-    """``word`` is the verdict, ``rest`` the rest of the answer without its examples, which are in groups."""
+    """``word`` is the verdict, ``rest`` the rest of the answer without its examples, which are in groups.
+
+    ``tallies`` are of the cells of all candidates together.
+    """
 
     badge: Badge
     word: str
@@ -66,18 +58,13 @@ def top(result: Result) -> Top:
             Group(tuple(map(_line, notes[:MOST_NOTES])), max(0, len(notes) - MOST_NOTES))
             for notes in cell_notes(result).values()
         ),
-        _tallies(result),
+        tallies(one.status for cell in result.cells for one in cell.candidates.values()),
         _state(result),
     )
 
 
 def _line(note: Note) -> Line:
     return Line(Badge(note.status), note.about, note.reason, anchor(note.cell) if note.cell else "kernels")
-
-
-def _tallies(result: Result) -> tuple[Tally, ...]:
-    counts = Counter(one.status for cell in result.cells for one in cell.candidates.values())
-    return tuple(Tally(Badge(status), counts[status], status.meaning) for status in Status if counts[status])
 
 
 def _state(result: Result) -> str:
