@@ -22,7 +22,7 @@ from guestloop.ground.log import can_colour, duration, say, shown_by
 from guestloop.job.schedule import Slot
 from guestloop.job.sitting import CurrentSitting
 from guestloop.job.spawner import NOT_STARTED
-from guestloop.job.views import place, summary
+from guestloop.job.views import left, number, place, seconds_from, summary
 from guestloop.report.lines import letters
 from guestloop.results.cells import Mmu
 from guestloop.results.records import Round
@@ -57,16 +57,14 @@ class Matrix:
 
     def started(self, slot: Slot) -> None:
         self._running, self._since = slot, time.monotonic()
-        assert self._sitting.look
-        slots = self._sitting.look.slots
-        self._left_s = self._sitting.costs.seconds(slots[slots.index(slot) :])
+        self._left_s = seconds_from(self._sitting, slot)
 
     def ended(self, slot: Slot, record: Round | None, took_s: float) -> None:
         self._running = None
         if record:
             self._add(record)
         if not record or record.is_wrong or record.is_invalid:
-            said = summary(record) if record else "no result was written"
+            said = summary(record)
             say(f"{slot.cell.id} {slot.kernel}, round {slot.round}: {said} [{duration(took_s)}]")
 
     def not_started(self, slot: Slot) -> None:
@@ -103,7 +101,7 @@ class Matrix:
         rows: dict[str, dict[Mmu, str]] = {}
         for cell in self._sitting.plan.cells:
             if cell.test == test:
-                rows.setdefault(cell.id.split("/", 2)[-1], {})[cell.mmu] = cell.id
+                rows.setdefault(cell.name, {})[cell.mmu] = cell.id
         return rows
 
     def _name_width(self, longest: int, tables: int) -> int:
@@ -163,9 +161,8 @@ class Matrix:
     def _runs(self) -> Text:
         if not (slot := self._running):
             return Text("between two rounds", "dim")
-        again = f", which repeats round {slot.repeats}" if slot.repeats else ""
         took = duration(time.monotonic() - self._since)
-        return Text(f"{slot.cell.id} on {slot.kernel}, round {slot.round}{again}: {took}", no_wrap=True)
+        return Text(f"{slot.cell.id} on {slot.kernel}, {number(slot)}: {took}", no_wrap=True)
 
     def _bar(self) -> RenderableType:
         if not (self._sitting.look and self._running):
@@ -180,12 +177,8 @@ class Matrix:
         return grid
 
     def _left(self) -> str:
-        several = " of this look" if len(self._sitting.plan.looks) > 1 else ""
         left_s = max(0.0, (self._left_s or 0.0) - (time.monotonic() - self._since))
-        told = f", about {_minutes(left_s)} left{several}"
-        if self._sitting.plan.budget_s is None:
-            return told
-        return f"{told}, {_minutes(max(0.0, self._sitting.left_s))} of the budget"
+        return left(self._sitting, left_s, _minutes)
 
     def _key(self) -> Text:
         names = ", ".join(f"{letter} {name}" for name, letter in letters(self._kernels).items())

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -40,15 +40,17 @@ class PlainView:
         self._sitting = sitting
 
     def started(self, slot: Slot) -> None:
-        again = f", which repeats round {slot.repeats}" if slot.repeats else ""
-        say(f"[{place(self._sitting, slot)}] {slot.cell.id} {slot.kernel}, round {slot.round}{again}")
+        say(f"[{place(self._sitting, slot)}] {slot.cell.id} {slot.kernel}, {number(slot)}")
 
     def ended(self, slot: Slot, record: Round | None, took_s: float) -> None:
-        said = summary(record) if record else "no result was written"
-        say(f"    {said} [{duration(took_s)}{left(self._sitting, slot)}]")
+        say(f"    {summary(record)} [{duration(took_s)}{self._left(slot)}]")
 
     def not_started(self, slot: Slot) -> None:
         say(f"    {slot.cell.id} {slot.kernel}, round {slot.round}: {NOT_STARTED}")
+
+    def _left(self, slot: Slot) -> str:
+        rest_s = seconds_from(self._sitting, slot, 1)
+        return left(self._sitting, rest_s, duration) if rest_s is not None else ""
 
 
 @contextmanager
@@ -72,21 +74,32 @@ def place(sitting: CurrentSitting, slot: Slot) -> str:
     return f"{several}{slots.index(slot) + 1}/{len(slots)}"
 
 
-def left(sitting: CurrentSitting, slot: Slot) -> str:
-    """How long the rest of the look will take, and how much of the budget is left."""
+def number(slot: Slot) -> str:
+    """``round 3, which repeats round 1``."""
+    return f"round {slot.round}" + (f", which repeats round {slot.repeats}" if slot.repeats else "")
+
+
+def seconds_from(sitting: CurrentSitting, slot: Slot, after: int = 0) -> float | None:
+    """How long a look will take from a round on, or so many ``after`` it; None if there is no further one."""
     assert sitting.look
     slots = sitting.look.slots
-    if not (rest := slots[slots.index(slot) + 1 :]):
-        return ""
+    rest = slots[slots.index(slot) + after :]
+    return sitting.costs.seconds(rest) if rest else None
+
+
+def left(sitting: CurrentSitting, rest_s: float, words: Callable[[float], str]) -> str:
+    """How long the rest of the look will take, and how much of the budget is left, each in ``words``."""
     several = " of this look" if len(sitting.plan.looks) > 1 else ""
-    told = f", about {duration(sitting.costs.seconds(rest))} left{several}"
+    told = f", about {words(rest_s)} left{several}"
     if sitting.plan.budget_s is None:
         return told
-    return f"{told}, {duration(max(0.0, sitting.left_s))} of the budget"
+    return f"{told}, {words(max(0.0, sitting.left_s))} of the budget"
 
 
-def summary(record: Round) -> str:
+def summary(record: Round | None) -> str:
     """What came of a round, in one line."""
+    if record is None:
+        return "no result was written"
     if record.is_wrong:
         return f"wrong: {one_line(record.first_line(Bearing.WRONG))}"
     if record.is_invalid:
