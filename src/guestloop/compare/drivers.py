@@ -71,9 +71,8 @@ LIKE = 1.3
 def exposure_of(path: str, reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> Exposure:
     """What drives a path in these rounds, or else ``work``, that of the guest (``work_of``)."""
     for driver in DRIVERS.get(path, ()):
-        before, after = (tuple(_count(driver, item) for item in rounds) for rounds in (reference, tested))
-        if min(*before, *after) > 0:
-            own = Exposure(driver.words, before, after)
+        own = _by_event(driver, reference, tested)
+        if min(*own.reference, *own.tested) > 0:
             return own if driver.always or own.is_like(work) else work
     return work
 
@@ -98,8 +97,8 @@ def is_paged_alike(reference: Sequence[Round], tested: Sequence[Round], work: Ex
 
 def _is_alike(driver: Driver, reference: Sequence[Round], tested: Sequence[Round], work: Exposure) -> bool:
     """Of an event that both kernels had."""
-    before, after = (tuple(_count(driver, item) for item in rounds) for rounds in (reference, tested))
-    return not sum(before) or not sum(after) or Exposure("", before, after).is_like(work)
+    own = _by_event(driver, reference, tested)
+    return not sum(own.reference) or not sum(own.tested) or own.is_like(work)
 
 
 def work_of(reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
@@ -114,6 +113,11 @@ def work_of(reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
 def _by_work(kind: Work, reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
     before, after = (tuple(float(item.work[kind]) for item in rounds) for rounds in (reference, tested))
     return Exposure(kind.unit, before, after)
+
+
+def _by_event(driver: Driver, reference: Sequence[Round], tested: Sequence[Round]) -> Exposure:
+    before, after = (tuple(_count(driver, item) for item in rounds) for rounds in (reference, tested))
+    return Exposure(driver.words, before, after)
 
 
 def _count(driver: Driver, item: Round) -> float:
