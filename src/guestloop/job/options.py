@@ -62,15 +62,17 @@ def chosen_profile(options: Options) -> Profile:
     return profile.with_budget(options.budget_s) if options.budget_s else profile
 
 
-def load_kernels(names: Sequence[str]) -> tuple[KernelArgument, ...]:
+def load_kernels(
+    names: Sequence[str], named_by: str = "--kernels", example: str = "--kernels unpatched,patched"
+) -> tuple[KernelArgument, ...]:
     """The kernels to compare, the reference first; whether those that exist are there is not looked at.
 
-    Raises ConfigError for an unknown one, and for fewer than two.
+    Raises ConfigError for an unknown one, and for fewer than two: ``named_by`` is where they were named.
     """
     if len(names) < 2:
         raise ConfigError(
-            f"--kernels: two or more kernels were wanted, seen: {','.join(names) or 'none'}",
-            hint="the first is the reference, for example --kernels unpatched,patched",
+            f"{named_by}: two or more kernels were wanted, seen: {','.join(names) or 'none'}",
+            hint=f"the first is the reference, for example {example}",
         )
     return tuple(load_argument(name) for name in names)
 

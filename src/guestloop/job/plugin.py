@@ -136,12 +136,9 @@ def load_named(kernels: Sequence[str]) -> tuple[KernelArgument, ...]:
     Raises ConfigError for fewer than two, and for one that is called otherwise in the results: a package, or
     a path.
     """
-    if len(kernels) < 2:
-        raise ConfigError(
-            f"parameter kernel: two or more kernels were wanted, seen: {', '.join(kernels) or 'none'}",
-            hint="a matrix names them, the reference first: avocado run -m avocado.yaml -- tests/",
-        )
-    specs = load_kernels(kernels)
+    specs = load_kernels(
+        kernels, "parameter kernel", "in the matrix of: avocado run -m avocado.yaml -- tests/"
+    )
     for written, name in zip(kernels, labels(specs), strict=True):
         if written != name:
             raise ConfigError(
