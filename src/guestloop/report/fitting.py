@@ -91,7 +91,7 @@ def fitted(sections: Sequence[Section], most: int, missing: str = "") -> list[st
         at = max(range(len(kept)), key=lambda index: (kept[index].spare, index))
         if not kept[at].spare:
             raise ValueError(f"{plural(len(kept), 'heading')} do not fit into {most} lines")
-        kept[at : at + 1] = [Section((missing,))] if len(kept) == len(sections) and missing else []
+        kept[at : at + 1] = [Section((missing,))] if missing else []
         missing = ""
     return [line for one in kept for line in (*one.lines, "")][:-1]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import string
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from guestloop.compare import Kind, Overall, Status
 from guestloop.ground.words import listed, plural
 from guestloop.report.checks import KERNELS, Check, Mark, checks_of
 from guestloop.report.fitting import Section, columns, fitted, wrapped
+from guestloop.report.lines import letters
 from guestloop.report.mail_figures import Changed, Judged, row, unchanged
 from guestloop.report.material import Material
 from guestloop.report.plain import one_line
@@ -87,9 +87,7 @@ class _Mail:
 
     def _letter(self, kernel: str) -> str:
         """A for the reference, then B, C, ..."""
-        index = list(self.result.kernels).index(kernel)
-        letters = string.ascii_uppercase
-        return letters[index] if index < len(letters) else str(index + 1)
+        return letters(self.result.kernels)[kernel]
 
     def answer(self) -> Section:
         """One sentence, which stands alone."""

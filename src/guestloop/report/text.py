@@ -133,10 +133,8 @@ def _cell_lines(plan: Plan, cell: CellVerdict, colour: bool) -> list[str]:
     reference, *candidates = plan.kernels.names
     if len(candidates) == 1:
         return _candidate_lines(cell, reference, candidates[0], cell.cell.id, "", colour)
-    lines, marks = (
-        [_row(cell.cell.id, *[""] * 6, _render_status(cell.status, colour))],
-        letters(plan.kernels.names),
-    )
+    lines = [_row(cell.cell.id, *[""] * 6, _render_status(cell.status, colour))]
+    marks = letters(plan.kernels.names)
     for name in cell.candidates:
         lines += _candidate_lines(cell, reference, name, f"  {marks[name]} {name}", "  ", colour)
     return lines
