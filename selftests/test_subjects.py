@@ -22,7 +22,7 @@ from guestloop.job.subjects import (
     refuse_if_none_is_left,
     refuse_no_change,
 )
-from guestloop.results.origin import Origin, OriginKind
+from guestloop.results.origin import Origin, OriginKind, describe_origin
 from guestloop.results.plan import Reach
 from guestloop.results.provenance import (
     ConfigRecord,
@@ -113,6 +113,27 @@ def test_what_was_taken_is_said(
         "      hunk 2 is 7 lines off",
         "      laid over base.config: CONFIG_KVM: y -> m",
     ]
+
+
+def test_what_a_package_was_resolved_to_is_said(
+    tmp_path: Path, unpacked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    find(tmp_path, "deb:6.18", "unpatched")
+    assert "==> 6.18: linux-image-x 6.18.1-1, no signature vouches for it" in capsys.readouterr().err
+
+
+def test_a_signed_suite_is_named_with_its_date() -> None:
+    origin = Origin(
+        OriginKind.PACKAGE,
+        "deb:newest@sid",
+        "linux-image-x",
+        "7.2.1-1",
+        suite="sid",
+        release_date="Sat, 21 Nov 2026 09:15:44 UTC",
+        verified=True,
+    )
+    told = "linux-image-x 7.2.1-1, suite sid, Release of Sat, 21 Nov 2026 09:15:44 UTC"
+    assert describe_origin(origin) == told
 
 
 def test_a_candidate_that_does_not_apply_is_left_to_be_told(tmp_path: Path, unpacked: list[str]) -> None:

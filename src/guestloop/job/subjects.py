@@ -21,7 +21,7 @@ from guestloop.kernels import (
     find_inputs,
 )
 from guestloop.kernels.existing import make_bootable, unpack_existing
-from guestloop.results.origin import Origin, OriginKind
+from guestloop.results.origin import Origin, OriginKind, describe_origin
 from guestloop.results.plan import PlannedKernel, Reach
 from guestloop.results.provenance import Expectation, Failure, Provenance
 from guestloop.sources import read_series
@@ -191,6 +191,7 @@ def _existing(name: str, spec: ExistingSpec, module: str, cache: Cache) -> Exist
     unpacked = unpack_existing(spec, cache)
     kernel = make_bootable(unpacked, name, cache)
     kernel.require_module(module)
+    say(f"==> {name}: {describe_origin(unpacked.origin)}")
     return Existing(name, kernel, unpacked.origin)
 
 

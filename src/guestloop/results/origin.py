@@ -35,3 +35,14 @@ class Origin:
     suite: str = ""
     release_date: str = ""
     verified: bool = False
+
+
+def describe_origin(origin: Origin) -> str:
+    """What was taken for a kernel that exists, in one line, and whether a signature vouches for it."""
+    suite = f"suite {origin.suite}, Release of {origin.release_date}" if origin.suite else ""
+    parts = (
+        " ".join(filter(None, (origin.name, origin.version))),
+        suite,
+        "" if origin.verified else "no signature vouches for it",
+    )
+    return ", ".join(filter(None, parts))
