@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from samples import CANDIDATE, REFERENCE, SHADOW, TDP, A, B, compare, failed, plan_of, rounds_of
 
-from guestloop.compare import Met, Verdict
+from guestloop.compare import Met, Verdict, soonest_shown
 from guestloop.report import describe, render_text
 from guestloop.report.verdict_json import validate
-from guestloop.results.plan import Plan, read_plan, write_plan
+from guestloop.results.cells import Mmu
+from guestloop.results.plan import Plan, Reach, read_plan, write_plan
 from guestloop.results.provenance import Expectation, Trend
 
+DIRECT = replace(SHADOW, mmu=Mmu.DIRECT)
 READY = Expectation("async_page_ready", Trend.FEWER)
 
 
@@ -81,3 +83,32 @@ def test_expectations_are_in_the_plan(tmp_path: Path) -> None:
     plan, _ = measured(READY, 420, 0)
     write_plan(tmp_path, plan)
     assert read_plan(tmp_path) == plan
+
+
+def hinted(expected: Expectation = READY, **counts: tuple[int, int]) -> dict[str, int]:
+    """What is still to be shown, after a round of each kernel with these requests in 1000 events by mode."""
+    cells = {"tdp": TDP, "direct": DIRECT, "shadow": SHADOW}
+    reach = Reach(mmu=(Mmu.DIRECT, Mmu.SHADOW), because="only they call it")
+    candidate = replace(CANDIDATE, expect=(expected,), reach=reach)
+    rounds = [
+        item
+        for name, (before, after) in counts.items()
+        for item in rounds_of({A: (before,), B: (after,)}, cells[name])
+    ]
+    plan = plan_of(REFERENCE, candidate, cells=tuple(cells[name] for name in counts))
+    plan = replace(plan, looks=(1, 2, 4, 8))
+    return soonest_shown(candidate, compare(plan, rounds).cells)
+
+
+def test_a_hint_is_followed_where_the_mode_does_not_show_the_change() -> None:
+    """Not in shadow mode, which shows it, nor with the TDP MMU, where the series says that it cannot act."""
+    found = hinted(tdp=(400, 300), direct=(400, 340), shadow=(400, 0))
+    assert list(found) == [DIRECT.id] and 1 < found[DIRECT.id] < 64
+    assert hinted(direct=(400, 310))[DIRECT.id] < found[DIRECT.id], "a larger change is seen sooner"
+
+
+def test_what_is_no_hint() -> None:
+    assert hinted(direct=(400, 460)) == {}, "it points the other way"
+    assert hinted(direct=(400, 395)) == {}, "below the floor"
+    assert hinted(direct=(0, 0)) == {}
+    assert hinted(Expectation("dirty_log", Trend.FEWER), direct=(400, 340)) == {}, "another path"

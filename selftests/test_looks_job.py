@@ -91,10 +91,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     found = measure.find_tests(out / "tests")
     judged: list[int] = []
 
-    def judge(_plan: Plan, rounds: Sequence[Round]) -> set[str]:
+    def judge(_plan: Plan, rounds: Sequence[Round]) -> dict[str, int]:
         assert len(rounds) == len(read_rounds(out)), "all of them are known"
         judged.append(len(rounds))
-        return {TDP.id, SHADOW.id}
+        return dict.fromkeys((TDP.id, SHADOW.id), 3)
 
     sitting = CurrentSitting(plan, out, judge, lambda: 2000.0 if len(read_rounds(out)) >= 6 else 0.0)
     with pytest.MonkeyPatch.context() as patch, forked_runners(), at_most(60):

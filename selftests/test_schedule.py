@@ -18,6 +18,7 @@ from guestloop.results.records import Correctness, Outcome, Round
 
 CELLS = tuple(Cell("asyncpf", mmu, {"load": "read-shared"}) for mmu in (Mmu.TDP, Mmu.DIRECT, Mmu.SHADOW))
 TDP, DIRECT, SHADOW = IDS = tuple(cell.id for cell in CELLS)
+ALL = dict.fromkeys(IDS, 1)  # of each, so many rounds are wanted
 FOREVER = float("inf")
 
 
@@ -40,7 +41,7 @@ def invalid(item: Round, **more: object) -> Round:
 
 
 def following(wanted: Plan, rounds: Sequence[Round], open_cells: Collection[str] = ()) -> Look:
-    look = next_look(wanted, rounds, open_cells, Costs.of(rounds), FOREVER)
+    look = next_look(wanted, rounds, dict.fromkeys(open_cells, 1), Costs.of(rounds), FOREVER)
     assert look
     return look
 
@@ -57,7 +58,7 @@ def test_every_round_of_every_cell_runs_once_on_each_kernel() -> None:
     wanted = {(cell, kernel, number) for cell in IDS for kernel in (A, B) for number in (1, 2, 3)}
     assert {(slot.cell.id, slot.kernel, slot.round) for slot in look.slots} == wanted
     assert len(look.slots) == len(wanted) == len({slot.label for slot in look.slots})
-    assert next_look(plan(3), done(look.slots), IDS, Costs({}), FOREVER) is None
+    assert next_look(plan(3), done(look.slots), ALL, Costs({}), FOREVER) is None
 
 
 def test_kernels_alternate_a_b_b_a() -> None:
@@ -125,7 +126,7 @@ def test_an_interrupted_look_is_completed_first() -> None:
     rounds += done(second.slots[:3])
     look = following(wanted, rounds, ())
     assert look.slots == (second.slots[3],), "no kernel has a round more than another, also in a settled cell"
-    assert next_look(wanted, rounds, (), Costs({}), 0.0) == look, "whatever the budget"
+    assert next_look(wanted, rounds, {}, Costs({}), 0.0) == look, "whatever the budget"
 
 
 # --- repeats ---------------------------------------------------------------------------------------
@@ -231,9 +232,19 @@ def test_a_look_is_cut_by_whole_cells_the_cheapest_first() -> None:
     look = following(wanted, rounds, IDS)
     costs = Costs({TDP: 30.0, DIRECT: 10.0, SHADOW: 20.0}, overhead_s=0.0)
     for left_s, cells in [(120, IDS), (119, (DIRECT, SHADOW)), (59, (DIRECT,)), (20, (DIRECT,)), (19, ())]:
-        assert tuple(fit(look, costs, left_s).by_cell) == cells, "they keep their order"
-    assert next_look(wanted, rounds, IDS, costs, 19) is None
-    assert next_look(wanted, [], (), costs, 0) == following(wanted, []), "the first look is measured whole"
+        assert tuple(fit(look, costs, left_s, ALL).by_cell) == cells, "they keep their order"
+    assert next_look(wanted, rounds, ALL, costs, 19) is None
+    assert next_look(wanted, [], {}, costs, 0) == following(wanted, []), "the first look is measured whole"
+
+
+def test_the_cells_that_are_settled_soonest_come_first() -> None:
+    wanted = plan(1, 2)
+    rounds = done(following(wanted, []).slots)
+    look = following(wanted, rounds, IDS)
+    costs = Costs({TDP: 10.0, DIRECT: 10.0, SHADOW: 20.0}, overhead_s=0.0)
+    needed = {TDP: 11, DIRECT: 4, SHADOW: 3}
+    for left_s, cells in [(20, (DIRECT,)), (59, (TDP, DIRECT)), (60, (DIRECT, SHADOW)), (39, (DIRECT,))]:
+        assert set(fit(look, costs, left_s, needed).by_cell) == set(cells), left_s
 
 
 def test_cells_that_are_cheap_go_on_where_others_do_not_fit() -> None:
@@ -241,7 +252,7 @@ def test_cells_that_are_cheap_go_on_where_others_do_not_fit() -> None:
     rounds = done(following(wanted, []).slots)
     rounds += done(slot for slot in following(wanted, rounds, IDS).slots if slot.cell.id != TDP)
     costs = Costs({TDP: 60.0, DIRECT: 10.0, SHADOW: 10.0}, overhead_s=0.0)
-    look = next_look(wanted, rounds, IDS, costs, 50)
+    look = next_look(wanted, rounds, ALL, costs, 50)
     assert look and (look.number, tuple(look.by_cell)) == (3, (DIRECT, SHADOW))
 
 
@@ -262,11 +273,11 @@ def test_a_budget_is_exceeded_by_no_more_than_one_cell(seed: int) -> None:
     budget_s, now, dearest = 1800.0, 0.0, 0.0
     rounds: list[Round] = []
 
-    def open_cells() -> set[str]:
+    def unsettled() -> dict[str, int]:
         valid = {name: sum(item.cell.id == name for item in rounds) // 2 for name in takes}
-        return {name for name, number in valid.items() if number < settles[name]}
+        return {name: settles[name] for name, number in valid.items() if number < settles[name]}
 
-    while look := next_look(wanted, rounds, open_cells(), Costs.of(rounds, 0.0), budget_s - now):
+    while look := next_look(wanted, rounds, unsettled(), Costs.of(rounds, 0.0), budget_s - now):
         for slots in look.by_cell.values():
             if look.number != 1 and Costs.of(rounds, 0.0).seconds(slots) > budget_s - now:
                 continue

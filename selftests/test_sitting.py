@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 from samples import CANDIDATE, REFERENCE, A, B, make_round, plan_of, rounds_of
 
 from guestloop.ground.errors import ConfigError, LabError
-from guestloop.job.looks import open_cells
+from guestloop.job.looks import wanted_rounds
 from guestloop.job.progress import Progress
 from guestloop.job.schedule import Slot
 from guestloop.job.sitting import SITTING_KEY, CurrentSitting, describe_left
@@ -45,9 +45,9 @@ class World:
     def sitting(self) -> CurrentSitting:
         return CurrentSitting(self.plan, self.out, self.judge, lambda: self.now)
 
-    def judge(self, _plan: Plan, rounds: Sequence[Round]) -> Collection[str]:
+    def judge(self, _plan: Plan, rounds: Sequence[Round]) -> Mapping[str, int]:
         assert len(rounds) >= len(CELLS) * 2 or rounds == read_rounds(self.out)
-        return self.open_cells
+        return dict.fromkeys(self.open_cells, 1)
 
     def play(self, sitting: CurrentSitting, rounds: int = 999) -> None:
         """Measure as a job does, and be killed after this number of rounds."""
@@ -228,9 +228,9 @@ def test_one_look_needs_no_judge(world: World) -> None:
 def test_open_cells_are_those_of_which_more_rounds_may_say_more() -> None:
     plan = replace(plan_of(REFERENCE, CANDIDATE, cells=CELLS), looks=(2, 4))
     settled = rounds_of({A: (420, 433), B: (0, 1)}, CELLS[2])
-    assert open_cells(plan, settled) == set(), "a cell without rounds is invalid, and its first look is due"
+    assert wanted_rounds(plan, settled) == {}, "a cell without rounds is invalid, and its first look is due"
     scattered = rounds_of({A: (4, 900), B: (3, 1000)}, CELLS[2])
-    assert open_cells(plan, scattered) == {SHADOW}
+    assert wanted_rounds(plan, scattered) == {SHADOW: 64}
 
 
 # --- what the user sees ----------------------------------------------------------------------------

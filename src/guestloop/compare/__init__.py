@@ -21,7 +21,7 @@ from guestloop.compare.candidate import CandidateVerdict
 from guestloop.compare.cell_verdict import CellVerdict
 from guestloop.compare.comparison import Comparison, render_rate
 from guestloop.compare.differences import Difference, Realm
-from guestloop.compare.expectations import ExpectationVerdict, Met
+from guestloop.compare.expectations import ExpectationVerdict, Met, soonest_shown
 from guestloop.compare.kernel_state import KernelState, KernelVerdict
 from guestloop.compare.kinds import Kind, kind_of
 from guestloop.compare.statements import Subject, Weight
@@ -55,4 +55,5 @@ __all__ = [
     "kind_of",
     "learn",
     "render_rate",
+    "soonest_shown",
 ]

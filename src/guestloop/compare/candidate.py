@@ -21,7 +21,7 @@ from guestloop.results.cells import Cell
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.reach import reach_of
 from guestloop.results.records import Round
-from guestloop.stats.judge import judge
+from guestloop.stats.judge import MOST_ROUNDS, judge
 from guestloop.stats.samples import scatter_of
 
 DISTURBED = "probes on the functions that differ were hit in all rounds so far, so that none gives a rate"
@@ -68,9 +68,10 @@ class CandidateVerdict:
         return tuple(one for one in self.comparisons if one.statement.subject is Subject.PATH)
 
     @property
-    def is_open(self) -> bool:
-        """More rounds may settle what these did not."""
-        return self.awaits_rounds or any(one.is_open for one in self.comparisons)
+    def rounds_wanted(self) -> int:
+        """So many rounds of each kernel, in all, would settle what is open; 0: nothing is."""
+        wanted = [one.judgement.rounds_needed or MOST_ROUNDS for one in self.comparisons if one.is_open]
+        return max(wanted, default=1 if self.awaits_rounds else 0)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,45 @@ def _judge(name: str, expected: Expectation, cells: Sequence[CellVerdict]) -> Ex
     return ExpectationVerdict(expected, Met.MET if shown else Met.NOT_MET, f"{cell}: {figure.render()}")
 
 
+def soonest_shown(candidate: PlannedKernel, cells: Sequence[CellVerdict]) -> dict[str, int]:
+    """Cells that hint at an expected change: their ids, and how many rounds would make it certain.
+
+    One cell for each expectation and MMU mode, that which needs the fewest rounds of each kernel; none in a
+    mode where a cell shows the change already. So a change that is small in one mode is not taken for none,
+    and no more rounds are measured than it takes.
+    """
+    found: dict[str, int] = {}
+    for expected in candidate.expect:
+        by_mmu: dict[str, list[CellVerdict]] = {}
+        for cell in cells:
+            if candidate.reach.covers(cell.cell.mmu):
+                by_mmu.setdefault(cell.cell.mmu, []).append(cell)
+        for own in by_mmu.values():
+            if hints := _hints(candidate.name, expected, own):
+                needed, name = min(hints)
+                found[name] = max(needed, found.get(name, 0))
+    return found
+
+
+def _hints(name: str, expected: Expectation, cells: Sequence[CellVerdict]) -> list[tuple[int, str]]:
+    """Rounds and ids of the cells of a mode that may show the change yet; none if one of them does."""
+    figures = [
+        (cell.cell.id, figure)
+        for cell in cells
+        if name in cell.candidates
+        for figure in cell.candidates[name].paths
+        if figure.name == expected.path and figure.decides
+    ]
+    if any(figure.change.value == expected.change.value for _, figure in figures):
+        return []
+    return [
+        (needed, cell)
+        for cell, figure in figures
+        if figure.judgement.direction.value == expected.change.value
+        and (needed := figure.judgement.rounds_to_certainty)
+    ]
+
+
 def _could_show(change: Trend, figure: Comparison) -> bool:
     """There can be no fewer requests than the none that the reference had."""
     return change is Trend.MORE or figure.judgement.rates[0] > 0

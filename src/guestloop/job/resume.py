@@ -12,7 +12,7 @@ from guestloop.ground.errors import ConfigError, Exit
 from guestloop.ground.log import say
 from guestloop.ground.words import plural
 from guestloop.job.change import change_specs
-from guestloop.job.looks import open_cells
+from guestloop.job.looks import wanted_rounds
 from guestloop.job.options import Options, load_kernels
 from guestloop.job.prepare import Prepared, find_machine, prepare
 from guestloop.job.run import host_facts, measure_and_conclude
@@ -58,7 +58,7 @@ def resume(out: Path, plan: Plan, options: Options) -> Exit:
         say(f"==> resumed: {plural(len(rounds), 'round')} of {out} are there")
         for last in read_sittings(out)[-1:]:
             say(f"==> {describe_end(last, read_boot_id())}")
-        if not all_looks(plan, rounds, open_cells(plan, rounds) if rounds else ()):
+        if not all_looks(plan, rounds, wanted_rounds(plan, rounds) if rounds else ()):
             say("==> nothing is missing, and no cell is open that may have more rounds")
             return measure_and_conclude(plan, None, out, resumed=True, verbose=options.verbose)
         prepared = _prepare_again(plan, out, options)

@@ -97,9 +97,13 @@ class Costs:
         usual_s = sum(every) / len(every) if every else USUAL_ROUND_S
         return cls({name: sum(own) / len(own) for name, own in seconds.items()}, usual_s, overhead_s)
 
+    def of_a_round(self, cell: str) -> float:
+        """What a round of this cell is expected to take."""
+        return self.by_cell.get(cell, self.usual_s) + self.overhead_s
+
     def seconds(self, slots: Sequence[Slot]) -> float:
         """What all of these are expected to take."""
-        return sum(self.by_cell.get(slot.cell.id, self.usual_s) + self.overhead_s for slot in slots)
+        return sum(self.of_a_round(slot.cell.id) for slot in slots)
 
 
 @dataclass(frozen=True)
@@ -223,23 +227,29 @@ def _slots(plan: Plan, cell: Cell, index: int, progress: CellProgress, goal: int
     return found
 
 
-def fit(look: Look, costs: Costs, left_s: float) -> Look:
-    """As many cells of a look as there is time for, each with all its rounds; the cheapest cells first."""
+def fit(look: Look, costs: Costs, left_s: float, wanted: Mapping[str, int]) -> Look:
+    """As many cells of a look as there is time for, each with all its rounds.
+
+    Those come first that are settled soonest: ``wanted`` is how many rounds that takes, by cell.
+    """
     if costs.seconds(look.slots) <= left_s:
         return look
     taken = set(look.whole)
     left_s -= costs.seconds([slot for slot in look.slots if slot.cell.id in taken])
-    further = {name: costs.seconds(slots) for name, slots in look.by_cell.items() if name not in taken}
-    for name, seconds in sorted(further.items(), key=lambda item: item[1]):
-        if seconds <= left_s:
+    further = [name for name in look.by_cell if name not in taken]
+    for name in sorted(further, key=lambda name: costs.of_a_round(name) * wanted.get(name, 1)):
+        if (seconds := costs.seconds(look.by_cell[name])) <= left_s:
             taken.add(name)
             left_s -= seconds
     return look.only(taken)
 
 
 def next_look(
-    plan: Plan, rounds: Sequence[Round], open_cells: Collection[str], costs: Costs, left_s: float
+    plan: Plan, rounds: Sequence[Round], wanted: Mapping[str, int], costs: Costs, left_s: float
 ) -> Look | None:
-    """What is measured next, within the time that is left; None: nothing, or nothing that fits."""
-    looks = (fit(look, costs, left_s) for look in all_looks(plan, rounds, open_cells))
+    """What is measured next, within the time that is left; None: nothing, or nothing that fits.
+
+    ``wanted``: how many rounds may settle what is not settled, by cell id (looks.py).
+    """
+    looks = (fit(look, costs, left_s, wanted) for look in all_looks(plan, rounds, wanted))
     return next((look for look in looks if look.slots), None)

@@ -7,7 +7,7 @@ The suites, the spawner and the progress of a job share one object of this.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -16,7 +16,7 @@ from guestloop.ground.date import now_utc
 from guestloop.ground.errors import LabError
 from guestloop.ground.log import duration, say
 from guestloop.ground.words import plural
-from guestloop.job.looks import open_cells
+from guestloop.job.looks import wanted_rounds
 from guestloop.job.schedule import USUAL_OVERHEAD_S, Costs, Look, Slot, all_looks, next_look
 from guestloop.machines.conditions import read_boot_id
 from guestloop.results.files import read_json
@@ -27,11 +27,11 @@ from guestloop.results.sittings import Ending, MeasuredLook, OpenCell, Sitting, 
 SITTING_KEY = "guestloop.sitting"
 """Where a job and its suites have it in their configuration."""
 
-OpenCells = Callable[[Plan, Sequence[Round]], Collection[str]]
+WantedRounds = Callable[[Plan, Sequence[Round]], Mapping[str, int]]
 
 
 class CurrentSitting:
-    """Measures a plan look by look. ``find_open`` judges which cells are not settled.
+    """Measures a plan look by look. ``find_wanted`` judges which cells want more rounds.
 
     ``plan`` has the looks and the budget of this sitting; ``clock`` returns seconds of wall time. The budget
     begins to run at once.
@@ -41,11 +41,11 @@ class CurrentSitting:
         self,
         plan: Plan,
         out: Path,
-        find_open: OpenCells = open_cells,
+        find_wanted: WantedRounds = wanted_rounds,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan, self.out = plan, out
-        self._find_open, self._clock = find_open, clock
+        self._find_wanted, self._clock = find_wanted, clock
         self._begun = self._ended_at = clock()
         self._overheads: list[float] = []
         self.rounds = read_rounds(out)
@@ -79,7 +79,7 @@ class CurrentSitting:
         Raises LabError if rounds of the last one have left no record: they would be measured for ever.
         """
         self.close_look()
-        look = next_look(self.plan, self.rounds, self._open(), self.costs, self.left_s)
+        look = next_look(self.plan, self.rounds, self._wanted(), self.costs, self.left_s)
         if look and self._ran & {slot.label for slot in look.slots}:
             raise LabError(f"{self.out}: rounds were measured and left no record", hint="is it still there?")
         self.look, self._fits = look, {}
@@ -96,8 +96,8 @@ class CurrentSitting:
             return "rounds that proved nothing are repeated"
         return f"look {look.number} of {len(self.plan.looks)}"
 
-    def _open(self) -> Collection[str]:
-        return self._find_open(self.plan, self.rounds) if len(self.plan.looks) > 1 and self.rounds else ()
+    def _wanted(self) -> Mapping[str, int]:
+        return self._find_wanted(self.plan, self.rounds) if len(self.plan.looks) > 1 and self.rounds else {}
 
     def slot(self, label: str) -> Slot:
         """The slot of the current look whose test has this name."""
@@ -145,7 +145,7 @@ class CurrentSitting:
         return self.record
 
     def _left(self) -> tuple[OpenCell, ...]:
-        looks, costs = all_looks(self.plan, self.rounds, self._open()), self.costs
+        looks, costs = all_looks(self.plan, self.rounds, self._wanted()), self.costs
         return tuple(
             OpenCell(cell, slots[0].round - 1, len(slots), costs.seconds(slots))
             for look in looks[-1:]

@@ -28,6 +28,9 @@ EQUIVALENCE_ERROR = 0.05
 
 MOST_ROUNDS = 64
 
+_POWER_QUANTILE = t_quantile(2 * (1 - POWER), math.inf)
+_SAME_QUANTILE = t_quantile(2 * EQUIVALENCE_ERROR, math.inf)
+
 
 class Change(StrEnum):
     """What the kernel under test does to a rate, compared with the reference."""
@@ -74,6 +77,12 @@ class Judgement:
         return self.tested.rate / self.reference.rate if self.reference.total else None
 
     @property
+    def direction(self) -> Change:
+        """Where the rates point, certain or not."""
+        before, after = self.rates
+        return Change.SAME if before == after else Change.MORE if after > before else Change.FEWER
+
+    @property
     def certain(self) -> bool:
         """There is a difference, whatever its size."""
         return self.p_value < self.alpha
@@ -107,7 +116,47 @@ class Judgement:
         """
         if self.change is not Change.OPEN:
             return None
-        return _rounds_needed(self.reference, self.tested, self.scatter, self.bounds, self.alpha)
+        return next(
+            (n for n in self._more_rounds if self._shows_change(n) or self._excludes_increase(n)), None
+        )
+
+    @cached_property
+    def rounds_to_certainty(self) -> int | None:
+        """The rounds of each kernel that would make a change of the size seen certain, with that probability.
+
+        None if these are more than MOST_ROUNDS, if it is certain already, and below the floor.
+        """
+        return None if self.certain else next(filter(self._shows_change, self._more_rounds), None)
+
+    @property
+    def _more_rounds(self) -> range:
+        return range(len(self.reference.counts) + 1, MOST_ROUNDS + 1)
+
+    def _shows_change(self, rounds: int) -> bool:
+        """A change beyond the floor is certain after so many rounds, if the rates are what they seem."""
+        before, after = self._per_round
+        change = abs(math.log(after * self.reference.exposure / (before * self.tested.exposure)))
+        certain = t_quantile(self.alpha, self.scatter.df + 2 * rounds) + _POWER_QUANTILE
+        beyond = abs(self.tested.rate - self.reference.rate) >= self.bounds.floor
+        return beyond and change >= certain * self._error(rounds)
+
+    def _excludes_increase(self, rounds: int) -> bool:
+        """An increase by the margin is excluded after so many rounds, if the rates are what they seem."""
+        base = max(self.reference.rate, 0.5 / self.reference.exposure)
+        increase = max(self.tested.rate - self.reference.rate, 0.0)
+        room = math.log1p(self.bounds.margin / base) - math.log1p(increase / base)
+        return room >= (_SAME_QUANTILE + _POWER_QUANTILE) * self._error(rounds)
+
+    def _error(self, rounds: int) -> float:
+        """The standard error of the logarithm of the ratio after so many rounds of each kernel."""
+        poisson = sum(1 / count for count in self._per_round)
+        return math.sqrt((poisson + 2 * self.scatter.cv2) / rounds)
+
+    @property
+    def _per_round(self) -> tuple[float, float]:
+        """The count of a round of each kernel; of none at all, half of one in all rounds."""
+        before, after = (max(one.total, 0.5) / len(one.counts) for one in (self.reference, self.tested))
+        return before, after
 
 
 def judge(reference: Sample, tested: Sample, scatter: Scatter, bounds: Bounds, alpha: float) -> Judgement:
@@ -123,22 +172,3 @@ def _change(reference: Sample, tested: Sample, bounds: Bounds, *, certain: bool,
     if certain and abs(difference) >= bounds.floor:
         return Change.MORE if difference > 0 else Change.FEWER
     return Change.SAME if certain or most < bounds.margin else Change.OPEN
-
-
-def _rounds_needed(
-    reference: Sample, tested: Sample, scatter: Scatter, bounds: Bounds, alpha: float
-) -> int | None:
-    """The rounds after which the statement is settled with POWER, if the rates are what they seem to be."""
-    per_round = [max(one.total, 0.5) / len(one.counts) for one in (reference, tested)]
-    poisson = sum(1 / count for count in per_round)
-    difference = tested.rate - reference.rate
-    change = abs(math.log(per_round[1] * reference.exposure / (per_round[0] * tested.exposure)))
-    base = max(reference.rate, 0.5 / reference.exposure)
-    room = math.log1p(bounds.margin / base) - math.log1p(max(difference, 0.0) / base)
-    power, same = t_quantile(2 * (1 - POWER), math.inf), t_quantile(2 * EQUIVALENCE_ERROR, math.inf)
-    for rounds in range(len(reference.counts) + 1, MOST_ROUNDS + 1):
-        error = math.sqrt((poisson + 2 * scatter.cv2) / rounds)
-        is_certain = change >= (t_quantile(alpha, scatter.df + 2 * rounds) + power) * error
-        if (abs(difference) >= bounds.floor and is_certain) or room >= (same + power) * error:
-            return rounds
-    return None
