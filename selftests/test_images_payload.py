@@ -5,6 +5,7 @@ import os
 import subprocess
 import tty
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,9 +54,16 @@ def read_lines(descriptor: int) -> Iterator[str]:
 
 @pytest.fixture
 def payload(program: Path) -> Iterator[Payload]:
+    with running(program) as found:
+        yield found
+
+
+@contextmanager
+def running(program: Path, *arguments: str) -> Iterator[Payload]:
     near, far = os.openpty()
     tty.setraw(far)
-    process = subprocess.Popen(["timeout", "-k", "1", f"{ANSWER_S}", program, os.ttyname(far)])
+    argv = ["timeout", "-k", "1", f"{ANSWER_S}", f"{program}", os.ttyname(far), *arguments]
+    process = subprocess.Popen(argv)
     try:
         found = Payload(read_lines(near), near, process)
         assert found.answer().startswith("hello version=1 vcpus=")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import test_images_payload
-from test_images_payload import Payload, flip_byte, values
+from test_images_payload import Payload, flip_byte, running, values
 
 from guestloop.ground.units import PAGE
 from guestloop.workloads.migration.ledger import Entry, parse_entry
@@ -177,6 +177,24 @@ def test_every_lap_of_a_vcpu_is_a_generation(payload: Payload, name: str) -> Non
     address = region.layout.gva + 10 * PAGE
     assert describe(region.layout, content) == f"page 10 of the load ({address:#x}): {each}"
     assert content[:72] == content_of(region.layout, 10, 3)[:72]
+
+
+def test_as_many_vcpus_as_a_page_has_lines(program: Path) -> None:
+    """The last one has its words behind the address of the page, and is one of 64 in a report."""
+    with running(program, "64") as wide:
+        region = load(wide, "sweep", more="window=64")
+        fresh = region.read()[3]
+        assert [own.told for own in own_words(region.layout, 3, fresh)] == [0] * 64
+        entry = run_laps(wide, 1)
+        assert set(entry.visits) == {region.layout.pages} and len(entry.visits) == 64
+        assert region.generations(0) == region.generations(63) == [1] * region.layout.pages
+        content = region.read()[3]
+        own = [8 * (1 + vcpu) + word for vcpu in range(63) for word in range(3)] + [1, 2, 3]
+        same = [word for word in range(WORDS) if content[8 * word :][:8] == fresh[8 * word :][:8]]
+        assert sorted(own + same) == list(range(WORDS)), "each vCPU has three words of its own"
+        assert wide.ask("check") == "checked pages=512 bad=0"
+        flip_byte(wide, program, region.layout.gva + 3 * PAGE + 8)
+        assert wide.ask("check") == "checked pages=512 bad=1", "the stamp of the last vCPU"
 
 
 def test_only_pages_of_the_share_get_a_generation(payload: Payload) -> None:

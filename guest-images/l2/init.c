@@ -2,10 +2,11 @@
 /*
  * The payload of an L2 guest. As process 1 it is the guest's whole user space and communicates through the
  * virtio-serial port named "guestloop". With the path of a terminal as its argument it does the same as an
- * ordinary process, so that it can be tested without a guest.
+ * ordinary process, so that it can be tested without a guest; a second argument is the number of vCPUs.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -31,11 +32,9 @@ static bool open_guest_port(void)
 	return false;
 }
 
-static unsigned usable_vcpus(void)
+static unsigned usable_vcpus(unsigned vcpus)
 {
-	unsigned online = online_vcpus();
-
-	return online < MAX_VCPUS ? online : MAX_VCPUS;
+	return vcpus < MAX_VCPUS ? vcpus : MAX_VCPUS;
 }
 
 static int serve_as_guest(void)
@@ -47,7 +46,7 @@ static int serve_as_guest(void)
 	}
 	/* Commands must be received even while workers spin on every vCPU. */
 	setpriority(PRIO_PROCESS, 0, -20);
-	while (!session_run(usable_vcpus()))
+	while (!session_run(usable_vcpus(online_vcpus())))
 		usleep(PORT_PAUSE_US); /* the host side closed the port: wait until it is opened again */
 	leave();
 }
@@ -56,9 +55,9 @@ int main(int argc, char **argv)
 {
 	if (getpid() == 1)
 		return serve_as_guest();
-	if (argc != 2 || !port_open(argv[1])) {
-		fprintf(stderr, "usage: %s TERMINAL (only tests run it like this)\n", argv[0]);
+	if (argc < 2 || argc > 3 || !port_open(argv[1])) {
+		fprintf(stderr, "usage: %s TERMINAL [VCPUS] (only tests run it like this)\n", argv[0]);
 		return 2;
 	}
-	return session_run(usable_vcpus()) ? 0 : 1;
+	return session_run(usable_vcpus(argc > 2 ? strtoul(argv[2], NULL, 10) : online_vcpus())) ? 0 : 1;
 }

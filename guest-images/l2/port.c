@@ -55,7 +55,7 @@ bool port_find(const char *name, char *path, size_t size)
 
 void say(const char *format, ...)
 {
-	char line[LINE_BYTES];
+	char line[SAY_BYTES];
 	va_list arguments;
 	int length, sent = 0;
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #define LINE_BYTES 512
+#define SAY_BYTES 2048 /* the report of a load has a word for each of 64 vCPUs */
 
 /* Open the port. Returns false, with errno set, if that fails. */
 bool port_open(const char *path);

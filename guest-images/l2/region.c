@@ -65,10 +65,10 @@ static uint64_t *ledger_entry(const struct region *region, size_t page, unsigned
 	return &region->ledger[page * region->vcpus + vcpu];
 }
 
-/* The index of the first word of a page that belongs to this vCPU. */
+/* The index of the first word of a page that belongs to this vCPU. The last one has no line of its own. */
 static size_t own_word(unsigned vcpu)
 {
-	return (1 + vcpu) * LINE_WORDS;
+	return vcpu < MAX_VCPUS - 1 ? (1 + vcpu) * LINE_WORDS : 1;
 }
 
 static uint64_t expected(const struct region *region, size_t page, size_t word)
@@ -76,7 +76,13 @@ static uint64_t expected(const struct region *region, size_t page, size_t word)
 	size_t line = word / LINE_WORDS, in_line = word % LINE_WORDS;
 	uint64_t generation;
 
-	if (line == 0 || line > region->vcpus || in_line >= OWN_WORDS)
+	if (word == 0)
+		return stamp(region, page, word, 0);
+	if (line == 0) {
+		line = MAX_VCPUS;
+		in_line--;
+	}
+	if (line > region->vcpus || in_line >= OWN_WORDS)
 		return stamp(region, page, word, 0);
 	generation = *ledger_entry(region, page, line - 1);
 	if (in_line == 0)

@@ -5,7 +5,7 @@
  *
  * Word 0 of a page is the page's own address, so a page in the wrong place shows where it came from. Every
  * other word is a hash of seed, page, word and generation. Cache line 1 + v belongs to vCPU v. Only that vCPU
- * writes the line's first three words:
+ * writes the line's first three words (the last vCPU those after the address, as there are 64 lines):
  *  - a stamp, which is such a hash;
  *  - the generation itself, 64 bits;
  *  - a chain, in which each value is computed from the one before, so that a lost write stays lost.
@@ -22,7 +22,7 @@
 #define PAGE_WORDS (PAGE_BYTES / sizeof(uint64_t))
 #define LINE_WORDS 8
 #define OWN_WORDS 3
-#define MAX_VCPUS 32
+#define MAX_VCPUS 64 /* as many as there are lines in a page */
 #define MAX_BAD_LINES 16
 
 struct region {

@@ -2,7 +2,8 @@
 """What a page of the payload's region says about itself, read from outside the guest (pure).
 
 The inverse of ``stamp()`` in guest-images/l2/region.c: word 0 of a page is its own address, cache line
-1 + v belongs to vCPU v and begins with a hash of seed, page, word and generation, and the generation.
+1 + v belongs to vCPU v and begins with a hash of seed, page, word and generation, and the generation. What
+would be line 64 is behind the address.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from guestloop.ground.units import PAGE
 
-LINE_WORDS = 8
+LINE_WORDS, LINES = 8, 64
 MASK = (1 << 64) - 1
 SEED_FACTOR = 0x9E3779B97F4A7C15
 FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -76,7 +77,7 @@ def page_of(layout: Layout, content: bytes) -> int | None:
 def own_words(layout: Layout, page: int, content: bytes) -> Iterator[Own]:
     """Each vCPU's words in a page."""
     for vcpu in range(layout.vcpus):
-        word = (1 + vcpu) * LINE_WORDS
+        word = (1 + vcpu) * LINE_WORDS if 1 + vcpu < LINES else 1
         value, told = struct.unpack_from("<2Q", content, word * 8)
         yield Own(generation_of(layout, page, word, value), told)
 
