@@ -227,11 +227,11 @@ def looks(monkeypatch: pytest.MonkeyPatch, guest: Guest, *vitals: Vitals) -> Non
 
 
 def idle(seconds: float, visits: int = 7) -> Vitals:
-    return Vitals(idle_s=seconds, vcpus_s=(0.0,), visits=visits, faults=(3, 2, 0))
+    return Vitals(idle_s=(seconds,), vcpus_s=(0.0,), visits=visits, faults=(3, 2, 0))
 
 
 def spun(seconds: float) -> Vitals:
-    return Vitals(idle_s=0.0, vcpus_s=(seconds,), visits=7, faults=(3, 2, 0))
+    return Vitals(idle_s=(0.0,), vcpus_s=(seconds,), visits=7, faults=(3, 2, 0))
 
 
 @pytest.mark.usefixtures("at_once")

@@ -214,7 +214,7 @@ class Laps:
         self.judged_by: list[float] = []
         self._until = guest.until
         monkeypatch.setattr(guest, "until", self.until)
-        monkeypatch.setattr(guest, "vitals", lambda: Vitals(0.0, (self._vcpu_s,), 0, (0, 0, 0)))
+        monkeypatch.setattr(guest, "vitals", lambda: Vitals((0.0,), (self._vcpu_s,), 0, (0, 0, 0)))
 
     def until(self, verb: str, timeout_s: float, lap_s: float = 0.0) -> list[str]:
         self.judged_by.append(lap_s)

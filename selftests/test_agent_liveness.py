@@ -22,12 +22,12 @@ from guestloop.agent.liveness import (
     read_vitals,
 )
 
-START = Vitals(idle_s=1000.0, vcpus_s=(50.0, 9.0), visits=7, faults=(3, 2, 0))
+START = Vitals(idle_s=(1000.0,), vcpus_s=(50.0, 9.0), visits=7, faults=(3, 2, 0))
 
 
 def later(seen: Vitals, idle: float = 0.0, vcpu: float = 0.0, **changed: Any) -> Vitals:
     first, *others = seen.vcpus_s
-    return replace(seen, idle_s=seen.idle_s + idle, vcpus_s=(first + vcpu, *others), **changed)
+    return replace(seen, idle_s=(seen.idle_s[0] + idle,), vcpus_s=(first + vcpu, *others), **changed)
 
 
 # --- idle ------------------------------------------------------------------------------------------
@@ -43,6 +43,21 @@ def test_a_guest_is_stuck_when_nothing_moved_although_l1_was_idle() -> None:
 
 def test_what_was_idle_before_it_was_asked_does_not_count() -> None:
     assert Vigil(later(START, idle=500)).look(later(START, idle=501)) == ""
+
+
+@pytest.mark.parametrize(
+    ("idled", "stuck"),
+    [
+        ((10.0, 10.0), True),  # as on 2 CPUs
+        ((10.0,) * 32, True),  # not in 0.6 s, when 32 CPUs have been idle for 20 s in all
+        ((9.0,) * 32, False),
+        ((2.0, *(10.0,) * 31), False),  # its vCPU runs on one of them
+        ((19.0, 1.0), True),  # one CPU is busy, and nothing comes of it
+    ],
+)
+def test_what_counts_are_the_two_cpus_that_were_least_idle(idled: tuple[float, ...], stuck: bool) -> None:
+    first = replace(START, idle_s=(0.0,) * len(idled))
+    assert bool(Vigil(first).look(replace(first, idle_s=idled))) is stuck
 
 
 @pytest.mark.parametrize(
@@ -116,10 +131,10 @@ def test_a_lap_that_was_not_measured_is_assumed_to_take_seconds() -> None:
 # --- what is read ----------------------------------------------------------------------------------
 
 
-def test_idle_time_is_of_all_cpus_and_does_not_include_waiting_for_a_disk() -> None:
+def test_idle_time_is_of_each_cpu_and_does_not_include_waiting_for_a_disk() -> None:
     ticks = os.sysconf("SC_CLK_TCK")
-    stat = f"cpu  11 22 33 {44 * ticks} 5500 66 77 88 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\nintr 99\n"
-    assert read_idle_s(stat) == 44.0
+    each = "".join(f"cpu{cpu} 1 2 3 {idle * ticks} 5500 6 7 8 0 0\n" for cpu, idle in ((0, 4), (12, 40)))
+    assert read_idle_s(f"cpu  11 22 33 {44 * ticks} 11000 66 77 88 0 0\n{each}intr 99\n") == (4.0, 40.0)
 
 
 def debugfs(root: Path, name: str, *counts: int) -> None:
@@ -146,7 +161,7 @@ def test_vitals_of_a_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     before = read_vitals(os.getpid(), threads, visits=5)
     while read_vitals(os.getpid(), threads, 5).vcpus_s[0] < before.vcpus_s[0] + 0.02:
         sum(range(10_000))
-    assert (before.visits, before.faults) == (5, (8, 6, 2)) and before.idle_s > 0
+    assert (before.visits, before.faults) == (5, (8, 6, 2)) and before.idle_s[0] > 0
     assert read_vitals(os.getpid(), [], 5).vcpus_s == ()
 
 

@@ -258,6 +258,27 @@ def test_pressure_ends_at_the_deadline_and_says_what_is_left() -> None:
     assert press_out(group, 0.02).left_bytes == PRESSED_ENOUGH + 1
 
 
+class TwoLooks:
+    """In place of a deadline: over after two looks."""
+
+    def __init__(self, _seconds: float) -> None:
+        self._looks = 0
+
+    @property
+    def passed(self) -> bool:
+        self._looks += 1
+        return self._looks > 2
+
+
+def test_as_long_as_pages_go_out_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: what is waited for is progress."""
+    monkeypatch.setattr(memory, "Deadline", TwoLooks)
+    group: Any = Reclaimed(100 * PRESSED_ENOUGH, PRESSED_ENOUGH)
+    assert press_out(group, 5.0).left_bytes == PRESSED_ENOUGH and len(group.asked) == 99
+    group = Reclaimed(100 * PRESSED_ENOUGH, PRESSED_ENOUGH, least=90 * PRESSED_ENOUGH)
+    assert press_out(group, 5.0).left_bytes == 90 * PRESSED_ENOUGH and len(group.asked) == 12
+
+
 HOLDER = """
 import mmap, sys
 ram = mmap.mmap(-1, 16 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

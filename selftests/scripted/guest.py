@@ -84,7 +84,7 @@ class ScriptedGuest(Guest):
         spins, silent = self._l1.script.spins, bool(self.payload and self.payload.silent)
         self._idle_s += 2 * IDLE_LIMIT_S * (silent and not spins)
         self._vcpu_s += 2 * SPIN_LAPS * UNMEASURED_LAP_S * (silent and spins)
-        return Vitals(self._idle_s, (self._vcpu_s,), visits=77, faults=(9, 8, 0))
+        return Vitals((self._idle_s,), (self._vcpu_s,), visits=77, faults=(9, 8, 0))
 
     def die(self) -> None:
         """The end that the script has for it."""

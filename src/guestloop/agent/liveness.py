@@ -19,7 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IDLE_LIMIT_S = 20.0
-"""CPU time, summed over L1's CPUs, that L1 may be idle while a guest owes an answer and nothing moves."""
+"""CPU time, summed over BUSIEST of L1's CPUs, that L1 may be idle while a guest owes an answer and nothing
+moves."""
+
+BUSIEST = 2
+"""So many CPUs that were least idle are looked at: a guest that works on one of 32 leaves the others idle."""
 
 SPIN_LAPS = 20
 """A vCPU may use the CPU time of this many laps while not a page is visited."""
@@ -40,12 +44,12 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Vitals:
-    """One look. ``idle_s`` is of L1's CPUs, ``vcpus_s`` the CPU time of each vCPU, both since they began.
+    """One look. ``idle_s`` is of each of L1's CPUs, ``vcpus_s`` the CPU time of each vCPU, since they began.
 
     ``visits`` is what the load reported last, ``faults`` are KVM's counters of FAULTS for this guest.
     """
 
-    idle_s: float
+    idle_s: tuple[float, ...]
     vcpus_s: tuple[float, ...]
     visits: int
     faults: tuple[int, ...]
@@ -70,7 +74,7 @@ class Vigil:
         """
         last, self._last = self._last, now
         moved = (now.visits, now.faults) != (last.visits, last.faults)
-        self._idle_s = 0.0 if moved else self._idle_s + (now.idle_s - last.idle_s) / slowdown
+        self._idle_s = 0.0 if moved else self._idle_s + idled(now, last) / slowdown
         for vcpu, ran_s in enumerate(spent(now, last)):
             visited = now.visits != last.visits
             self._spun_s[vcpu] = 0.0 if visited else self._spun_s[vcpu] + ran_s / slowdown
@@ -92,6 +96,12 @@ def spent(now: Vitals, before: Vitals) -> list[float]:
     return [late - early for late, early in zip(now.vcpus_s, before.vcpus_s, strict=True)]
 
 
+def idled(now: Vitals, before: Vitals) -> float:
+    """How long L1 was idle between two looks, see BUSIEST."""
+    pairs = zip(now.idle_s, before.idle_s, strict=True)
+    return sum(sorted(late - early for late, early in pairs)[:BUSIEST])
+
+
 def read_vitals(pid: int, vcpu_threads: Sequence[int], visits: int) -> Vitals:
     """Look at the guest of a QEMU process. A guest that has just ended reads as one that does nothing."""
     return Vitals(
@@ -102,10 +112,11 @@ def read_vitals(pid: int, vcpu_threads: Sequence[int], visits: int) -> Vitals:
     )
 
 
-def read_idle_s(stat: str) -> float:
-    """Idle time of all CPUs in the text of /proc/stat (waiting for a disk is not idle)."""
-    _cpu, _user, _nice, _system, idle, *_ = stat.split("\n", 1)[0].split()
-    return int(idle) / TICKS_PER_S
+def read_idle_s(stat: str) -> tuple[float, ...]:
+    """Idle time of each CPU in the text of /proc/stat (waiting for a disk is not idle)."""
+    rows = (line.split() for line in stat.splitlines() if line.startswith("cpu"))
+    _all, *each = (int(idle) / TICKS_PER_S for _cpu, _user, _nice, _system, idle, *_ in rows)
+    return tuple(each)
 
 
 def read_faults(pid: int, root: Path = DEBUGFS) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -193,22 +194,41 @@ class PageOut:
 def press_out(cgroup: Cgroup, timeout_s: float) -> PageOut:
     """Have the cgroup reclaim until next to nothing of its anonymous memory is left, QEMU's own included.
 
-    Unlike MADV_PAGEOUT this ages the pages first. Returns the bytes left.
+    Unlike MADV_PAGEOUT this ages the pages first. Ends after ``timeout_s`` without progress. Returns the
+    bytes left.
     """
-    started, deadline = time.monotonic(), Deadline(timeout_s)
-    while (left := cgroup.stat("anon") + cgroup.swap_cached()) > PRESSED_ENOUGH and not deadline.passed:
-        cgroup.reclaim(left)
+    started = time.monotonic()
+
+    def count() -> int:
+        return cgroup.stat("anon") + cgroup.swap_cached()
+
+    left = _reclaim_until(PRESSED_ENOUGH, count, cgroup, timeout_s)
     return PageOut(left, time.monotonic() - started)
+
+
+def _reclaim_until(enough: int, count: Callable[[], int], cgroup: Cgroup, timeout_s: float) -> int:
+    """Have the cgroup reclaim until so few bytes are left as ``count`` returns them; returns these.
+
+    However many there are: it is given up when none went for ``timeout_s``.
+    """
+    left, deadline = count(), Deadline(timeout_s)
+    least = left
+    while left > enough and not deadline.passed:
+        cgroup.reclaim(left)
+        left = count()
+        if left < least:
+            least, deadline = left, Deadline(timeout_s)
+    return left
 
 
 def page_out_all(pid: int, size: int, cgroup: Cgroup, timeout_s: float) -> PageOut:
     """Page a guest's RAM out, every page of it; best while its vCPUs are at rest.
 
     MADV_PAGEOUT writes pages to swap but leaves them in the swap cache, where the next access finds
-    them without any I/O; the cgroup is made to drop them as their writing ends. Returns the bytes that
-    were left in the swap cache.
+    them without any I/O; the cgroup is made to drop them as their writing ends. Ends after ``timeout_s``
+    without progress. Returns the bytes that were left in the swap cache.
     """
-    started, deadline = time.monotonic(), Deadline(timeout_s)
+    started = time.monotonic()
     ram = find_ram(pid, size)
     pidfd = os.pidfd_open(pid)
     try:
@@ -216,6 +236,5 @@ def page_out_all(pid: int, size: int, cgroup: Cgroup, timeout_s: float) -> PageO
             advise(pidfd, start, min(PIECE, ram.end - start), PAGEOUT)
     finally:
         os.close(pidfd)
-    while (left := cgroup.swap_cached()) > ENOUGH_LEFT and not deadline.passed:
-        cgroup.reclaim(left)
+    left = _reclaim_until(ENOUGH_LEFT, cgroup.swap_cached, cgroup, timeout_s)
     return PageOut(left, time.monotonic() - started)
