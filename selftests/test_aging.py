@@ -14,11 +14,13 @@ from scripted import Ended, ScriptedL1, ScriptedLab, cell
 
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome
+from guestloop.results.sizes import Sizes
 from guestloop.workloads.aging import Scene, scene_of
 from guestloop.workloads.aging.beliefs import Belief
 from guestloop.workloads.aging.driver import DirtyLog, Pages
 from guestloop.workloads.aging.drivers import DRIVERS
 from guestloop.workloads.aging.drivers.damon import MOST_PAGES, SAMPLES
+from guestloop.workloads.aging.drivers.reclaim import MOST_CALLS
 from guestloop.workloads.aging.round import judge, prove
 from guestloop.workloads.measuring import Measuring
 
@@ -39,6 +41,18 @@ def agent_calls(lab: ScriptedLab, *namespaces: str) -> list[str]:
 
 def starts(lab: ScriptedLab) -> list[str]:
     return [line for line in lab.told("aging") if line.startswith("start ")]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_round_in_a_larger_l1(lab: ScriptedLab, driver: str) -> None:
+    lab.use(Sizes.of(2))
+    ended = measure(lab, driver)
+    scene = scene_of(ended.record.cell.variant, 2)
+    assert (ended.status, ended.kinds) == ("PASS", [])
+    assert ended.record.events["pages_checked"] == scene.region_pages
+    (started,) = lab.called("guests.start")
+    assert "4,sockets=4" in started["argv"] and f"{scene.sizes.ram_mib}" in started["argv"]
+    assert {call["most_calls"] for call in lab.called("reclaim.take")} <= {2 * MOST_CALLS}
 
 
 @pytest.mark.parametrize(("pages", "dirty_log"), [("4k", "off"), ("thp", "off"), ("4k", "on")])

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from guestloop.machines.choice import KINDS
+from guestloop.machines.choice import KINDS, kind_named
 from guestloop.machines.kind import MachineKind
+from guestloop.results.sizes import USUAL, Sizes
 from guestloop.vm.argv import Backing, Incoming, L1Spec, L2Spec, l1_argv, l2_argv
 
 GOLDEN = Path(__file__).parent / "data" / "argv"
 DIRECTORY = Path("/out/lab/patched.1")
 
 
-def l1(kind: MachineKind) -> list[str]:
+def l1(kind: MachineKind, sizes: Sizes = USUAL) -> list[str]:
     spec = L1Spec(
         name="patched",
         program=Path("/cache/emulator/cdef/qemu-system-x86_64"),
@@ -33,12 +34,14 @@ def l1(kind: MachineKind) -> list[str]:
         console=DIRECTORY / "console.log",
         qmp_fd=5,
         swap_fd=6,
+        sizes=sizes,
     )
     return l1_argv(spec)
 
 
 CASES = {
     **{f"l1-{kind.name}": l1(kind) for kind in KINDS},
+    "l1-large": l1(kind_named("kvm"), Sizes.of(8)),
     "l2-default": l2_argv(L2Spec("storm")),
     "l2-large": l2_argv(L2Spec("storm", memory_mib=512, vcpus=8)),
     "l2-without-async-pf": l2_argv(L2Spec("storm", kvmapf=False)),

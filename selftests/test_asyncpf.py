@@ -12,6 +12,7 @@ from scripted import ScriptedL1, ScriptedLab, cell
 
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.records import Correctness, Outcome
+from guestloop.results.sizes import Sizes
 from guestloop.workloads import asyncpf
 from guestloop.workloads.asyncpf import DIRTY_ROUNDS, THROTTLED_READS, Load, Way
 from guestloop.workloads.measuring import Measuring
@@ -47,6 +48,19 @@ def test_a_round_of_each_load_and_way(lab: ScriptedLab, load: Load, way: Way) ->
         *["start laps=1"] * CYCLES,
         "check",
     ]
+
+
+def test_a_round_in_a_larger_l1(lab: ScriptedLab) -> None:
+    lab.use(Sizes.of(4))
+    ended = lab.measure(cell("asyncpf", vcpus="16"))
+    assert (ended.status, ended.kinds) == ("PASS", [])
+    assert "load name=read-shared mib=16 window=16 seed=1 thp=0" in lab.told("storm")
+    assert [out["ram_mib"] for out in lab.called("guests.page_out")] == [384] * CYCLES
+    (started,) = lab.called("guests.start")
+    argv = started["argv"]
+    assert argv[argv.index("-smp") + 1] == "16,sockets=16" and argv[argv.index("-m") + 1] == "384"
+    sizes = {name: value for name, value in ended.record.facts.items() if name.startswith("sizes.")}
+    assert sizes == Sizes.of(4).facts and sizes["sizes.l1_cpus"] == "8"
 
 
 def test_pages_go_out_before_each_lap(lab: ScriptedLab) -> None:

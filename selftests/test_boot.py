@@ -58,3 +58,9 @@ def test_one_that_prints_for_ever_gets_nowhere() -> None:
     for second in range(int(WHOLE_CPU_S)):
         assert vigil.look(after(second, second, float(second))) == ""
     assert vigil.look(after(WHOLE_CPU_S, 999, WHOLE_CPU_S)) == "no agent after 120 s of its CPU time"
+
+
+def test_a_larger_l1_may_use_more_cpu_time() -> None:
+    vigil = BootVigil(START, scale=4)
+    assert vigil.look(after(30, 0, 4 * SILENT_CPU_S - 1)) == ""
+    assert vigil.look(after(31, 0, 4 * SILENT_CPU_S)).startswith("nothing new on its console for 120 s ")

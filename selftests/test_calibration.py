@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from samples import CANDIDATE, REFERENCE, SHADOW, TDP, A, make_round, plan_of
 
-from guestloop.compare import compare
+from guestloop.compare import Calibration, compare
 from guestloop.compare.calibration import UNKNOWN, learn
 from guestloop.compare.resampling import resample
 from guestloop.compare.statements import Weight
 from guestloop.ground.errors import ConfigError, Exit, LabError
 from guestloop.job import calibrate as module
 from guestloop.job.calibrate import Calibrating, calibrate
-from guestloop.job.calibration import gather, load_calibration, store
+from guestloop.job.calibration import SHIPPED, gather, load_calibration, store
 from guestloop.job.options import Options
 from guestloop.report import VERDICT_FILE
 from guestloop.results.good_rounds import (
@@ -34,6 +34,7 @@ from guestloop.results.good_rounds import (
 from guestloop.results.load import Load
 from guestloop.results.plan import Plan, write_plan
 from guestloop.results.records import Correctness, Outcome, Round, write_round
+from guestloop.results.sizes import USUAL, Sizes
 
 TWIN = replace(REFERENCE, name="unpatched.2")
 PLAN = plan_of(REFERENCE, TWIN, cells=(SHADOW, TDP), rounds=2)
@@ -62,6 +63,29 @@ def write_sitting(out: Path, rounds: list[Round], plan: Plan = PLAN) -> Path:
     for item in rounds:
         write_round(out, item)
     return out
+
+
+# --- classes ---------------------------------------------------------------------------------------
+
+
+def test_rounds_of_other_sizes_are_of_another_class(tmp_path: Path) -> None:
+    """As many vCPUs as L1 and L2 have, so many are there to be late."""
+    large = RunClass.of(replace(PLAN, sizes=Sizes.of(4)))
+    assert large != CLASS and str(large) == f"{CLASS}, {Sizes.of(4)}"
+    good = sittings_with(0.05)
+    paths = [store(one, good, tmp_path) for one in (CLASS, large)]
+    assert paths[1].name == paths[0].name.replace(".jsonl.gz", "-x4.jsonl.gz")
+    assert [find_good_rounds(one, [tmp_path]) for one in (CLASS, large)] == paths
+    assert store(large, good[:1], tmp_path) == paths[1] and len(read_good_rounds(paths[0])) == len(good)
+
+
+def test_rounds_of_a_guestloop_that_knew_no_sizes_had_the_usual_ones() -> None:
+    """As those that are shipped."""
+    shipped = [read_class(path) for path in sorted(SHIPPED.glob("*.jsonl.gz"))]
+    assert shipped and {one.sizes for one in shipped} == {USUAL}
+    for one in shipped:
+        assert load_calibration(one) != Calibration()
+        assert load_calibration(replace(one, sizes=Sizes.of(2))) == Calibration()
 
 
 # --- files -----------------------------------------------------------------------------------------

@@ -203,6 +203,16 @@ def test_shipped_profiles_have_looks_and_a_budget_or_fixed_rounds() -> None:
     assert (profiles["lab"].looks, profiles["lab"].budget_s) == ((10,), None)
 
 
+def test_the_lab_profile_alone_follows_the_host(kernels: Path) -> None:
+    own = kernels.parent / "profiles.yaml"
+    own.write_text("mine: {description: d, host-sizes: yes, cells: [{test: aging}]}\n")
+    profiles = load_profiles(AXES)
+    assert [name for name, one in profiles.items() if one.host_sizes] == ["lab", "mine"]
+    own.write_text("mine: {description: d, host-sizes: large, cells: [{test: aging}]}\n")
+    with pytest.raises(ConfigError, match="mine: host-sizes: "):
+        load_profiles(AXES)
+
+
 @pytest.mark.parametrize(
     ("options", "looks", "budget_s"),
     [

@@ -15,6 +15,7 @@ from guestloop.ground.errors import LabError
 from guestloop.results.consistency import COPIED, MIXED, check
 from guestloop.results.plan import Plan
 from guestloop.results.records import Outcome, Round, build_id_fact
+from guestloop.results.sizes import USUAL, Sizes
 
 CELL = "asyncpf/shadow/read-shared"
 BUILDS = {
@@ -52,6 +53,19 @@ def test_what_belongs_together_is_taken() -> None:
     check(PLAN, ROUNDS)
     check(PLAN, ROUNDS[:1])
     check(PLAN, [], late=(A, B))
+
+
+def test_rounds_of_other_sizes_are_not_compared() -> None:
+    sized = [recorded(item, **USUAL.facts) for item in ROUNDS]
+    check(PLAN, sized)
+    check(replace(PLAN, sizes=Sizes.of(2)), [recorded(item, **Sizes.of(2).facts) for item in ROUNDS])
+    said, hint = refused(replace(PLAN, sizes=Sizes.of(2)), sized)
+    assert said == (
+        f"round 1 of {CELL} on unpatched was measured with another scale than is planned: 1, wanted 2"
+    )
+    assert hint == MIXED
+    torn = [*sized[:3], recorded(ROUNDS[3], **{**USUAL.facts, "sizes.l1_cpus": "1"})]
+    assert refused(PLAN, torn)[0].endswith("with another l1_cpus than is planned: 1, wanted 2")
 
 
 def test_results_of_an_older_guestloop_are_taken() -> None:

@@ -26,7 +26,7 @@ from guestloop.doctor.facts import Disk, Packages
 from guestloop.ground.errors import Exit
 from guestloop.machines.cgroups import Hierarchy
 from guestloop.machines.choice import choose
-from guestloop.machines.conditions import count_cpus
+from guestloop.machines.conditions import parse_cpus
 from guestloop.machines.containment import Prospect, Way
 from guestloop.machines.features import Feature, State, state
 from guestloop.machines.host import KvmDevice
@@ -310,7 +310,7 @@ def test_a_machine_that_says_little(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "number"), [("0-3,8", 5), ("0", 1), ("", 0), ("2,4-5", 3)])
 def test_how_many_cpus_a_list_has(text: str, number: int) -> None:
-    assert count_cpus(text) == number
+    assert len(parse_cpus(text)) == number
 
 
 # --- room ------------------------------------------------------------------------------------------

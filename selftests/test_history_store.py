@@ -26,6 +26,7 @@ from guestloop.report import read_result
 from guestloop.results.changes import Probed
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.records import Correctness, Outcome
+from guestloop.results.sizes import USUAL, Sizes
 
 OLD, NEW, NEWER = "6.1.158-1", "6.12.117-1", "7.2~rc3-1~exp1"
 
@@ -55,6 +56,20 @@ def test_of_a_result_all_is_kept_that_a_verdict_compares(tmp_path: Path) -> None
     ]
     assert not any(item.facts or item.phases or item.evidence for item in run.rounds)
     assert [item.cell.id for item in run.rounds][-1] == "migration/tdp/mix,way=precopy"
+
+
+def test_runs_of_other_sizes_are_of_another_setting(tmp_path: Path) -> None:
+    """Those of the usual ones keep the name that they always had."""
+    usual = read_run(releases(tmp_path / "one", {OLD: (2000, 2010), NEW: (1000, 990)}))
+    large = read_run(releases(tmp_path / "two", {OLD: (2000,), NEW: (1000,)}, sizes=Sizes.of(4)))
+    assert usual.sizes == USUAL and usual.setting.host == tuple(
+        (name, HOST[name]) for name in ("cpu", "cpus", "qemu")
+    )
+    assert large.sizes == Sizes.of(4) and large.run_class != usual.run_class
+    assert large.setting.host == (*usual.setting.host, ("sizes", str(Sizes.of(4))))
+    assert str(large.setting).endswith(f", sizes {Sizes.of(4)}")
+    write_store(tmp_path / "store", [usual, large])
+    assert read_store(tmp_path / "store") == (usual, large)
 
 
 def test_findings_keep_their_kind_and_first_line_and_probes_whether_they_disturbed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import shlex
@@ -39,6 +40,7 @@ from guestloop.ground.errors import (
 from guestloop.ground.qmp import Qmp
 from guestloop.ground.rpc import Call, Caller, Methods, nothing_to_see
 from guestloop.machines.emulated_svm import EmulatedSvm
+from guestloop.results.sizes import Sizes
 from guestloop.vm import boot, l1
 from guestloop.vm.l1 import READY_MARKER, Machine
 from guestloop.vm.parts import Keys, L1Parts
@@ -279,6 +281,23 @@ def test_a_boot_leads_to_an_agent_with_swap_space(machine: Machine, lab: Lab) ->
     argv = (lab.directory / "argv").read_text()
     assert f"file:{lab.directory}/console.log" in argv and "-accel tcg" in argv
     assert machine.process.poll() is None
+
+
+def test_an_l1_is_as_large_as_its_parts_say(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    swaps: list[int] = []
+    monkeypatch.setattr(l1, "_make_swap", lambda descriptor: swaps.append(os.fstat(descriptor).st_size))
+    lab.services.system.hello_is = replace(HELLO, cpus=8)
+    machine = Machine(replace(lab.parts("well"), sizes=Sizes.of(4)), lab.directory)
+    argv = (lab.directory / "argv").read_text()
+    assert "-smp 8,sockets=8" in argv and "-m 8192" in argv and swaps == [4096 << 20]
+    machine.close()
+
+
+def test_a_kernel_that_does_not_use_all_cpus_is_none_to_compare_with(lab: Lab) -> None:
+    lab.services.system.hello_is = replace(HELLO, cpus=16)
+    with pytest.raises(LabError, match="L1 patched uses 16 CPUs, it was given 32") as raised:
+        Machine(replace(lab.parts("well"), sizes=Sizes.of(16)), lab.directory)
+    assert "CONFIG_NR_CPUS" in raised.value.hint
 
 
 def test_closing_ends_qemu_softly(lab: Lab) -> None:

@@ -15,16 +15,19 @@ from tiny import KVM, base, cache, plain_compiler, read_once, spec
 
 from guestloop.cache import Cache
 from guestloop.compare import Overall
-from guestloop.config import KernelSpec, find_kernel_files, parse_kernel
+from guestloop.config import KernelSpec, find_kernel_files, load_argument, load_kernel, parse_kernel
 from guestloop.ground.errors import ConfigError, LabError
+from guestloop.job.subjects import fit_kernels
 from guestloop.kernels import build_kernel, build_l2_kernel, describe_l2_kernel, kconfig
 from guestloop.kernels.artifacts import KIND
+from guestloop.kernels.cpus import with_cpus
 from guestloop.kernels.l2 import SPEC
 from guestloop.kernels.role import L1, L2
 from guestloop.report import describe, render_text
 from guestloop.report.verdict_json import validate
 from guestloop.results.plan import Plan, parse_plan
 from guestloop.results.records import L2_BUILD_ID, Outcome, Round
+from guestloop.results.sizes import Sizes
 
 __all__ = ["base", "cache", "plain_compiler", "read_once", "spec"]  # fixtures
 
@@ -103,6 +106,33 @@ def test_the_shipped_one_is_none_of_the_kernels_under_test() -> None:
     L2.check(options, "l2")
     with pytest.raises(ConfigError):
         L1.check(options, "l2")
+
+
+# --- for how many CPUs -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cpus", "configured"), [(1, "16"), (16, "16"), (17, "64"), (64, "64")])
+def test_a_kernel_for_more_cpus_is_another_one(cpus: int, configured: str) -> None:
+    """Those of the usual sizes stay what they are, and so does what is known of their scatter."""
+    for own in (parse_kernel(SPEC), load_kernel("patched")):
+        fitted = with_cpus(own, cpus)
+        assert kconfig.merge(fitted.config)["NR_CPUS"] == configured
+        assert (fitted == own) is (configured == "16")
+
+
+def test_what_the_user_configured_is_the_users(spec: KernelSpec, tmp_path: Path) -> None:
+    whole = replace(load_kernel("unpatched"), whole_config=tmp_path / ".config")
+    assert with_cpus(whole, 64) == whole
+    spec.config[0].write_text(KVM)
+    assert with_cpus(spec, 64) == spec, "then the kernel's own default holds, which is 64"
+
+
+def test_kernels_of_a_run_are_built_for_the_cpus_of_its_l1s() -> None:
+    existing = load_argument("deb:newest")
+    specs = (load_kernel("unpatched"), existing)
+    assert fit_kernels(specs, Sizes.of(8)) == specs
+    built, same = fit_kernels(specs, Sizes.of(16))
+    assert same is existing and built != specs[0]
 
 
 # --- what a record says ----------------------------------------------------------------------------

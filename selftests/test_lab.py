@@ -43,6 +43,7 @@ from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec, parse_lab
 from guestloop.results.cells import Mmu
 from guestloop.results.late import LATE_FILE
 from guestloop.results.records import L2_BUILD_ID
+from guestloop.results.sizes import USUAL
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
 
 __all__ = ["machines"]  # a fixture
@@ -90,7 +91,7 @@ def test_l1_of_a_test(connection: Connection, machines: list[FakeMachine], tmp_p
     assert not {"clear_flush_young", "async_page_ready"} & set(l1.absent_paths)
     own = {"release": "6.12.117", "vmlinux.build_id": "abcd", "kvm.tdp_mmu": "N"}
     digests = {"sha256.qemu": DIGESTS["qemu"], "sha256.agent": DIGESTS["agent"]}
-    assert l1.facts == own | digests | L2_KERNEL.facts
+    assert l1.facts == own | digests | L2_KERNEL.facts | dict(USUAL.facts)
     l1.throttle_swap(250)
     l1.throttle_swap(0)
     assert machines[0].throttled == [250, 0]

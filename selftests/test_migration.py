@@ -17,8 +17,15 @@ from test_migration_stamps import content_of
 from guestloop.agent.dirty_ring import RingLimits
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Correctness, Outcome
+from guestloop.results.sizes import Sizes
 from guestloop.workloads.measuring import Measuring
 from guestloop.workloads.migration import trip_of
+from guestloop.workloads.migration.hop import (
+    HELD_BYTES_PER_S,
+    LEAST_BYTES_PER_S,
+    LEAST_BYTES_PER_S_WITH_RING,
+    POSTCOPY_BYTES_PER_S,
+)
 from guestloop.workloads.migration.stamps import Layout
 from guestloop.workloads.migration.trip import Load
 from guestloop.workloads.migration.ways import WAYS
@@ -61,6 +68,22 @@ def test_a_round_of_each_way(lab: ScriptedLab, way: str) -> None:
     assert record.paths["dirty_log"] > 0
     assert record.counters["remote_tlb_flush_requests"] == sum(record.paths.values())
     assert len(set(record.evidence)) == len(record.evidence), "nothing is written over"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_round_in_a_larger_l1(lab: ScriptedLab, way: str) -> None:
+    """So much more is sent in the same time."""
+    lab.use(Sizes.of(4))
+    ended = measure(lab, way, vcpus="8")
+    assert (ended.status, ended.kinds) == ("PASS", [])
+    trip = trip_of(ended.record.cell, 4)
+    (prepared, *_) = lab.called("migration.prepare")
+    assert prepared["parameters"]["max_bandwidth"] == 4 * HELD_BYTES_PER_S
+    assert prepared["parameters"]["max_postcopy_bandwidth"] == 4 * POSTCOPY_BYTES_PER_S
+    least = LEAST_BYTES_PER_S_WITH_RING if trip.way.ring else LEAST_BYTES_PER_S
+    assert {begun["least_bytes_per_s"] for begun in lab.called("migration.begin")} == {4 * least}
+    guests = {started["argv"][started["argv"].index("-m") + 1] for started in lab.called("guests.start")}
+    assert guests == {f"{trip.ram_mib}"}
 
 
 def test_other_requests_are_counted_in_the_phases_in_which_they_were_made(lab: ScriptedLab) -> None:

@@ -79,6 +79,7 @@ def test_this_host_has_done_something() -> None:
 def test_a_machine_is_slow_by_the_cpu_time_of_its_boots() -> None:
     assert boot_speed(Usage(3 * USUAL_BOOT_CPU_S, 100.0)) == 3.0
     assert boot_speed(Usage(USUAL_BOOT_CPU_S / 2, 0.0)) == 1.0, "nobody is asked to be faster than usual"
+    assert boot_speed(Usage(3 * USUAL_BOOT_CPU_S, 0.0), scale=2) == 1.5, "it has twice as many CPUs"
 
 
 # --- samples ---------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,12 @@ from guestloop.compare import Change, Overall, Status
 from guestloop.ground.errors import ConfigError, Exit, LabError
 from guestloop.job.made_by import describe_checkout, signed
 from guestloop.report import VERDICT_FILE, read_result, write_verdict
+from guestloop.report.verdict_json import validate
 from guestloop.results.changes import ChangedFunction, Changes
-from guestloop.results.plan import Kernels, MadeBy
+from guestloop.results.plan import Kernels, MadeBy, parse_plan
 from guestloop.results.reach import NeverRan, Ran, Unproven
 from guestloop.results.sittings import Ending, Sitting
+from guestloop.results.sizes import USUAL, Sizes
 
 STARTED, ENDED = "2026-04-08T09:31:07+00:00", "2026-04-08T09:51:07+00:00"
 
@@ -75,6 +77,28 @@ def test_how_it_was_measured(tmp_path: Path) -> None:
     assert str(course.command) == "scripts/run '0001 fix.patch' --base=v6.12"
     assert str(course.made_by) == "guestloop 0.1.0 (9dddd95a1c2b, modified)"
     assert course.planned_cells == ("asyncpf/direct/read-shared",)
+
+
+def test_how_large_it_was(tmp_path: Path) -> None:
+    plan, verdict = make_result("same")
+    path = write_verdict(tmp_path, plan, verdict)
+    assert read_result(tmp_path).course.sizes == plan.sizes == USUAL
+    data = json.loads(path.read_text())
+    assert data["run"]["sizes"] == {"scale": 1, "l1_cpus": 2, "l1_memory_mib": 2048, "l1_swap_mib": 1024}
+    write_verdict(tmp_path, replace(plan, sizes=Sizes.of(8)), verdict, replace=True)
+    assert read_result(tmp_path).course.sizes == Sizes.of(8)
+    del data["run"]["sizes"]
+    validate(data)
+    path.write_text(json.dumps(data))
+    assert read_result(tmp_path).course.sizes == USUAL, "as in results of a guestloop that knew no others"
+
+
+def test_a_plan_without_sizes_had_the_usual_ones(tmp_path: Path) -> None:
+    plan, _ = make_result("same")
+    data = json.loads(json.dumps(asdict(replace(plan, sizes=Sizes.of(2)))))
+    assert parse_plan(data).sizes == Sizes.of(2)
+    del data["sizes"]
+    assert parse_plan(data) == plan
 
 
 def test_what_avocado_measured_by_itself_has_no_command(tmp_path: Path) -> None:

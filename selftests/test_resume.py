@@ -16,11 +16,13 @@ from recorded import RECORDED
 from samples import CANDIDATE, L2_KERNEL, REFERENCE, A, B, failed, make_round
 from test_cli import Terminal
 from test_lab_slot import machines
+from test_layout import room_of
 
 from guestloop.compare import Overall
 from guestloop.ground.errors import ConfigError, Exit, LabError
 from guestloop.job import resume as resume_module
 from guestloop.job import run as run_module
+from guestloop.job import sizing
 from guestloop.job.options import Options
 from guestloop.job.prepare import Prepared, boots
 from guestloop.job.resume import check_same, limited
@@ -35,6 +37,7 @@ from guestloop.results.late import read_late, write_late
 from guestloop.results.plan import PLAN_FILE, Kernels, Plan, read_plan
 from guestloop.results.records import read_rounds, write_round
 from guestloop.results.sittings import Ending, Sitting, describe_end, read_sittings, write_sitting
+from guestloop.results.sizes import USUAL, Sizes
 
 __all__ = ["machines"]  # a fixture
 
@@ -56,6 +59,7 @@ class Bench:
         self.kernels, self.l2_kernel, self.qemu = KERNELS, L2_KERNEL, "7.2"
         self.rounds, self.labs = 999, 0
         self.named: list[Any] = []
+        self.sizes: list[Any] = []
         (terminal.home / ".config/guestloop").mkdir(parents=True)
         (terminal.home / ".config/guestloop/profiles.yaml").write_text(PROFILE)
 
@@ -86,7 +90,8 @@ class Bench:
         self.named.append([spec.name for spec in specs])
         return ()
 
-    def prepare(self, *_: object) -> Prepared:
+    def prepare(self, *given: object) -> Prepared:
+        self.sizes.append(given[-1])
         lab = replace(make_spec(self.out, A), l2_kernel=self.l2_kernel)
         return Prepared(lab, self.qemu, self.kernels)
 
@@ -224,6 +229,21 @@ def test_more_rounds_than_planned_are_measured_when_asked_for(bench: Bench) -> N
     assert len(read_rounds(bench.out)) == 12
     assert read_plan(bench.out).looks == (1,), "what was planned stands"
     assert [one.looks for one in read_sittings(bench.out)] == [(1,), (3,)]
+
+
+def test_a_run_goes_on_with_its_sizes_or_not_at_all(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizing, "read_room", lambda: room_of([8]))
+    bench.rounds = 1
+    said = bench.start()
+    assert "==> sizes: L1s of 2 vCPUs and 2048 MiB, L2s of up to 4 vCPUs\n" in said
+    plan = json.loads((bench.out / PLAN_FILE).read_text())
+    (bench.out / PLAN_FILE).write_text(json.dumps(plan | {"sizes": vars(Sizes.of(4))}))
+    said = bench.run("--resume", "out")
+    assert "==> sizes: L1s of 8 vCPUs and 8192 MiB, L2s of up to 16 vCPUs\n" in said
+    assert bench.sizes == [USUAL, Sizes.of(4)]
+    monkeypatch.setattr(sizing, "read_room", lambda: room_of([4]))
+    message, hint = bench.refused("--resume", "out", "--rounds", "9")
+    assert message.endswith("each would have 4 cores, 8 are needed") and "room for 2 labs" in hint
 
 
 def test_the_new_limit_of_a_resumed_run() -> None:

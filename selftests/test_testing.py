@@ -24,6 +24,7 @@ from guestloop.results.cells import Mmu
 from guestloop.results.changes import Probed
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import L2_BUILD_ID, Correctness, Outcome, read_rounds
+from guestloop.results.sizes import USUAL
 from guestloop.vm.argv import L2Spec, l2_argv
 from guestloop.workloads.measuring import Measuring
 
@@ -62,7 +63,7 @@ def test_a_measured_round(lab: ScriptedLab) -> None:
     facts = {
         name: value for name, value in record.facts.items() if not name.startswith(("boot.", "settings."))
     }
-    assert facts == L2_KERNEL.facts | {
+    assert facts == L2_KERNEL.facts | dict(USUAL.facts) | {
         "pace": "1.0",
         "release": "6.12.117",
         "vmlinux.build_id": "abcd",

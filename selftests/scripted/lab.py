@@ -31,6 +31,7 @@ from guestloop.machines.host import Vendor
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import FindingKind
 from guestloop.results.records import Round, read_rounds
+from guestloop.results.sizes import Sizes
 from guestloop.testing import GuestTest
 from guestloop.vm.link import Link
 from guestloop.vm.parts import Keys, L1Parts
@@ -117,6 +118,11 @@ class ScriptedLab:
     def watch(self, watched: tuple[Watched, ...]) -> None:
         """These functions differ between the kernels of the run."""
         self.slot._spec = replace(self.slot._spec, watched={KERNEL: watched})
+
+    def use(self, sizes: Sizes) -> None:
+        """The L1s that are booted from now on are so large."""
+        parts = {name: replace(one, sizes=sizes) for name, one in self.slot._spec.parts.items()}
+        self.slot._spec = replace(self.slot._spec, parts=parts)
 
     def at(self, method: str, *befall: Befall) -> None:
         """Have something befall L1 when the agent is next asked for this, before it answers."""

@@ -13,7 +13,7 @@ class ScriptedSystem(System):
         self._l1 = stage.l1
 
     def hello(self) -> Hello:
-        return Hello("6.12.117", BUILD_ID, 2, 4.5)
+        return Hello("6.12.117", BUILD_ID, self._l1.parts.sizes.l1_cpus, 4.5)
 
     def boot_facts(self) -> dict[str, str]:
         told = self._l1._told

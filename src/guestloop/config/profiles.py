@@ -15,7 +15,8 @@ from guestloop.ground.hints import suggest
 from guestloop.results.cells import Mmu
 from guestloop.results.plan import check_looks
 
-PROFILE_KEYS = ("description", "rounds", "looks", "budget", "fresh-boots", "correctness-only", "cells")
+FLAGS = ("fresh-boots", "correctness-only", "host-sizes")
+PROFILE_KEYS = ("description", "rounds", "looks", "budget", *FLAGS, "cells")
 DEFAULT_LOOKS = (1, 2, 4, 8)
 """The looks of a profile that has a fixed number of rounds, when a budget is given."""
 
@@ -27,6 +28,7 @@ class Profile:
     ``selections``: each maps axes (``test``, ``mmu``, ``load``, ...) to the values taken; a cell is in when
     one of them matches. ``looks`` and ``budget_s`` are those of a plan (results/plan.py); one look is a fixed
     number of rounds. ``fresh_boots`` boots L1 anew for each round. ``correctness_only`` is that of a plan.
+    ``host_sizes``: on hardware, L1s are as large as the host permits, and L2s and regions grow with them.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Profile:
     selections: tuple[Mapping[str, tuple[str, ...]], ...]
     budget_s: float | None = None
     correctness_only: bool = False
+    host_sizes: bool = False
 
     def with_rounds(self, rounds: int) -> Profile:
         """The same with a fixed number of rounds."""
@@ -77,6 +80,7 @@ def _parse_profile(
         selections=tuple(_parse_selection(f"{where}: cells", cell, axes) for cell in cells),
         budget_s=_parse_budget(section),
         correctness_only=section.flag("correctness-only"),
+        host_sizes=section.flag("host-sizes"),
     )
 
 

@@ -18,6 +18,7 @@ from guestloop.machines.conditions import Conditions, read_conditions
 from guestloop.machines.containment import Prospect, find_way
 from guestloop.machines.host import Host, read_host, read_text
 from guestloop.machines.host_lock import LOCK, find_holder
+from guestloop.machines.room import Room, read_room
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGES = REPOSITORY / "scripts/packages"
@@ -48,11 +49,13 @@ class Packages:
 class Facts:
     """``disk`` is None for a user without a place for the cache. ``is_root``: packages can be installed.
 
-    ``way`` is how a run would contain its L1s, ``holder`` who uses this host's KVM for a run now.
+    ``room`` is what a run may use, ``way`` how it would contain its L1s, and ``holder`` who uses this host's
+    KVM for a run now.
     """
 
     host: Host
     conditions: Conditions
+    room: Room
     cgroups: Cgroups
     way: Prospect
     holder: str
@@ -67,6 +70,7 @@ def read_facts(root: Path = Path("/")) -> Facts:
     return Facts(
         host=read_host(root),
         conditions=read_conditions(root),
+        room=read_room(root),
         cgroups=cgroups,
         way=find_way(cgroups, root),
         holder=find_holder(root / LOCK.relative_to("/")),

@@ -11,7 +11,8 @@ from guestloop.ground.errors import ConfigError
 from guestloop.ground.words import listed
 from guestloop.machines.choice import KINDS
 from guestloop.machines.containment import Way
-from guestloop.vm.argv import L1Spec
+from guestloop.machines.layout import lay_out
+from guestloop.results.sizes import USUAL
 
 KERNELS = 2
 LEAST_MIB = 1800
@@ -24,6 +25,7 @@ BUILT_MIB = 512
 def check_room(facts: Facts) -> Iterator[Check]:
     yield _memory(facts)
     yield _cpus(facts)
+    yield _sizes(facts)
     yield _disk(facts)
     yield _packages(facts)
     yield _cgroups(facts)
@@ -31,7 +33,7 @@ def check_room(facts: Facts) -> Iterator[Check]:
 
 
 def _memory(facts: Facts) -> Check:
-    free, wanted = facts.conditions.memory_mib, KERNELS * L1Spec.memory_mib
+    free, wanted = facts.conditions.memory_mib, KERNELS * USUAL.l1_memory_mib
     text = f"{free} MiB can be used of {facts.host.memory_mib}"
     if free < LEAST_MIB:
         return lacking("memory", f"{text}; a run of two kernels uses up to {LEAST_MIB}", "free some memory")
@@ -41,15 +43,21 @@ def _memory(facts: Facts) -> Check:
 
 
 def _cpus(facts: Facts) -> Check:
-    seen = facts.conditions
+    seen, needed = facts.conditions, USUAL.l1_cpus
     text = f"this process may use {seen.cpus} of {facts.host.cpus}"
-    if seen.quota is not None and seen.quota < L1Spec.cpus:
-        return warning(
-            "CPUs", f"{text}, and {seen.quota:g} CPUs' time (cpu.max): an L1 has {L1Spec.cpus} vCPUs"
-        )
-    if seen.cpus < L1Spec.cpus:
-        return warning("CPUs", f"{text}: an L1 has {L1Spec.cpus} vCPUs, and these would never run at once")
+    if seen.quota is not None and seen.quota < needed:
+        return warning("CPUs", f"{text}, and {seen.quota:g} CPUs' time (cpu.max): an L1 has {needed} vCPUs")
+    if seen.cpus < needed:
+        return warning("CPUs", f"{text}: an L1 has {needed} vCPUs, and these would never run at once")
     return ok("CPUs", text)
+
+
+def _sizes(facts: Facts) -> Check:
+    """Those of a run of two kernels, as it decides them itself."""
+    largest = lay_out(facts.room, KERNELS, sizes=None).sizes
+    if largest == USUAL or not KINDS[0].availability(facts.host).usable:
+        return ok("sizes", f"{USUAL}")
+    return ok("sizes", f"{USUAL}; profiles with host-sizes (lab): {largest}")
 
 
 def _disk(facts: Facts) -> Check:

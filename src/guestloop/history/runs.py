@@ -21,6 +21,7 @@ from guestloop.results.origin import Origin, OriginKind
 from guestloop.results.plan import L2Kernel, MadeBy, PlannedKernel, Reach
 from guestloop.results.provenance import Provenance
 from guestloop.results.records import DIGEST, Round
+from guestloop.results.sizes import USUAL, Sizes
 
 HOST_FACTS = ("cpu", "cpus", "qemu")
 """Facts of a host by which two are told apart; others are explanations, or differ from boot to boot."""
@@ -73,7 +74,8 @@ class Setting:
     """What runs must have in common for the rounds of a kernel to be joined, and kernels to be compared.
 
     ``l2_build`` is the build id of the kernel of every L2, ``l2_payload`` the SHA-256 of what runs in it;
-    empty where that was not recorded. ``host`` has the facts that tell hosts apart, in order.
+    empty where that was not recorded. ``host`` has the facts that tell hosts apart, in order, and the sizes
+    of a run that had other ones than usual.
     """
 
     accelerator: str
@@ -115,23 +117,26 @@ class Run:
     looks: tuple[int, ...]
     kernels: tuple[KernelRecord, ...]
     rounds: tuple[Round, ...] = field(repr=False)
+    sizes: Sizes = USUAL
 
     @property
     def setting(self) -> Setting:
         l2 = self.l2_kernel
+        sizes = () if self.sizes == USUAL else (("sizes", str(self.sizes)),)
         return Setting(
             self.accelerator,
             l2.release if l2 else "",
             l2.build_id if l2 else "",
             self.l2_payload,
-            tuple((name, self.host.get(name, "")) for name in HOST_FACTS),
+            (*((name, self.host.get(name, "")) for name in HOST_FACTS), *sizes),
         )
 
     @property
     def run_class(self) -> RunClass:
         """By which rounds of good kernels are found."""
         l2 = self.l2_kernel
-        return RunClass(self.accelerator, l2.base if l2 else "", l2.config_sha256 if l2 else "")
+        known = (l2.base, l2.config_sha256) if l2 else ("", "")
+        return RunClass(self.accelerator, *known, self.sizes)
 
     @property
     def date(self) -> str:
@@ -157,6 +162,7 @@ def reduce_result(result: Result) -> Run:
         looks=course.looks,
         kernels=tuple(_kernel(one) for one in result.kernels.values() if _can_be_booted(one)),
         rounds=rounds,
+        sizes=course.sizes,
     )
 
 

@@ -22,6 +22,7 @@ from guestloop.results.good_rounds import (
 )
 from guestloop.results.plan import read_plan
 from guestloop.results.records import read_rounds
+from guestloop.results.sizes import USUAL
 
 SHIPPED = REPOSITORY / "docs" / "calibration"
 
@@ -74,4 +75,5 @@ def store(run_class: RunClass, good: Iterable[GoodRound], directory: Path) -> Pa
 
 def _file_name(run_class: RunClass) -> str:
     name = f"{run_class.accelerator}-{run_class.l2_base}".replace(" ", "-").replace("/", "-")
-    return f"{name}-{run_class.l2_config_sha256[:8]}{SUFFIX}"
+    sizes = "" if run_class.sizes == USUAL else f"-x{run_class.sizes.scale}"
+    return f"{name}-{run_class.l2_config_sha256[:8]}{sizes}{SUFFIX}"

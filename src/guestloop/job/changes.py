@@ -23,6 +23,7 @@ from guestloop.results.changes import VMLINUX, ChangedFunction, Changes
 from guestloop.results.plan import Kernels, Plan, PlannedKernel
 from guestloop.results.reach import Ran, reach_of
 from guestloop.results.records import Round
+from guestloop.results.sizes import USUAL
 
 KIND, FILE = "reach", "ran.json"  # of cache entries
 # Part of every key. Increase it when the cells of the same names do something else.
@@ -153,4 +154,5 @@ def _inputs(plan: Plan, candidate: PlannedKernel, cell: Cell) -> Mapping[str, ob
         "cell": cell.id,
         "l2": plan.l2_kernel.build_id if plan.l2_kernel else "",
         "accelerator": plan.accelerator,
+        **({} if plan.sizes == USUAL else plan.sizes.facts),
     }

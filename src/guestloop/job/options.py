@@ -15,6 +15,7 @@ from guestloop.config import Change, KernelArgument, Profile, load_argument, loa
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.ground.words import file_name
+from guestloop.job.sizing import expected_sizes
 from guestloop.machines.choice import AUTO
 from guestloop.results.provenance import Expectation
 from guestloop.workloads.catalog import AXES
@@ -95,7 +96,8 @@ def list_cells(options: Options) -> list[str]:
     """The cells that would run, a line each; touches nothing."""
     number = 2 if options.change else len(load_kernels(options.kernels))
     profile = chosen_profile(options)
-    selection = select(profile, options.tests, options.mmu)
+    sizes = expected_sizes(profile, options.accel, number, labs=1)
+    selection = select(profile, options.tests, options.mmu, sizes)
     first, last = profile.looks[0], profile.looks[-1]
     rounds = f"{first}" if first == last else f"{first} to {last}"
     size = f"x {rounds} rounds x {number} kernels"

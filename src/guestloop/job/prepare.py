@@ -24,6 +24,7 @@ from guestloop.machines.host_lock import refuse_if_taken
 from guestloop.machines.kind import Qemu
 from guestloop.results.late import LAB_DIRECTORY
 from guestloop.results.plan import Kernels, L2Kernel
+from guestloop.results.sizes import USUAL, Sizes
 from guestloop.vm.parts import Keys, L1Parts
 from guestloop.vm.payload import agent_digest, build_payload
 
@@ -64,7 +65,9 @@ def find_machine(accel: str = AUTO, *, wait: bool = True) -> tuple[Host, Choice]
     return host, machine
 
 
-def prepare(subjects: Sequence[Subject], machine: Choice, out: Path, cache: Cache) -> Prepared:
+def prepare(
+    subjects: Sequence[Subject], machine: Choice, out: Path, cache: Cache, sizes: Sizes = USUAL
+) -> Prepared:
     """Build the kernels and images that are not cached. L2 runs the same kernel under all kernels.
 
     Raises what ``obtain_kernels`` does, and LabError for what this machine lacks.
@@ -80,17 +83,23 @@ def prepare(subjects: Sequence[Subject], machine: Choice, out: Path, cache: Cach
     planned = with_changes(plan_kernels(found), found, cache)
     named = {one.subject.name: one.kernel for one in found if one.kernel}
     left = len(planned.measured) > 1
-    lab = _make_lab(named, root, qemu, machine, out, cache) if left else None
+    lab = _make_lab(named, root, qemu, machine, out, cache, sizes) if left else None
     if lab:
         lab = replace(lab, watched=watched_by(planned))
     return Prepared(lab, qemu.description, planned)
 
 
 def _make_lab(
-    kernels: Mapping[str, Kernel], root: L1Image, qemu: Qemu, machine: Choice, out: Path, cache: Cache
+    kernels: Mapping[str, Kernel],
+    root: L1Image,
+    qemu: Qemu,
+    machine: Choice,
+    out: Path,
+    cache: Cache,
+    sizes: Sizes,
 ) -> LabSpec:
     """What the lab boots: an L1 for each kernel, and what all L2s run."""
-    l2, l2_kernel = build_l2(cache), build_l2_kernel(cache)
+    l2, l2_kernel = build_l2(cache), build_l2_kernel(cache, cpus=sizes.most_l2_cpus)
     words = machine.kind.kernel_words()
     return LabSpec(
         socket=f"guestloop-{secrets.token_hex(8)}",
@@ -109,6 +118,7 @@ def _make_lab(
                 root=root.disk,
                 payload=build_payload(cache, kernel.modules, l2_kernel.image, l2.initramfs),
                 keys=Keys(root.client_key, root.host_key),
+                sizes=sizes,
             )
             for name, kernel in kernels.items()
         },

@@ -17,7 +17,8 @@ from guestloop.job.options import Options, load_kernels
 from guestloop.job.prepare import Prepared, find_machine, prepare
 from guestloop.job.run import host_facts, measure_and_conclude
 from guestloop.job.schedule import all_looks
-from guestloop.job.subjects import find_subjects
+from guestloop.job.sizing import announce, lay_out_again
+from guestloop.job.subjects import find_subjects, fit_kernels
 from guestloop.machines.conditions import read_boot_id
 from guestloop.results.hold import held
 from guestloop.results.plan import PLAN_FILE, Plan, PlannedKernel, read_plan
@@ -50,7 +51,7 @@ def resume(out: Path, plan: Plan, options: Options) -> Exit:
 
     ``options`` were made from the words of ``plan.arguments``, of which only the kernels matter: everything
     else is as planned. Their ``rounds`` or ``budget_s`` are the new limit. Raises ConfigError when a kernel,
-    or what it runs on, is not what was planned.
+    or what it runs on, is not what was planned, or when there is no room for the sizes of the plan.
     """
     with held(out):
         plan = limited(plan, options)
@@ -78,8 +79,11 @@ def _prepare_again(plan: Plan, out: Path, options: Options) -> Prepared:
     host, machine = find_machine(plan.accelerator, wait=options.wait)
     cache = Cache()
     specs = change_specs(options.change, cache) if options.change else load_kernels(options.kernels)
+    layout = lay_out_again(plan.sizes, len(specs), labs=1)
+    announce(layout)
+    specs = fit_kernels(specs, plan.sizes)
     subjects = find_subjects(specs, machine.vendor.module, cache, options.expect)
-    prepared = prepare(subjects, machine, out, cache)
+    prepared = prepare(subjects, machine, out, cache, plan.sizes)
     check_same(plan, prepared, host_facts(host, machine, prepared.qemu))
     return prepared
 

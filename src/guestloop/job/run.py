@@ -22,7 +22,8 @@ from guestloop.job.options import Options, chosen_profile, load_kernels
 from guestloop.job.prepare import Prepared, find_machine, prepare
 from guestloop.job.session import lab_on
 from guestloop.job.sitting import CurrentSitting, describe_left
-from guestloop.job.subjects import find_subjects, refuse_no_change
+from guestloop.job.sizing import announce, lay_out_run
+from guestloop.job.subjects import find_subjects, fit_kernels, refuse_no_change
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice, kind_named, labels
 from guestloop.machines.host import Host
@@ -43,19 +44,23 @@ def run(options: Options) -> Exit:
 
 def _run(options: Options) -> Exit:
     profile = chosen_profile(options)
-    selection = select(profile, options.tests, options.mmu)
+    select(profile, options.tests, options.mmu)  # wrong names first, before anything is fetched or built
     named = () if options.change else load_kernels(options.kernels)
     check_directory(options.out)
     host, machine = find_machine(options.accel, wait=options.wait)
     cache = Cache()
     specs = change_specs(options.change, cache) if options.change else named
+    layout = lay_out_run(profile, machine.kind, len(specs), labs=1)
+    announce(layout)
+    selection = select(profile, options.tests, options.mmu, layout.sizes)
+    specs = fit_kernels(specs, layout.sizes)
     subjects = find_subjects(specs, machine.vendor.module, cache, options.expect)
     if options.change:
         refuse_no_change(subjects)
     out = new_directory(options.out)
     with held(out):
         with removed_if_unused(out):
-            prepared = prepare(subjects, machine, out, cache)
+            prepared = prepare(subjects, machine, out, cache, layout.sizes)
         plan = signed(make_plan(options, profile, selection, prepared, host, machine))
         plan = with_known_reach(plan, cache)
         write_plan(out, plan)
@@ -132,6 +137,7 @@ def make_plan(
         digests=prepared.digests,
         # A round that probes disturb gives no rate, so there has to be another one.
         probe_changed=profile.looks[-1] > 1,
+        sizes=selection.sizes,
     )
 
 

@@ -16,14 +16,9 @@ from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec
 from guestloop.machines.containment import NOT_CONTAINED, Containment, Limits, contained
 from guestloop.machines.host_lock import borrowed
 from guestloop.machines.kind import MachineKind
-from guestloop.vm.argv import SWAP_MIB, L1Spec
+from guestloop.machines.layout import needed_mib
 
 LAB_END_S = 30.0
-
-
-L1_EXTRA_MIB = SWAP_MIB + 512
-"""Beside the RAM of an L1: its swap disk in L0's page cache, and QEMU itself."""
-LAB_MIB = 256
 TASKS = 128
 """Threads of the lab, or of a QEMU, which has up to 64 for its disks (util/thread-pool.c)."""
 
@@ -48,7 +43,7 @@ def lab_on(kind: MachineKind, spec: LabSpec, out: Path, *, wait: bool = True) ->
 def limits_of(spec: LabSpec) -> Limits:
     """What a lab and its L1s may use."""
     number = len(spec.parts)
-    return Limits(LAB_MIB + number * (L1Spec.memory_mib + L1_EXTRA_MIB), TASKS * (number + 1))
+    return Limits(needed_mib(spec.sizes, number), TASKS * (number + 1))
 
 
 @contextmanager

@@ -20,10 +20,12 @@ from guestloop.kernels import (
     describe_inputs,
     find_inputs,
 )
+from guestloop.kernels.cpus import with_cpus
 from guestloop.kernels.existing import make_bootable, unpack_existing
 from guestloop.results.origin import Origin, OriginKind, describe_origin
 from guestloop.results.plan import PlannedKernel, Reach
 from guestloop.results.provenance import Expectation, Failure, Provenance
+from guestloop.results.sizes import Sizes
 from guestloop.sources import read_series
 
 
@@ -112,6 +114,14 @@ def _plan_without(
         expect=subject.expect,
         failure=failure,
     )
+
+
+def fit_kernels(specs: Sequence[KernelArgument], sizes: Sizes) -> tuple[KernelArgument, ...]:
+    """The kernels to compare, with those that are built for as many CPUs as an L1 has.
+
+    Raises ConfigError for a configuration that cannot be read.
+    """
+    return tuple(with_cpus(one, sizes.l1_cpus) if isinstance(one, KernelSpec) else one for one in specs)
 
 
 def find_subjects(

@@ -9,15 +9,19 @@ from guestloop.cache import Cache, file_digest
 from guestloop.config import REPOSITORY, parse_kernel
 from guestloop.kernels.artifacts import Kernel
 from guestloop.kernels.build import build_kernel
+from guestloop.kernels.cpus import with_cpus
 from guestloop.kernels.role import L2
 from guestloop.results.plan import L2Kernel
 
 SPEC = REPOSITORY / "guest-images" / "l2" / "l2.yaml"
 
 
-def build_l2_kernel(cache: Cache, spec: Path = SPEC) -> Kernel:
-    """Return the kernel of every L2, from the cache or built now. Raises what build_kernel raises."""
-    return build_kernel(parse_kernel(spec), cache, L2)
+def build_l2_kernel(cache: Cache, spec: Path = SPEC, cpus: int = 1) -> Kernel:
+    """Return the kernel of every L2, from the cache or built now, for L2s of up to so many vCPUs.
+
+    Raises what build_kernel raises.
+    """
+    return build_kernel(with_cpus(parse_kernel(spec), cpus), cache, L2)
 
 
 def describe_l2_kernel(kernel: Kernel) -> L2Kernel:

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guestloop import counters
@@ -33,10 +33,14 @@ from guestloop.ground.wait import Deadline, clock, wait_for
 from guestloop.ground.words import parse_words
 from guestloop.lab.services import LabServices
 from guestloop.lab.spec import SOCKET_VARIABLE
+from guestloop.machines.layout import list_cpus
 from guestloop.results.cells import Mmu
 from guestloop.results.changes import Probed
 from guestloop.results.records import BOOT, DIGEST, L2_BUILD_ID, SETTINGS, VMLINUX_BUILD_ID
 from guestloop.vm.argv import Incoming, L2Spec, l2_argv
+
+LAB_CPUS = "lab.cpus"
+"""The fact of a round that says which CPUs of L0 its lab had for itself."""
 
 PACE_S = 1.0
 ASK_S = 60.0
@@ -119,18 +123,21 @@ class L1:
 
     ``agent`` calls its agent. ``boot`` counts its boots in this run, ``request`` is the number of
     KVM_REQ_TLB_FLUSH in its kernel, ``facts`` what was read back from it (releases, build ids, parameters),
-    what it runs with, and what kernel its L2s run. ``absent_paths`` are the call paths that its KVM has no
-    functions for; it is empty before ``set_mmu``.
+    what it runs with, what kernel its L2s run, and how large it is. ``sizes`` are those of the run.
+    ``absent_paths`` are the call paths that its KVM has no functions for; it is empty before ``set_mmu``.
     """
 
     def __init__(self, connection: Connection, kernel: str, *, fresh: bool = False) -> None:
         self._lab, self.kernel = connection.lab, kernel
         seen = self._lab.acquire(kernel, fresh)
         self.boot, self.console, self.request = seen.boot, seen.console, seen.request
+        self.sizes = seen.sizes
         self._vendor, self._l2_kernel, self._watched = seen.vendor, seen.l2_kernel, seen.watched
         own = {"release": seen.hello.release, VMLINUX_BUILD_ID: seen.hello.build_id}
         digests = {f"{DIGEST}{name}": digest for name, digest in seen.digests.items()}
-        self.facts = own | digests | seen.l2_kernel.facts
+        sizes = replace(seen.sizes, l1_cpus=seen.hello.cpus).facts  # as it says itself
+        cpus = {LAB_CPUS: list_cpus(seen.cpus)} if seen.cpus else {}
+        self.facts = own | digests | seen.l2_kernel.facts | dict(sizes) | cpus
         self.absent_paths: tuple[str, ...] = ()
         self._probed = False
         self.agent = client(Agent, self._call)

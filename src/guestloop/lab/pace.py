@@ -23,9 +23,12 @@ LEARN = 0.2  # the weight of a sample in the mean of some seconds
 TELL = 1.15  # agents hear of a change by this factor
 
 
-def boot_speed(usage: Usage) -> float:
-    """How much slower than usual this machine is by itself, from the CPU time of a boot; at least 1."""
-    return max(1.0, usage.ran_s / USUAL_BOOT_CPU_S)
+def boot_speed(usage: Usage, scale: int = 1) -> float:
+    """How much slower than usual this machine is by itself, from the CPU time of a boot; at least 1.
+
+    ``scale`` is that of the L1: what a larger one takes more for its CPUs is not this machine's doing.
+    """
+    return max(1.0, usage.ran_s / (USUAL_BOOT_CPU_S * scale))
 
 
 class Pace:

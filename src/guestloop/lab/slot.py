@@ -86,6 +86,8 @@ class Slot:
             l2_kernel=self._spec.l2_kernel,
             digests=self._spec.digests,
             watched=self._spec.watched.get(self._kernel, ()),
+            sizes=self._spec.parts[self._kernel].sizes,
+            cpus=self._spec.cpus,
         )
 
     def _look_after_the_last(self) -> None:
@@ -106,7 +108,7 @@ class Slot:
     def _boot(self) -> Machine:
         if self._failed >= MAX_FAILED_BOOTS and self._failure:
             raise self._failure
-        self._boots += 1
+        self._boots += self._spec.boot_step
         try:
             directory = self._spec.directory / f"{self._kernel}.{self._boots}"
             machine = Machine(self._spec.parts[self._kernel], directory)
@@ -117,7 +119,8 @@ class Slot:
             raise self._failure from error
         self._failed, self._failure = 0, None
         self._used, self._told, self._reported = False, False, 0
-        self.boot_speed = max(self.boot_speed, boot_speed(total(read_threads(machine.process.pid))))
+        usage, scale = total(read_threads(machine.process.pid)), self._spec.parts[self._kernel].sizes.scale
+        self.boot_speed = max(self.boot_speed, boot_speed(usage, scale))
         return machine
 
     def call(self, method: str, params: Mapping[str, object], timeout_s: float) -> object:

@@ -65,9 +65,9 @@ def read_conditions(root: Path = Path("/")) -> Conditions:
         thp=_chosen(read_text(root / "sys/kernel/mm/transparent_hugepage/enabled")),
         ksm=read_text(root / "sys/kernel/mm/ksm/run") == "1",
         swap_used_mib=memory.get("SwapTotal", 0) - memory.get("SwapFree", 0),
-        memory_mib=min([memory.get("MemAvailable", 0), *_memory_limits(root)]),
-        cpus=count_cpus(_status(root, "Cpus_allowed_list")),
-        quota=min(_quotas(root), default=None),
+        memory_mib=available_mib(root),
+        cpus=len(allowed_cpus(root)),
+        quota=cpu_quota(root),
         load=float((read_text(root / "proc/loadavg").split() or ["0"])[0]),
         container=_container(root),
         hypervisor=_hypervisor(root),
@@ -84,10 +84,25 @@ def read_boot_id(root: Path = Path("/")) -> str:
     return read_text(root / BOOT_ID)
 
 
-def count_cpus(text: str) -> int:
-    """How many CPUs a list such as ``0-3,8`` has (lib/bitmap-str.c: bitmap_print_to_pagebuf)."""
+def available_mib(root: Path = Path("/")) -> int:
+    """Memory that may still be used, see Conditions."""
+    return min([read_meminfo(root).get("MemAvailable", 0), *_memory_limits(root)])
+
+
+def allowed_cpus(root: Path = Path("/")) -> tuple[int, ...]:
+    """The CPUs that this process may run on (sched_setaffinity(2), cpusets)."""
+    return parse_cpus(_status(root, "Cpus_allowed_list"))
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """The time of how many CPUs this process may use, see Conditions."""
+    return min(_quotas(root), default=None)
+
+
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """The CPUs in a list such as ``0-3,8`` (lib/bitmap-str.c: bitmap_print_to_pagebuf)."""
     pairs = (part.partition("-") for part in text.split(",") if part)
-    return sum(int(last or first) - int(first) + 1 for first, _, last in pairs)
+    return tuple(cpu for first, _, last in pairs for cpu in range(int(first), int(last or first) + 1))
 
 
 def _chosen(text: str) -> str:

@@ -58,6 +58,10 @@ class MachineKind(ABC):
     borrows_host: ClassVar[bool] = False
     """It uses this host's KVM, which one run at a time does (host_lock.py)."""
 
+    follows_host: ClassVar[bool] = False
+    """L1s are as large as this host permits, in profiles that ask for it. The emulator's L1s pay for each
+    vCPU, and nothing larger than usual was tried on it."""
+
     def kernel_words(self) -> tuple[str, ...]:
         """What L1's kernel is told on its command line because it runs on this kind."""
         return ()

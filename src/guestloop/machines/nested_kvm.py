@@ -23,6 +23,7 @@ class NestedKvm(MachineKind):
     title = "nested KVM"
     cpu_argv = ("-accel", "kvm", "-cpu", "host,-la57")
     borrows_host = True
+    follows_host = True
 
     def availability(self, host: Host) -> Availability:
         """Decided by the CPU flag and the module's ``nested``: a device node alone proves nothing.

@@ -47,6 +47,7 @@ from guestloop.results.provenance import Expectation, Provenance, Trend
 from guestloop.results.reach import NeverRan, Ran, Unproven
 from guestloop.results.records import Correctness, parse_round_of
 from guestloop.results.sittings import Ending, Sitting
+from guestloop.results.sizes import Sizes
 
 
 def read_result(out: Path) -> Result:
@@ -119,6 +120,7 @@ def _parse_course(data: Mapping[str, Any]) -> Course:
         command=Command(_without_out(data["arguments"][1:]), data["directory"]),
         looks=tuple(data["looks"]),
         planned_cells=tuple(data["planned_cells"]),
+        sizes=decode(Sizes, data.get("sizes", {})),
     )
 
 

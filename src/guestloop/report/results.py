@@ -28,6 +28,7 @@ from guestloop.results.provenance import Provenance
 from guestloop.results.reach import NeverRan, Ran, Unproven
 from guestloop.results.records import Correctness, Round
 from guestloop.results.sittings import Ending
+from guestloop.results.sizes import USUAL, Sizes
 
 RUN = "scripts/run"
 
@@ -68,6 +69,7 @@ class Course:
     fresh_boots: bool
     correctness_only: bool
     planned_cells: tuple[str, ...]
+    sizes: Sizes = USUAL
 
     @property
     def interrupted(self) -> bool:

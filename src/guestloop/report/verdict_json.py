@@ -166,6 +166,7 @@ def _run(plan: Plan, sittings: Sequence[Sitting]) -> dict[str, Any]:
         "fresh_boots": plan.fresh_boots,
         "correctness_only": plan.correctness_only,
         "planned_cells": [cell.id for cell in plan.cells],
+        "sizes": asdict(plan.sizes),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from guestloop.ground.errors import LabError
 from guestloop.results.plan import Plan, PlannedKernel
 from guestloop.results.records import BUILD_ID, DIGEST, L2_BUILD_ID, Outcome, Round, build_id_fact
+from guestloop.results.sizes import FACTS
 
 MIXED = "were the results of two runs written to one directory?"
 COPIED = "was a file in rounds/ copied or renamed by hand?"
@@ -17,13 +18,15 @@ def check(plan: Plan, rounds: Sequence[Round], late: Iterable[str] = ()) -> None
     """Raise LabError for the first round that is not of this plan.
 
     That is one of a cell or a kernel that is not planned, one that is there twice, one whose number is beyond
-    the last look with each of its rounds repeated once, one that ran another build than the plan has or than
-    other rounds of the same kernel, and rounds whose L2s ran different kernels. ``late`` names the kernels
-    whose L1 complained after its last round. What an older guestloop did not record cannot disagree.
+    the last look with each of its rounds repeated once, one that was measured with other sizes, one that ran
+    another build than the plan has or than other rounds of the same kernel, and rounds whose L2s ran
+    different kernels. ``late`` names the kernels whose L1 complained after its last round. What an older
+    guestloop did not record cannot disagree.
     """
     _refuse_strangers(plan, rounds, late)
     _refuse_duplicates(rounds)
     _refuse_surplus(rounds, 2 * plan.looks[-1])
+    _refuse_other_sizes(plan, rounds)
     _refuse_other_builds(plan, rounds)
     _refuse_two_l2_kernels(plan, rounds)
 
@@ -54,6 +57,14 @@ def _refuse_surplus(rounds: Iterable[Round], most: int) -> None:
     for item in rounds:
         if not 1 <= item.round <= most:
             raise LabError(f"{_name(item)} is not in the plan, which has rounds 1 to {most}", hint=MIXED)
+
+
+def _refuse_other_sizes(plan: Plan, rounds: Iterable[Round]) -> None:
+    for item in rounds:
+        for fact, wanted in plan.sizes.facts.items():
+            if (seen := item.facts.get(fact, wanted)) != wanted:
+                what = f"{_name(item)} was measured with another {fact.removeprefix(FACTS)} than is planned"
+                raise LabError(f"{what}: {seen}, wanted {wanted}", hint=MIXED)
 
 
 def _refuse_other_builds(plan: Plan, rounds: Iterable[Round]) -> None:

@@ -19,6 +19,7 @@ from guestloop.ground.errors import LabError
 from guestloop.results.files import write_bytes
 from guestloop.results.plan import Plan
 from guestloop.results.records import Outcome, Round, parse_round
+from guestloop.results.sizes import USUAL, Sizes
 
 T = TypeVar("T")
 
@@ -30,23 +31,27 @@ DROPPED = ("phases", "facts", "findings", "evidence", "reason", "absent_paths")
 class RunClass:
     """What runs must have in common for their rounds to scatter alike.
 
-    ``l2_base`` and ``l2_config_sha256`` are those of the kernel of every L2.
+    ``l2_base`` and ``l2_config_sha256`` are those of the kernel of every L2. How many labs measured side by
+    side is not of it: each has CPUs and memory of its own.
     """
 
     accelerator: str
     l2_base: str
     l2_config_sha256: str
+    sizes: Sizes = USUAL
 
     @classmethod
     def of(cls, plan: Plan) -> RunClass:
         """That of a run."""
         l2 = plan.l2_kernel
-        return cls(plan.accelerator, l2.base if l2 else "", l2.config_sha256 if l2 else "")
+        known = (l2.base, l2.config_sha256) if l2 else ("", "")
+        return cls(plan.accelerator, *known, plan.sizes)
 
     def __str__(self) -> str:
         """For people."""
         l2 = f"{self.l2_base}, configuration {self.l2_config_sha256[:8]}" if self.l2_base else "not recorded"
-        return f"{self.accelerator}, L2 {l2}"
+        sizes = "" if self.sizes == USUAL else f", {self.sizes}"
+        return f"{self.accelerator}, L2 {l2}{sizes}"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from guestloop.results.files import read_json, write_json
 from guestloop.results.origin import Origin
 from guestloop.results.provenance import Expectation, Failure, Provenance
 from guestloop.results.reach import Ran
+from guestloop.results.sizes import USUAL, Sizes
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,9 @@ class Plan:
     ``correctness_only``: a rate that is not settled leaves no cell open, so that the run is no verdict on
     cost. What changed with certainty is claimed all the same.
 
+    ``sizes`` are those of every L1, L2 and region of the run. A guestloop that did not record them had the
+    usual ones.
+
     Raises ValueError for looks that do not rise from 1 or more.
     """
 
@@ -203,6 +207,7 @@ class Plan:
     started: str = ""
     run_id: str = ""
     made_by: MadeBy = field(default_factory=MadeBy)
+    sizes: Sizes = USUAL
 
     def __post_init__(self) -> None:
         check_looks(self.looks)
@@ -275,6 +280,7 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         started=data.get("started", ""),
         run_id=data.get("run_id", ""),
         made_by=decode(MadeBy, data.get("made_by", {})),
+        sizes=decode(Sizes, data.get("sizes", {})),
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from guestloop.results.sizes import USUAL, Sizes
+
 Argv = list[str]
 
 # Where L1's init unpacks the payload disk (guest-images/l1).
@@ -16,12 +18,11 @@ AGENT_PORT = 7070  # on L1's loopback
 HUGETLBFS = "/dev/hugepages"
 PAYLOAD_SERIAL = "payload"
 SWAP_SERIAL = "swap"
-SWAP_MIB = 1024
 
 
 @dataclass(frozen=True)
 class L1Spec:
-    """One L1. Sizes in MiB; ``qmp_fd`` is inherited, ``swap_fd`` an open file without a name.
+    """One L1. ``qmp_fd`` is inherited, ``swap_fd`` an open file without a name.
 
     ``program`` is QEMU, ``cpu_argv`` its options for accelerator and CPU, ``kernel_words`` what the kernel
     is told of the machine: see machines/kind.py. ``initramfs`` is None when the kernel finds its root alone.
@@ -38,8 +39,7 @@ class L1Spec:
     qmp_fd: int
     swap_fd: int
     initramfs: Path | None = None
-    memory_mib: int = 2048
-    cpus: int = 2
+    sizes: Sizes = USUAL
 
 
 def l1_argv(spec: L1Spec) -> Argv:
@@ -48,9 +48,9 @@ def l1_argv(spec: L1Spec) -> Argv:
         f"{spec.program}",
         *firmware(),
         *identity(f"guestloop-l1-{spec.name}"),
-        *board(spec.cpus),
+        *board(spec.sizes.l1_cpus),
         *spec.cpu_argv,
-        *("-m", f"{spec.memory_mib}"),
+        *("-m", f"{spec.sizes.l1_memory_mib}"),
         *_l1_kernel(spec),
         *read_only_disk("root", spec.root),
         *read_only_disk(PAYLOAD_SERIAL, spec.payload),

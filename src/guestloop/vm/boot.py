@@ -34,10 +34,14 @@ class Progress:
 
 
 class BootVigil:
-    """Watches one boot from its start; ``look`` returns why it is given up, or nothing."""
+    """Watches one boot from its start; ``look`` returns why it is given up, or nothing.
 
-    def __init__(self, first: Progress) -> None:
+    ``scale`` is that of the L1 (results/sizes.py): to bring up more CPUs and memory takes more CPU time.
+    """
+
+    def __init__(self, first: Progress, scale: int = 1) -> None:
         self._first = self._printed = first
+        self._scale = scale
 
     def look(self, now: Progress) -> str:
         """Take another look."""
@@ -45,10 +49,10 @@ class BootVigil:
             self._printed = now
         spent, silent = now.usage - self._first.usage, now.usage - self._printed.usage
         idle_s = now.at_s - self._printed.at_s - silent.ran_s - silent.waited_s
-        if silent.ran_s >= SILENT_CPU_S:
+        if silent.ran_s >= SILENT_CPU_S * self._scale:
             return f"nothing new on its console for {silent.ran_s:.0f} s of its CPU time"
         if idle_s >= IDLE_S:
             return f"nothing new on its console while it was idle for {idle_s:.0f} s"
-        if spent.ran_s >= WHOLE_CPU_S:
+        if spent.ran_s >= WHOLE_CPU_S * self._scale:
             return f"no agent after {spent.ran_s:.0f} s of its CPU time"
         return ""

@@ -31,7 +31,7 @@ from guestloop.ground.rpc import client
 from guestloop.ground.units import MIB
 from guestloop.ground.usage import read_threads, total
 from guestloop.ground.wait import clock, wait_for
-from guestloop.vm.argv import SWAP_MIB, SWAP_SERIAL, L1Spec, l1_argv, l1_command_line
+from guestloop.vm.argv import SWAP_SERIAL, L1Spec, l1_argv, l1_command_line
 from guestloop.vm.boot import BootVigil, Progress
 from guestloop.vm.clock import ClockReading, clock_error, read_clock
 from guestloop.vm.console import Console
@@ -60,12 +60,13 @@ class Machine:
         started = time.monotonic()
         try:
             self._launch()
-            self._vigil: BootVigil | None = BootVigil(self._progress())
+            self._vigil: BootVigil | None = BootVigil(self._progress(), self.parts.sizes.scale)
             self._link = self._connect()
             self.agent = client(Agent, self.call)
             self.hello = self.agent.system.hello()
             self._first_clock = self._read_clock()
             self._check_kernel()
+            self._check_cpus()
             self._check_command_line()
             self.agent.kvm.try_out()
             self.agent.memory.swap_on(SWAP_SERIAL)
@@ -78,7 +79,7 @@ class Machine:
     def _launch(self) -> None:
         swap = tempfile.TemporaryFile(dir=self.directory)  # noqa: SIM115 - lives as long as L1
         self._stack.callback(swap.close)
-        swap.truncate(SWAP_MIB * MIB)
+        swap.truncate(self.parts.sizes.l1_swap_mib * MIB)
         ours, theirs = socket.socketpair()
         descriptors = [theirs.fileno(), swap.fileno()]
         with theirs:
@@ -95,6 +96,7 @@ class Machine:
                 qmp_fd=descriptors[0],
                 swap_fd=descriptors[1],
                 initramfs=self.parts.initramfs,
+                sizes=self.parts.sizes,
             )
             argv, self._told = l1_argv(spec), l1_command_line(spec)
             (self.directory / "argv").write_text(proc.paste(argv) + "\n")
@@ -141,6 +143,15 @@ class Machine:
             raise LabError(
                 f"L1 {self.parts.name} runs another kernel than was built: build id {seen or 'none'}, "
                 f"wanted {self.parts.build_id}"
+            )
+
+    def _check_cpus(self) -> None:
+        """A kernel brings up no more than CONFIG_NR_CPUS, and says nothing about it that stops a run."""
+        seen, given = self.hello.cpus, self.parts.sizes.l1_cpus
+        if seen != given:
+            raise LabError(
+                f"L1 {self.parts.name} uses {seen} CPUs, it was given {given}",
+                hint="kernels with fewer CPUs than others cannot be compared: see CONFIG_NR_CPUS of this one",
             )
 
     def _check_command_line(self) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from guestloop.results.sizes import USUAL, Sizes
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -37,3 +39,4 @@ class L1Parts:
     initramfs: Path | None = None
     machine_faults: tuple[str, ...] = ()
     inherited: tuple[int, ...] = ()
+    sizes: Sizes = USUAL

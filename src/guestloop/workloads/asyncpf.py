@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -91,14 +91,15 @@ class Storm:
         return L2Spec(name, memory_mib=self.ram_mib, vcpus=self.vcpus, kvmapf=self.kvmapf)
 
 
-def storm_of(variant: Mapping[str, str]) -> Storm:
-    """The figures of a cell."""
-    return Storm(
+def storm_of(variant: Mapping[str, str], scale: int = 1) -> Storm:
+    """The figures of a cell; ``scale`` is that of the run (results/sizes.py)."""
+    storm = Storm(
         load=Load(variant["load"]),
         way=Way(variant["way"]),
         vcpus=int(variant["vcpus"]),
         kvmapf=variant["kvmapf"] == "on",
     )
+    return replace(storm, mib=storm.mib * scale, ram_mib=storm.ram_mib * scale)
 
 
 @contextmanager
@@ -143,7 +144,7 @@ class Tally:
 
 def measure(this: Measuring, l1: L1) -> None:
     """One round of the cell: fills in ``this``. The guest has ended when this returns."""
-    storm = storm_of(this.cell.variant)
+    storm = storm_of(this.cell.variant, l1.sizes.scale)
     with prepared(l1, storm), l1.guest(storm.guest("storm")) as l2:
         run(this, l2, storm)
 

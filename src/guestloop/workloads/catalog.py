@@ -9,9 +9,13 @@ from itertools import product
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.results.cells import Cell, Mmu
+from guestloop.results.sizes import SCALES, Sizes, scale_vcpus
 from guestloop.workloads import aging, asyncpf, migration
 
 Axes = Mapping[str, tuple[str, ...]]
+
+VCPUS = "vcpus"
+"""The axis of an L2's vCPUs. Its values are those of the usual sizes; see ``scaled`` for others."""
 
 AXES: Mapping[str, Axes] = {
     "asyncpf": asyncpf.AXES,
@@ -65,6 +69,14 @@ def make_cell(test: str, mmu: Mmu, variant: Mapping[str, str]) -> Cell:
     return Cell(test, mmu, variant, tuple(axis for axis, values in further if variant[axis] == values[0]))
 
 
+def scaled(cell: Cell, sizes: Sizes) -> Cell:
+    """The cell in whose place this one stands on machines of these sizes: it has as many more vCPUs."""
+    if VCPUS not in cell.variant:
+        return cell
+    vcpus = scale_vcpus(int(cell.variant[VCPUS]), sizes.scale)
+    return make_cell(cell.test, cell.mmu, {**cell.variant, VCPUS: f"{vcpus}"})
+
+
 def cell_of(
     tags: Mapping[str, Iterable[str] | None], mmu: str, parameters: Mapping[str, str | None] | None = None
 ) -> Cell:
@@ -83,6 +95,10 @@ def cell_of(
         axis: next(iter(tags.get(axis) or ()), given.get(axis) or values[0]) for axis, values in axes.items()
     }
     for axis, value in variant.items():
-        if value not in axes[axis]:
+        if value not in axes[axis] and not _is_scaled(axis, axes[axis], value):
             raise ConfigError(f"unknown {axis} {value!r}", hint=suggest(value, axes[axis], axis))
     return make_cell(tests[0], Mmu(mmu), variant)
+
+
+def _is_scaled(axis: str, usual: Sequence[str], value: str) -> bool:
+    return axis == VCPUS and value in {f"{scale_vcpus(int(one), scale)}" for one in usual for scale in SCALES}

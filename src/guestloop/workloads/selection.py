@@ -12,21 +12,25 @@ from guestloop.config import Profile
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.results.cells import Cell, Mmu
-from guestloop.workloads.catalog import AXES, axes_of, common_values, make_point, special_axes
+from guestloop.results.sizes import USUAL, Sizes
+from guestloop.workloads.catalog import AXES, axes_of, common_values, make_point, scaled, special_axes
 
 MOST_LEFT_OUT_LINES = 12
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The cells of a run, and what was left out of the full product, one line each."""
+    """The cells of a run, and what was left out of the full product, one line each, for machines of sizes."""
 
     cells: tuple[Cell, ...]
     left_out: tuple[str, ...]
+    sizes: Sizes = USUAL
 
 
-def select(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()) -> Selection:
-    """Cells that the profile selects, narrowed to ``tests`` and ``mmus`` (empty: all).
+def select(
+    profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = (), sizes: Sizes = USUAL
+) -> Selection:
+    """Cells that the profile selects, narrowed to ``tests`` and ``mmus`` (empty: all), for these sizes.
 
     Raises ConfigError for names that do not exist, and when nothing is left.
     """
@@ -41,7 +45,8 @@ def select(profile: Profile, tests: Sequence[str] = (), mmus: Sequence[str] = ()
     ]
     if not narrowed:
         raise _nothing(profile, tests, mmus)
-    return Selection(tuple(narrowed), tuple(_left_out(narrowed)))
+    cells = tuple(scaled(cell, sizes) for cell in narrowed)
+    return Selection(cells, tuple(_left_out(narrowed, sizes)), sizes)
 
 
 def count_cells(profile: Profile) -> int:
@@ -77,7 +82,7 @@ def _points(profile: Profile, test: str) -> list[tuple[str, ...]]:
     return sorted(found, key=lambda point: [place[value] for place, value in zip(order, point, strict=True)])
 
 
-def _left_out(narrowed: Sequence[Cell]) -> list[str]:
+def _left_out(narrowed: Sequence[Cell], sizes: Sizes) -> list[str]:
     """A line for each cell, or one for all of a test when there are too many to read.
 
     Of cells that only some hosts have there is one for all, and only when there is none of them.
@@ -86,7 +91,7 @@ def _left_out(narrowed: Sequence[Cell]) -> list[str]:
     lines = [
         line
         for test in AXES
-        for line in _left_out_of(test, {cell.id for cell in common if cell.test == test})
+        for line in _left_out_of(test, {cell.id for cell in common if cell.test == test}, sizes)
     ]
     names = {
         value
@@ -99,13 +104,15 @@ def _left_out(narrowed: Sequence[Cell]) -> list[str]:
     return lines
 
 
-def _left_out_of(test: str, taken: Set[str]) -> list[str]:
+def _left_out_of(test: str, taken: Set[str], sizes: Sizes = USUAL) -> list[str]:
+    """``taken`` are ids of cells of the usual sizes."""
     common = common_values(test).values()
     every = math.prod(map(len, common))
     if every - len(taken) > MOST_LEFT_OUT_LINES:
         counts = f"{every - len(taken)} of {every} cells of {test}"
         return [f"{counts} (scripts/run --profile lab --list names all)"]
-    return [name for values in product(*common) if (name := make_point(test, values).id) not in taken]
+    every_cell = (make_point(test, values) for values in product(*common))
+    return [scaled(cell, sizes).id for cell in every_cell if cell.id not in taken]
 
 
 def _known(what: str, seen: Sequence[str], allowed: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from guestloop.ground.words import plural
 from guestloop.report.lines import letters
 from guestloop.report.page.badges import Badge
 from guestloop.report.results import KernelResult, Result
+from guestloop.results.sizes import USUAL
 
 Facts = tuple[tuple[str, str], ...]
 """A list of terms and what they are; the empty ones are left out."""
@@ -104,6 +105,7 @@ def run_facts(result: Result) -> Facts:
             ("profile", result.profile),
             ("rounds", f"{looks} per kernel" + (", each on a fresh boot" if course.fresh_boots else "")),
             ("budget", f"{course.budget_s / 60:.0f} min" if course.budget_s else ""),
+            ("sizes", "" if course.sizes == USUAL else str(course.sizes)),
             *((f"host {name}".replace("_", " "), value) for name, value in result.host.items()),
             (
                 "kernel of L2",

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from guestloop.results.sizes import scale_vcpus
 from guestloop.workloads.aging.driver import DirtyLog, Pages, Scene
 from guestloop.workloads.aging.drivers import DRIVERS
 
@@ -15,8 +17,9 @@ AXES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def scene_of(variant: Mapping[str, str]) -> Scene:
-    """The figures of a cell."""
+def scene_of(variant: Mapping[str, str], scale: int = 1) -> Scene:
+    """The figures of a cell; ``scale`` is that of the run (results/sizes.py)."""
     driver, pages = DRIVERS[variant["driver"]], Pages(variant["pages"])
     sizes = driver.huge if pages is Pages.HUGE else driver.small
-    return Scene(driver, pages, DirtyLog(variant["dirty_log"]), sizes)
+    sizes = replace(sizes, mib=sizes.mib * scale, ram_mib=sizes.ram_mib * scale)
+    return Scene(driver, pages, DirtyLog(variant["dirty_log"]), sizes, scale_vcpus(Scene.vcpus, scale), scale)

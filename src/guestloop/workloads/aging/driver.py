@@ -96,13 +96,14 @@ class Driver(ABC):
 
 @dataclass(frozen=True)
 class Scene:
-    """How one cell is aged: by which driver, on what pages, in which sizes."""
+    """How one cell is aged: by which driver, on what pages, in which sizes, ``scale`` times the usual."""
 
     driver: Driver
     pages: Pages
     dirty_log: DirtyLog
     sizes: Sizes
     vcpus: int = 2
+    scale: int = 1
 
     @property
     def region_pages(self) -> int:

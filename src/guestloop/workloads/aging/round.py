@@ -35,7 +35,7 @@ WINDOW = 4096
 
 def measure(this: Measuring, l1: L1) -> None:
     """One round of the cell: fills in ``this``. The guest has ended when this returns."""
-    scene = scene_of(this.cell.variant)
+    scene = scene_of(this.cell.variant, l1.sizes.scale)
     with prepared(l1, scene), l1.guest(scene.guest("aging")) as l2:
         run(this, l2, scene)
 

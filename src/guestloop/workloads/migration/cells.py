@@ -16,8 +16,8 @@ LINGERING_ROUNDS = 8
 AXES = {"load": tuple(Load), "way": tuple(WAYS), "pages": tuple(Pages), "vcpus": ("2", "1", "4")}
 
 
-def trip_of(cell: Cell) -> Trip:
-    """The figures of a cell."""
+def trip_of(cell: Cell, scale: int = 1) -> Trip:
+    """The figures of a cell; ``scale`` is that of the run (results/sizes.py)."""
     variant = cell.variant
     load, way = Load(variant["load"]), WAYS[variant["way"]]
     trip = Trip(load, way, Pages(variant["pages"]), int(variant["vcpus"]))
@@ -29,4 +29,4 @@ def trip_of(cell: Cell) -> Trip:
         trip = replace(trip, round_s=0.0, held_rounds=LINGERING_ROUNDS)
     if load is Load.HOT:
         trip = replace(trip, mib=4)
-    return way.fit(trip)
+    return way.fit(trip).scaled(scale)

@@ -67,6 +67,7 @@ class Hop:
     ) -> None:
         self._this, self.source, self._layout, self._areas = this, source, layout, areas
         self.l1, self._prefix = source.l1, prefix
+        self._scale = source.l1.sizes.scale  # what is sent is so much more, in the same time
         self._agent = source.l1.agent.migration
         self._destination: L2 | None = None
         self._stopped_at: Entry | None = None
@@ -83,8 +84,8 @@ class Hop:
         self._destination = destination
         parameters: dict[str, Any] = {
             "downtime_limit": HELD_DOWNTIME_MS,
-            "max_bandwidth": HELD_BYTES_PER_S,
-            "max_postcopy_bandwidth": POSTCOPY_BYTES_PER_S,
+            "max_bandwidth": HELD_BYTES_PER_S * self._scale,
+            "max_postcopy_bandwidth": POSTCOPY_BYTES_PER_S * self._scale,
         }
         if "multifd" in capabilities:
             parameters["multifd_channels"] = MULTIFD_CHANNELS
@@ -107,7 +108,7 @@ class Hop:
         """
         self._round_s = round_s
         least = LEAST_BYTES_PER_S_WITH_RING if self.source.spec.dirty_ring else LEAST_BYTES_PER_S
-        self._agent.begin(round_s, least)
+        self._agent.begin(round_s, least * self._scale)
         self.wait(["pre-switchover"] if may_end else [], rounds=rounds)
         self._this.events["connections"] = self._agent.connections()
 

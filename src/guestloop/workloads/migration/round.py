@@ -29,7 +29,7 @@ NAMES = "abcd"  # of the guest at each stop of its trip
 
 def measure(this: Measuring, l1: L1) -> None:
     """One round of the cell: fills in ``this``. All guests have ended when this returns."""
-    run(this, l1, trip_of(this.cell))
+    run(this, l1, trip_of(this.cell, l1.sizes.scale))
 
 
 def run(this: Measuring, l1: L1, trip: Trip) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -96,7 +96,7 @@ class Trip:
     ``ram_directory`` holds the RAM of the destinations (empty: L1's own tmpfs).
     Each dirty round but the first is made to take ``round_s`` (0: as fast as it goes). A paced load
     is over its pages about once in the time of a migration, so that a write that got lost is not soon
-    written again.
+    written again. ``scale``: how many times larger it is than usual.
     """
 
     load: Load
@@ -111,6 +111,17 @@ class Trip:
     ring_entries: int = 1024
     held_rounds: int = 4
     ram_directory: str = ""
+    scale: int = 1
+
+    def scaled(self, scale: int) -> Trip:
+        """The same with more memory, which takes as long to go over, and to send."""
+        return replace(
+            self,
+            mib=self.mib * scale,
+            ram_mib=self.ram_mib * scale,
+            pace_us=self.pace_us // scale,
+            scale=scale,
+        )
 
     @property
     def hops(self) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PAGE_OUT_S = 20.0
 MOST_CALLS = 60
+"""Of reclaim in a scan, for each unit of scale."""
 WARM_UP = 2
 
 
@@ -59,7 +60,7 @@ class Reclaim(Driver):
         """Touch, and have fewer pages reclaimed than were not touched."""
         wanted = wanted_pages(scan.scene)
         scan.touch()
-        taken = scan.agent.reclaim.take(scan.name, wanted, MOST_CALLS)
+        taken = scan.agent.reclaim.take(scan.name, wanted, MOST_CALLS * scan.scene.scale)
         return judge_taken(scan.judged, taken.before, taken.after, wanted)
 
 
