@@ -23,14 +23,27 @@ class Forked:
     def __init__(self, process: ForkProcess) -> None:
         self._process = process
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
     async def wait(self) -> int:
         """The status, negative for a signal."""
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(self._process.sentinel, ended.set)
-        await ended.wait()
-        loop.remove_reader(self._process.sentinel)
-        self._process.join()
-        assert self._process.exitcode is not None
+        while self._process.exitcode is None:  # several may wait
+            loop, ended = asyncio.get_running_loop(), asyncio.Event()
+            handle = os.dup(self._process.sentinel)
+            loop.add_reader(handle, ended.set)
+            await ended.wait()
+            loop.remove_reader(handle)
+            os.close(handle)
+            self._process.join()
         return self._process.exitcode
 
 

@@ -21,9 +21,10 @@ from samples import L2_KERNEL, SHADOW, TDP
 from guestloop.ground.errors import ConfigError
 from guestloop.history.runs import Run, reduce_result
 from guestloop.history.series import series_of
-from guestloop.history.store import locked, merge, read_store, write_store
+from guestloop.history.store import merge, read_store, write_store
 from guestloop.report import read_result
 from guestloop.results.changes import Probed
+from guestloop.results.files import locked
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.records import Correctness, Outcome
 from guestloop.results.sizes import USUAL, Sizes
@@ -189,7 +190,7 @@ def test_an_interrupted_write_leaves_the_file_as_it_was(tmp_path: Path, run: Run
 
 def test_whoever_adds_to_a_file_keeps_others_from_it(tmp_path: Path) -> None:
     path = tmp_path / "new" / "h.jsonl.gz"
-    with locked(path), open_directory(path.parent) as other, pytest.raises(BlockingIOError):
+    with locked(path.parent), open_directory(path.parent) as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with open_directory(path.parent) as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -44,7 +44,7 @@ ONLY = {
     "qemu.qmp": {"ground/qmp_session.py"},
     "avocado": {
         "testing.py",
-        *(f"job/{name}.py" for name in ("measure", "plugin", "progress", "runner", "spawner")),
+        *(f"job/{name}.py" for name in ("lanes", "measure", "plugin", "progress", "runner", "spawner")),
     },
     "jsonschema": {"report/verdict_json.py"},
     "rich": {"job/live.py"},

@@ -223,7 +223,8 @@ def sitting_of(*looks: Exception | None) -> CurrentSitting:
         return answer
 
     plan = plan_of(REFERENCE, CANDIDATE)
-    return cast(CurrentSitting, SimpleNamespace(begin_look=begin_look, out=Path("out"), plan=plan))
+    fields = {"begin_look": begin_look, "out": Path("out"), "plan": plan, "lane_count": 1}
+    return cast(CurrentSitting, SimpleNamespace(**fields))
 
 
 @pytest.mark.usefixtures("fake_job")

@@ -60,6 +60,7 @@ class Bench:
         self.rounds, self.labs = 999, 0
         self.named: list[Any] = []
         self.sizes: list[Any] = []
+        self.shares: list[int] = []
         (terminal.home / ".config/guestloop").mkdir(parents=True)
         (terminal.home / ".config/guestloop/profiles.yaml").write_text(PROFILE)
 
@@ -96,9 +97,10 @@ class Bench:
         return Prepared(lab, self.qemu, self.kernels)
 
     @contextmanager
-    def lab_on(self, *_: object, **__: object) -> Iterator[None]:
+    def lab_on(self, *given: Any, **_: object) -> Iterator[tuple[()]]:
         self.labs += 1
-        yield
+        self.shares.append(len(given[3]))
+        yield ()
 
     def measure(self, sitting: CurrentSitting) -> bool:
         while look := sitting.begin_look():
@@ -235,15 +237,31 @@ def test_a_run_goes_on_with_its_sizes_or_not_at_all(bench: Bench, monkeypatch: p
     monkeypatch.setattr(sizing, "read_room", lambda: room_of([8]))
     bench.rounds = 1
     said = bench.start()
-    assert "==> sizes: L1s of 2 vCPUs and 2048 MiB, L2s of up to 4 vCPUs\n" in said
+    assert "==> sizes: L1s of 2 vCPUs and 2048 MiB, L2s of up to 4 vCPUs; there is room for 4 " in said
     plan = json.loads((bench.out / PLAN_FILE).read_text())
     (bench.out / PLAN_FILE).write_text(json.dumps(plan | {"sizes": vars(Sizes.of(4))}))
     said = bench.run("--resume", "out")
-    assert "==> sizes: L1s of 8 vCPUs and 8192 MiB, L2s of up to 16 vCPUs\n" in said
+    assert "==> sizes: L1s of 8 vCPUs and 8192 MiB, L2s of up to 16 vCPUs; " in said
     assert bench.sizes == [USUAL, Sizes.of(4)]
     monkeypatch.setattr(sizing, "read_room", lambda: room_of([4]))
     message, hint = bench.refused("--resume", "out", "--rounds", "9")
     assert message.endswith("each would have 4 cores, 8 are needed") and "room for 2 labs" in hint
+
+
+def test_so_many_labs_as_are_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be resumed with another number: they decide how fast it goes, and nothing else."""
+    monkeypatch.setattr(sizing, "read_room", lambda: room_of([4, 4]))
+    bench.rounds = 1
+    said = bench.start("--labs", "2")
+    assert "lab 1: CPUs 0-3 of node 0; lab 2: CPUs 4-7 of node 1" in said
+    bench.run("--resume", "out")
+    bench.run("--resume", "out", "--labs", "9")
+    assert bench.shares == [2, 2, 2], "there are two cells"
+    monkeypatch.setattr(sizing, "read_room", lambda: room_of([2]))
+    message, hint = bench.refused("--resume", "out", "--rounds", "9")
+    assert message.startswith("2 labs with L1s of 2 vCPUs") and "room for 1 lab" in hint
+    bench.run("--resume", "out", "--rounds", "9", "--labs", "1")
+    assert bench.shares == [2, 2, 2, 1]
 
 
 def test_the_new_limit_of_a_resumed_run() -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from samples import CANDIDATE, REFERENCE, A, B, make_round, plan_of
 
-from guestloop.job.schedule import Costs, Look, Slot, all_looks, fit, next_look
+from guestloop.job.schedule import Costs, Look, Slot, all_looks, divide, fit, next_look
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.plan import Plan
@@ -254,6 +254,29 @@ def test_cells_that_are_cheap_go_on_where_others_do_not_fit() -> None:
     costs = Costs({TDP: 60.0, DIRECT: 10.0, SHADOW: 10.0}, overhead_s=0.0)
     look = next_look(wanted, rounds, ALL, costs, 50)
     assert look and (look.number, tuple(look.by_cell)) == (3, (DIRECT, SHADOW))
+
+
+# --- labs side by side -----------------------------------------------------------------------------
+
+
+def test_labs_share_the_cells_so_that_all_take_about_as_long() -> None:
+    look = following(plan(2), [])
+    costs = Costs({TDP: 30.0, DIRECT: 10.0, SHADOW: 25.0}, overhead_s=0.0)
+    assert divide(look, costs, 1) == dict.fromkeys(IDS, 0)
+    assert divide(look, costs, 2) == {TDP: 0, SHADOW: 1, DIRECT: 1}
+    assert divide(look, costs, 9) == {TDP: 0, SHADOW: 1, DIRECT: 2}, "a cell is not divided"
+
+
+def test_labs_side_by_side_get_more_into_the_same_time() -> None:
+    wanted = plan(1, 2)
+    rounds = done(following(wanted, []).slots)
+    look = following(wanted, rounds, IDS)
+    costs = Costs({TDP: 30.0, DIRECT: 10.0, SHADOW: 20.0}, overhead_s=0.0)
+    assert tuple(fit(look, costs, 60.0, ALL, labs=2).by_cell) == IDS
+    assert tuple(fit(look, costs, 59.0, ALL, labs=9).by_cell) == (DIRECT, SHADOW), "TDP takes 60 s in any lab"
+    assert tuple(fit(look, costs, 40.0, ALL, labs=1).by_cell) == (DIRECT,)
+    assert tuple(fit(look, costs, 40.0, ALL, labs=2).by_cell) == (DIRECT, SHADOW)
+    assert next_look(wanted, rounds, ALL, costs, 19.0, labs=9) is None
 
 
 # --- a whole run -----------------------------------------------------------------------------------

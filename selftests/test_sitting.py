@@ -17,6 +17,7 @@ from guestloop.job.progress import Progress
 from guestloop.job.schedule import Slot
 from guestloop.job.sitting import SITTING_KEY, CurrentSitting, describe_left
 from guestloop.job.spawner import NOT_STARTED
+from guestloop.lab.spec import RunningLab
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.hold import held
 from guestloop.results.plan import Plan, read_plan, write_plan
@@ -231,6 +232,55 @@ def test_open_cells_are_those_of_which_more_rounds_may_say_more() -> None:
     assert wanted_rounds(plan, settled) == {}, "a cell without rounds is invalid, and its first look is due"
     scattered = rounds_of({A: (4, 900), B: (3, 1000)}, CELLS[2])
     assert wanted_rounds(plan, scattered) == {SHADOW: 64}
+
+
+# --- labs side by side -----------------------------------------------------------------------------
+
+
+def side_by_side(world: World) -> CurrentSitting:
+    labs = (RunningLab("one"), RunningLab("two"))
+    return CurrentSitting(world.plan, world.out, world.judge, lambda: world.now, labs)
+
+
+def test_the_time_beside_a_round_is_that_of_its_own_lab(world: World) -> None:
+    """Rounds of 10 s in two labs, which begin together: each takes a second more."""
+    sitting = side_by_side(world)
+    look = sitting.begin_look()
+    assert look
+    lanes: dict[int, list[Slot]] = {0: [], 1: []}
+    for slot in look.slots:
+        lanes[sitting.lane_of(slot)].append(slot)
+    assert [len(lane) for lane in lanes.values()] == [4, 2], "three cells"
+    assert sitting.rest_s == 4 * 17
+    for number in range(2):
+        world.now += 11
+        for lane in lanes.values():
+            write_round(world.out, make_round(lane[number].cell, lane[number].kernel, 1, 100, seconds=10.0))
+            sitting.end(lane[number])
+    assert sitting.costs.overhead_s == 1 and sitting.rest_s == 2 * 11
+
+
+def test_a_lab_that_waited_for_others_is_not_counted_as_slow(world: World) -> None:
+    """A look is judged when the last lab is through with it."""
+    sitting = side_by_side(world)
+    for at in (0, 500):
+        world.now = at
+        look = sitting.begin_look()
+        assert look
+        for slot in look.slots:
+            world.now = at + 11
+            write_round(world.out, make_round(slot.cell, slot.kernel, slot.round, 100, seconds=10.0))
+            sitting.end(slot)
+    assert max(sitting._overheads) == 1
+
+
+def test_a_budget_that_no_cell_fits_into_is_the_end(world: World) -> None:
+    world.plan = replace(PLAN, budget_s=10.0)
+    sitting = side_by_side(world)
+    world.play(sitting)
+    record = sitting.finish(complete=True)
+    assert record.ending is Ending.BUDGET and record.labs == 2
+    assert {cell: len(by[A]) for cell, by in world.numbers().items()} == {TDP: 1, DIRECT: 1, SHADOW: 1}
 
 
 # --- what the user sees ----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from samples import CANDIDATE, REFERENCE, A, B, make_round, plan_of
-from test_sitting import CELLS, TDP, World
+from test_sitting import CELLS, PLAN, TDP, World
 
 from guestloop.ground import log
 from guestloop.ground.wait import wait_for
@@ -25,6 +25,7 @@ from guestloop.job import live
 from guestloop.job.schedule import Slot
 from guestloop.job.sitting import CurrentSitting
 from guestloop.job.views import PlainView, View, view_of
+from guestloop.lab.spec import RunningLab
 from guestloop.results.cells import Cell, Mmu
 from guestloop.results.findings import Finding, FindingKind
 from guestloop.results.records import Outcome, Round
@@ -62,6 +63,7 @@ def play(view: live.Matrix, sitting: CurrentSitting, *records: Mapping[str, Any]
     assert sitting.look
     for slot, more in zip(sitting.look.slots, records, strict=False):
         view.started(slot)
+        sitting.end(slot)
         view.ended(slot, round_of(slot, **more), 12.0)
 
 
@@ -80,6 +82,27 @@ def test_the_matrix_fills_up(sitting: CurrentSitting) -> None:
     assert re.fullmatch(r"asyncpf/direct/read-shared on unpatched, round 1: 0\.\d s", lines[3])
     assert re.search(r"look-1 4/6, about 51 s left of this look$", lines[4])
     assert lines[5].startswith("A unpatched, B patched: rounds of each; > runs")
+
+
+def test_rounds_of_labs_side_by_side_have_a_line_each(tmp_path: Path, capsys: Captured) -> None:
+    sitting = CurrentSitting(PLAN, tmp_path, labs=(RunningLab("one"), RunningLab("two")))
+    look = sitting.begin_look()
+    assert look
+    first, _, other = look.slots[:3]
+    view = matrix(sitting)
+    for slot in (first, other):
+        sitting.begin(slot)
+        view.started(slot)
+    lines = drawn(view)
+    assert lines[1] == "read-shared  >.   .>      .."
+    for line, slot in zip(lines[3:], (first, other), strict=False):
+        assert line.startswith(f"{slot.cell.id} on {slot.kernel}, round 1: ")
+    assert "look-1 2/6, about 1 min left" in lines[5], "one lab has two cells, the other has one"
+    sitting.end(first)
+    plain = PlainView(sitting)
+    plain.ended(first, round_of(first), 12.0)
+    *_, said = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"    {first.cell.id} unpatched, round 1: 1000 page_ready")
 
 
 def test_what_went_wrong_stays_and_is_said(sitting: CurrentSitting, capsys: Captured) -> None:

@@ -28,7 +28,7 @@ from guestloop.results.cells import Mmu
 if TYPE_CHECKING:
     from guestloop.job.options import Options
 
-RESUMED = frozenset({"resume", "rounds", "budget", "no_wait", "verbose", "words"})
+RESUMED = frozenset({"resume", "rounds", "budget", "labs", "no_wait", "verbose", "words"})
 """What may differ from an empty command line when a run is resumed."""
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG})
@@ -190,6 +190,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), help=f"default: {AUTO}")
     parser.add_argument(
+        "--labs",
+        type=_count,
+        metavar="N",
+        help="so many side by side, each with cores and memory of its own, on cells of its own; default: 1",
+    )
+    parser.add_argument(
         "--no-wait",
         action="store_true",
         help="end with 3 if another run with --accel kvm uses this host now; default: wait for its end",
@@ -198,8 +204,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--resume",
         type=_path,
         metavar="OUT",
-        help="go on with a run that was interrupted or has spent its budget; only --rounds or --budget, and"
-        " --no-wait go with it, everything else is as it was",
+        help="go on with a run that was interrupted or has spent its budget; only --rounds or --budget,"
+        " --labs and --no-wait go with it, everything else is as it was",
     )
     parser.add_argument("--out", type=_path, metavar="DIR", help="default: results/<time>")
     parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
@@ -291,6 +297,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         rounds=parsed.rounds,
         budget_s=None if parsed.budget is None else parse_duration("--budget", parsed.budget),
         accel=parsed.accel or AUTO,
+        labs=parsed.labs,
         wait=not parsed.no_wait,
         verbose=parsed.verbose,
         out=parsed.out,
@@ -309,7 +316,7 @@ def _resume(parsed: argparse.Namespace) -> int:
     with chdir(plan.directory):
         then = _options(_parse(plan.arguments))
         new = {name: getattr(limit, name) for name in ("rounds", "budget_s", "wait", "verbose")}
-        return resume(out, plan, replace(then, **new))
+        return resume(out, plan, replace(then, **new, labs=limit.labs or then.labs))
 
 
 def _refuse_other_options(parsed: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from guestloop.ground.errors import ConfigError
 from guestloop.ground.words import listed
 from guestloop.machines.choice import KINDS
 from guestloop.machines.containment import Way
-from guestloop.machines.layout import lay_out
+from guestloop.machines.layout import lay_out, most_labs
 from guestloop.results.sizes import USUAL
 
 KERNELS = 2
@@ -54,10 +54,12 @@ def _cpus(facts: Facts) -> Check:
 
 def _sizes(facts: Facts) -> Check:
     """Those of a run of two kernels, as it decides them itself."""
+    labs = most_labs(facts.room, KERNELS)
+    beside = f"; room for {labs} labs side by side (--labs)" if labs > 1 else ""
     largest = lay_out(facts.room, KERNELS, sizes=None).sizes
     if largest == USUAL or not KINDS[0].availability(facts.host).usable:
-        return ok("sizes", f"{USUAL}")
-    return ok("sizes", f"{USUAL}; profiles with host-sizes (lab): {largest}")
+        return ok("sizes", f"{USUAL}{beside}")
+    return ok("sizes", f"{USUAL}; profiles with host-sizes (lab): {largest}{beside}")
 
 
 def _disk(facts: Facts) -> Check:

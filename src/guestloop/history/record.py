@@ -14,11 +14,11 @@ from guestloop.ground.words import plural
 from guestloop.history.page import render_history
 from guestloop.history.runs import Run, reduce_result
 from guestloop.history.scatter import keep
-from guestloop.history.store import Merged, locked, merge, read_store, write_store
+from guestloop.history.store import Merged, merge, read_store, write_store
 from guestloop.history.table import render_table
 from guestloop.job.calibration import load_calibration
 from guestloop.report import read_result
-from guestloop.results.files import write_bytes
+from guestloop.results.files import locked, write_bytes
 
 PAGE, TABLE = "history.html", "history.csv"
 MADE = {PAGE: render_history, TABLE: render_table}
@@ -51,7 +51,7 @@ def record(wanted: Wanted) -> Exit:
     if not wanted.directories and not (wanted.store and wanted.store.exists()):
         raise ConfigError("there is no result to make a history of", hint="name result directories")
     new = [reduce_result(read_result(out)) for out in wanted.directories]
-    with locked(wanted.store) if wanted.store else nullcontext():
+    with locked(wanted.store.parent) if wanted.store else nullcontext():
         merged = merge(read_store(wanted.store) if wanted.store else (), new)
         if wanted.store and merged.changed:
             write_store(wanted.store, merged.runs)

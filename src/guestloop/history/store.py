@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import gzip
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,23 +88,3 @@ def merge(known: Sequence[Run], new: Iterable[Run]) -> Merged:
 
 def _keys(run: Run | None) -> set[tuple[str, str, int]]:
     return {(item.cell.id, item.kernel, item.round) for item in run.rounds} if run else set()
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep others from adding to a store meanwhile: whoever reads it to write it again waits here.
-
-    The lock is one on its directory, which the kernel ends with this process. A file system that knows no
-    locks is taken as it is.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOLCK):
-                raise
-        yield
-    finally:
-        os.close(handle)

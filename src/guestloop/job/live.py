@@ -22,7 +22,7 @@ from guestloop.ground.log import can_colour, duration, say, shown_by
 from guestloop.job.schedule import Slot
 from guestloop.job.sitting import CurrentSitting
 from guestloop.job.spawner import NOT_STARTED
-from guestloop.job.views import left, number, place, seconds_from, summary
+from guestloop.job.views import left, number, place, summary, title
 from guestloop.report.lines import letters
 from guestloop.results.cells import Mmu
 from guestloop.results.records import Round
@@ -30,8 +30,8 @@ from guestloop.results.records import Round
 LEAST_COLUMNS = 60
 """Of the terminal; lines are better on a narrower one."""
 
-STATUS_LINES = 4
-"""Below the matrix: what runs, how far it is, and the key."""
+STATUS_LINES = 3
+"""Below the matrix, beside a line for each round that runs: how far it is, and the key."""
 
 NAME = 24
 """Columns of the name of a variant where not all of it fits."""
@@ -51,36 +51,36 @@ class Matrix:
         self._rounds: dict[tuple[str, str], list[Round]] = {}
         for item in sitting.rounds:
             self._add(item)
-        self._running: Slot | None = None
-        self._since = time.monotonic()
-        self._left_s: float | None = None
+        self._running: dict[str, tuple[Slot, float]] = {}  # by label, with the time since when
+        self._latest = time.monotonic()
+        self._left_s = 0.0
 
     def started(self, slot: Slot) -> None:
-        self._running, self._since = slot, time.monotonic()
-        self._left_s = seconds_from(self._sitting, slot)
+        self._latest = time.monotonic()
+        self._running[slot.label] = slot, self._latest
+        self._left_s = self._sitting.rest_s
 
     def ended(self, slot: Slot, record: Round | None, took_s: float) -> None:
-        self._running = None
+        self._running.pop(slot.label, None)
         if record:
             self._add(record)
         if not record or record.is_wrong or record.is_invalid:
-            said = summary(record)
-            say(f"{slot.cell.id} {slot.kernel}, round {slot.round}: {said} [{duration(took_s)}]")
+            say(f"{title(slot)}: {summary(record)} [{duration(took_s)}]")
 
     def not_started(self, slot: Slot) -> None:
-        say(f"{slot.cell.id} {slot.kernel}, round {slot.round}: {NOT_STARTED}")
+        say(f"{title(slot)}: {NOT_STARTED}")
 
     def _add(self, item: Round) -> None:
         self._rounds.setdefault((item.cell.id, item.kernel), []).append(item)
 
     def __rich__(self) -> RenderableType:
-        return Group(self._matrix(), Text(), self._runs(), self._bar(), self._key())
+        return Group(self._matrix(), Text(), *self._runs(), self._bar(), self._key())
 
     def _matrix(self) -> RenderableType:
         rows = {test: self._variants(test) for test in self._tests()}
         heights = [len(variants) + 1 for variants in rows.values()]
         longest = max((len(name) for variants in rows.values() for name in variants), default=0)
-        room = self._lines - STATUS_LINES - 2
+        room = self._lines - STATUS_LINES - self._sitting.lane_count - 2
         if (name := self._name_width(longest, len(rows))) and max(heights, default=0) <= room:
             grid = Table.grid(padding=(0, 3))
             grid.add_row(*(self._table(test, variants, name) for test, variants in rows.items()))
@@ -129,10 +129,10 @@ class Matrix:
     def _mark(self, cell: str, kernel: str) -> tuple[str, str]:
         """A character and its style."""
         rounds = list(self._rounds.get((cell, kernel), ()))
-        runs = self._running
+        running = [(slot.cell.id, slot.kernel) for slot, _ in self._running.values()]
         if any(item.is_wrong for item in rounds):
             return "x", "bold red"
-        if runs and (runs.cell.id, runs.kernel) == (cell, kernel):
+        if (cell, kernel) in running:
             return ">", "bold cyan"
         if not rounds:
             return ".", "dim"
@@ -158,26 +158,25 @@ class Matrix:
         text = Text(f"{done}/{len(cells)}" if cells else "")
         return text.append(f" {wrong}x", "bold red") if wrong else text
 
-    def _runs(self) -> Text:
-        if not (slot := self._running):
-            return Text("between two rounds", "dim")
-        took = duration(time.monotonic() - self._since)
-        return Text(f"{slot.cell.id} on {slot.kernel}, {number(slot)}: {took}", no_wrap=True)
+    def _runs(self) -> list[Text]:
+        if not self._running:
+            return [Text("between two rounds", "dim")]
+        return [_run(slot, since) for slot, since in self._running.values()]
 
     def _bar(self) -> RenderableType:
         if not (self._sitting.look and self._running):
             return Text()
-        slots = self._sitting.look.slots
+        total, (last, _) = len(self._sitting.look.slots), list(self._running.values())[-1]
         grid = Table.grid(padding=(0, 2))
         width = next(bar for columns, bar in BARS.items() if self._columns >= columns)
         bar = ProgressBar(
-            total=len(slots), completed=slots.index(self._running), width=width, complete_style="cyan"
+            total=total, completed=self._sitting.position(last) - 1, width=width, complete_style="cyan"
         )
-        grid.add_row(bar, Text(f"{place(self._sitting, self._running)}{self._left()}", no_wrap=True))
+        grid.add_row(bar, Text(f"{place(self._sitting, last)}{self._left()}", no_wrap=True))
         return grid
 
     def _left(self) -> str:
-        left_s = max(0.0, (self._left_s or 0.0) - (time.monotonic() - self._since))
+        left_s = max(0.0, self._left_s - (time.monotonic() - self._latest))
         return left(self._sitting, left_s, _minutes)
 
     def _key(self) -> Text:
@@ -192,6 +191,12 @@ def _new_table(title: str, modes: list[Mmu], name: int) -> Table:
     for mode in modes:
         table.add_column(str(mode))
     return table
+
+
+def _run(slot: Slot, since: float) -> Text:
+    """A round that runs."""
+    took = duration(time.monotonic() - since)
+    return Text(f"{slot.cell.id} on {slot.kernel}, {number(slot)}: {took}", no_wrap=True)
 
 
 def _minutes(seconds: float) -> str:

@@ -20,6 +20,7 @@ from avocado.core.varianter import dump_variant
 
 from guestloop.config import REPOSITORY
 from guestloop.ground.errors import LabError
+from guestloop.job.lanes import LanesRunner
 from guestloop.job.schedule import Look, Slot
 from guestloop.job.sitting import SITTING_KEY, CurrentSitting
 from guestloop.job.spawner import Watch, watched
@@ -40,6 +41,9 @@ class LookSuite(TestSuite):  # type: ignore[misc]
     ) -> None:
         super().__init__(name, config, tests)
         self._go_on = go_on
+        sitting: CurrentSitting | None = config.get(SITTING_KEY)
+        if sitting and sitting.lane_count > 1:
+            self._runner = LanesRunner()
 
     def run(self, job: Job) -> set[str]:
         """Run its tests; returns which results there were."""

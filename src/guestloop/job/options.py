@@ -15,9 +15,13 @@ from guestloop.config import Change, KernelArgument, Profile, load_argument, loa
 from guestloop.ground.errors import ConfigError
 from guestloop.ground.hints import suggest
 from guestloop.ground.words import file_name
-from guestloop.job.sizing import expected_sizes
-from guestloop.machines.choice import AUTO
+from guestloop.job.sizing import lay_out_run
+from guestloop.machines.choice import AUTO, choose, kind_named
+from guestloop.machines.host import read_host
+from guestloop.machines.kind import MachineKind
+from guestloop.machines.layout import Layout
 from guestloop.results.provenance import Expectation
+from guestloop.results.sizes import USUAL, Sizes
 from guestloop.workloads.catalog import AXES
 from guestloop.workloads.selection import select
 
@@ -28,9 +32,10 @@ class Options:
 
     ``kernels`` are named one by one, the reference first; in their place a ``change`` makes its own two.
     ``expect`` is what the candidates are for, beside what their files say. ``rounds`` and ``budget_s`` go
-    before what the profile says, and at most one of them is given. ``wait`` for a host that another run uses
-    now, rather than end at once; ``verbose`` prints every figure. ``arguments`` are the words of the command
-    line, from which these options can be made again.
+    before what the profile says, and at most one of them is given. So many ``labs`` measure side by side,
+    None: one, or as many as before. ``wait`` for a host that another run uses now, rather than end at once;
+    ``verbose`` prints every figure. ``arguments`` are the words of the command line, from which these options
+    can be made again.
     """
 
     profile: str = "default"
@@ -42,6 +47,7 @@ class Options:
     rounds: int | None = None
     budget_s: float | None = None
     accel: str = AUTO
+    labs: int | None = None
     wait: bool = True
     verbose: bool = False
     out: Path | None = None
@@ -92,12 +98,27 @@ def labels(specs: Sequence[KernelArgument]) -> tuple[str, ...]:
     return tuple(taken)
 
 
+def wanted_layout(options: Options, kind: MachineKind) -> Layout:
+    """How a new run is laid out on this machine. Raises ConfigError for labs that there is no room for."""
+    profile = chosen_profile(options)
+    cells = select(profile, options.tests, options.mmu).cells
+    kernels = 2 if options.change else len(options.kernels)
+    return lay_out_run(profile, kind, kernels, min(options.labs or 1, len(cells)))
+
+
+def _expected_sizes(options: Options) -> Sizes:
+    """The sizes of a run, as far as they can be told without one."""
+    if not chosen_profile(options).host_sizes:
+        return USUAL
+    kind = choose(read_host()).kind if options.accel == AUTO else kind_named(options.accel)
+    return wanted_layout(options, kind).sizes
+
+
 def list_cells(options: Options) -> list[str]:
     """The cells that would run, a line each; touches nothing."""
     number = 2 if options.change else len(load_kernels(options.kernels))
     profile = chosen_profile(options)
-    sizes = expected_sizes(profile, options.accel, number, labs=1)
-    selection = select(profile, options.tests, options.mmu, sizes)
+    selection = select(profile, options.tests, options.mmu, _expected_sizes(options))
     first, last = profile.looks[0], profile.looks[-1]
     rounds = f"{first}" if first == last else f"{first} to {last}"
     size = f"x {rounds} rounds x {number} kernels"

@@ -29,16 +29,18 @@ class Progress(ResultEvents):  # type: ignore[misc]
     def __init__(self, config: dict[str, Any]) -> None:
         self._sitting: CurrentSitting | None = config.get(SITTING_KEY)
         self._view: View | None = config.get(VIEW_KEY) or (self._sitting and PlainView(self._sitting))
-        self._started = time.monotonic()
+        self._started: dict[str, float] = {}
 
     def pre_tests(self, job: Any) -> None:
         """Nothing to say before the first round."""
 
     def start_test(self, result: Any, state: dict[str, Any]) -> None:
-        self._started = time.monotonic()
         if not (self._sitting and self._view):
             return
-        if self._sitting.may_start(slot := self._sitting.slot(state["name"].variant)):
+        slot = self._sitting.slot(state["name"].variant)
+        self._started[slot.label] = time.monotonic()
+        self._sitting.begin(slot)
+        if self._sitting.may_start(slot):
             self._view.started(slot)
 
     def end_test(self, result: Any, state: dict[str, Any]) -> None:
@@ -50,7 +52,8 @@ class Progress(ResultEvents):  # type: ignore[misc]
         if state.get("fail_reason") == NOT_STARTED:
             self._view.not_started(slot)
         else:
-            self._view.ended(slot, self._sitting.end(slot), time.monotonic() - self._started)
+            took_s = time.monotonic() - self._started[slot.label]
+            self._view.ended(slot, self._sitting.end(slot), took_s)
 
     def test_progress(self, progress: bool = False) -> None:
         """Nothing to show for a heartbeat."""

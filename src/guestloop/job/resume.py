@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from guestloop.job.schedule import all_looks
 from guestloop.job.sizing import announce, lay_out_again
 from guestloop.job.subjects import find_subjects, fit_kernels
 from guestloop.machines.conditions import read_boot_id
+from guestloop.machines.layout import Share
 from guestloop.results.hold import held
 from guestloop.results.plan import PLAN_FILE, Plan, PlannedKernel, read_plan
 from guestloop.results.records import read_rounds
@@ -50,8 +51,9 @@ def resume(out: Path, plan: Plan, options: Options) -> Exit:
     """Measure what is missing in ``out``, then what is open, and compare all of it.
 
     ``options`` were made from the words of ``plan.arguments``, of which only the kernels matter: everything
-    else is as planned. Their ``rounds`` or ``budget_s`` are the new limit. Raises ConfigError when a kernel,
-    or what it runs on, is not what was planned, or when there is no room for the sizes of the plan.
+    else is as planned. Their ``rounds`` or ``budget_s`` are the new limit, and ``labs`` only decides how many
+    rounds are measured side by side. Raises ConfigError when a kernel, or what it runs on, is not what was
+    planned, or when there is no room for the sizes of the plan.
     """
     with held(out):
         plan = limited(plan, options)
@@ -62,9 +64,9 @@ def resume(out: Path, plan: Plan, options: Options) -> Exit:
         if not all_looks(plan, rounds, wanted_rounds(plan, rounds) if rounds else ()):
             say("==> nothing is missing, and no cell is open that may have more rounds")
             return measure_and_conclude(plan, None, out, resumed=True, verbose=options.verbose)
-        prepared = _prepare_again(plan, out, options)
+        prepared, shares = _prepare_again(plan, out, options)
         return measure_and_conclude(
-            plan, prepared.lab, out, resumed=True, wait=options.wait, verbose=options.verbose
+            plan, prepared.lab, out, shares, resumed=True, wait=options.wait, verbose=options.verbose
         )
 
 
@@ -75,17 +77,18 @@ def limited(plan: Plan, options: Options) -> Plan:
     return replace(plan, budget_s=options.budget_s) if options.budget_s else plan
 
 
-def _prepare_again(plan: Plan, out: Path, options: Options) -> Prepared:
+def _prepare_again(plan: Plan, out: Path, options: Options) -> tuple[Prepared, Sequence[Share]]:
+    """What is booted, and where."""
     host, machine = find_machine(plan.accelerator, wait=options.wait)
     cache = Cache()
     specs = change_specs(options.change, cache) if options.change else load_kernels(options.kernels)
-    layout = lay_out_again(plan.sizes, len(specs), labs=1)
-    announce(layout)
+    layout = lay_out_again(plan.sizes, len(specs), min(options.labs or 1, len(plan.cells)))
+    announce(layout, len(specs))
     specs = fit_kernels(specs, plan.sizes)
     subjects = find_subjects(specs, machine.vendor.module, cache, options.expect)
     prepared = prepare(subjects, machine, out, cache, plan.sizes)
     check_same(plan, prepared, host_facts(host, machine, prepared.qemu))
-    return prepared
+    return prepared, layout.shares
 
 
 def check_same(plan: Plan, prepared: Prepared, host: dict[str, str]) -> None:

@@ -18,15 +18,16 @@ from guestloop.job.changes import keep_reach, with_known_reach
 from guestloop.job.conclude import conclude, conclude_interrupted
 from guestloop.job.made_by import signed
 from guestloop.job.measure import measure
-from guestloop.job.options import Options, chosen_profile, load_kernels
+from guestloop.job.options import Options, chosen_profile, load_kernels, wanted_layout
 from guestloop.job.prepare import Prepared, find_machine, prepare
-from guestloop.job.session import lab_on
+from guestloop.job.session import ANYWHERE, lab_on
 from guestloop.job.sitting import CurrentSitting, describe_left
-from guestloop.job.sizing import announce, lay_out_run
+from guestloop.job.sizing import announce
 from guestloop.job.subjects import find_subjects, fit_kernels, refuse_no_change
 from guestloop.lab.spec import LabSpec
 from guestloop.machines.choice import Choice, kind_named, labels
 from guestloop.machines.host import Host
+from guestloop.machines.layout import Share
 from guestloop.results.hold import held
 from guestloop.results.plan import PLAN_FILE, Plan, write_plan
 from guestloop.results.records import read_rounds
@@ -44,14 +45,15 @@ def run(options: Options) -> Exit:
 
 def _run(options: Options) -> Exit:
     profile = chosen_profile(options)
-    select(profile, options.tests, options.mmu)  # wrong names first, before anything is fetched or built
+    # Wrong names first, before anything is fetched or built.
+    select(profile, options.tests, options.mmu)
     named = () if options.change else load_kernels(options.kernels)
     check_directory(options.out)
     host, machine = find_machine(options.accel, wait=options.wait)
+    layout = wanted_layout(options, machine.kind)
     cache = Cache()
     specs = change_specs(options.change, cache) if options.change else named
-    layout = lay_out_run(profile, machine.kind, len(specs), labs=1)
-    announce(layout)
+    announce(layout, len(specs))
     selection = select(profile, options.tests, options.mmu, layout.sizes)
     specs = fit_kernels(specs, layout.sizes)
     subjects = find_subjects(specs, machine.vendor.module, cache, options.expect)
@@ -64,23 +66,27 @@ def _run(options: Options) -> Exit:
         plan = signed(make_plan(options, profile, selection, prepared, host, machine))
         plan = with_known_reach(plan, cache)
         write_plan(out, plan)
-        return measure_and_conclude(plan, prepared.lab, out, wait=options.wait, verbose=options.verbose)
+        return measure_and_conclude(
+            plan, prepared.lab, out, layout.shares, wait=options.wait, verbose=options.verbose
+        )
 
 
 def measure_and_conclude(
     plan: Plan,
     lab: LabSpec | None,
     out: Path,
+    shares: Sequence[Share] = ANYWHERE,
     *,
     resumed: bool = False,
     wait: bool = True,
     verbose: bool = False,
 ) -> Exit:
-    """Measure what is due in a lab of its own, then compare and report. Without a lab nothing is measured.
+    """Measure what is due in labs of its own, then compare and report. Without a lab nothing is measured.
 
-    ``wait`` for a host that another run has borrowed; ``verbose`` prints every figure.
+    There is a lab on each of the ``shares`` of this machine. ``wait`` for a host that another run has
+    borrowed; ``verbose`` prints every figure.
     """
-    sitting = _measure(plan, lab, out, wait) if lab else None
+    sitting = _measure(plan, lab, out, shares, wait) if lab else None
     if sitting and sitting.ending is Ending.INTERRUPTED:
         say(f"interrupted: {len(read_rounds(out))} rounds are in {out}; scripts/compare {out} compares them,")
         say(f"  scripts/run --resume {out} goes on")
@@ -92,9 +98,9 @@ def measure_and_conclude(
     return verdict.exit_status
 
 
-def _measure(plan: Plan, lab: LabSpec, out: Path, wait: bool) -> Sitting:
-    with lab_on(kind_named(plan.accelerator), lab, out, wait=wait):
-        sitting = CurrentSitting(plan, out)
+def _measure(plan: Plan, lab: LabSpec, out: Path, shares: Sequence[Share], wait: bool) -> Sitting:
+    with lab_on(kind_named(plan.accelerator), lab, out, shares, wait=wait) as labs:
+        sitting = CurrentSitting(plan, out, labs=labs)
         done = sitting.finish(measure(sitting))
     keep_reach(plan, read_rounds(out), out, Cache())
     return done

@@ -227,29 +227,48 @@ def _slots(plan: Plan, cell: Cell, index: int, progress: CellProgress, goal: int
     return found
 
 
-def fit(look: Look, costs: Costs, left_s: float, wanted: Mapping[str, int]) -> Look:
+def fit(look: Look, costs: Costs, left_s: float, wanted: Mapping[str, int], labs: int = 1) -> Look:
     """As many cells of a look as there is time for, each with all its rounds.
 
-    Those come first that are settled soonest: ``wanted`` is how many rounds that takes, by cell.
+    Those come first that are settled soonest: ``wanted`` is how many rounds that takes, by cell. So many
+    ``labs`` measure side by side, each of them other cells.
     """
-    if costs.seconds(look.slots) <= left_s:
-        return look
     taken = set(look.whole)
-    left_s -= costs.seconds([slot for slot in look.slots if slot.cell.id in taken])
-    further = [name for name in look.by_cell if name not in taken]
+    seconds = {name: costs.seconds(slots) for name, slots in look.by_cell.items()}
+    room_s = labs * left_s - sum(seconds[name] for name in taken & seconds.keys())
+    further = [name for name in seconds if name not in taken]
     for name in sorted(further, key=lambda name: costs.of_a_round(name) * wanted.get(name, 1)):
-        if (seconds := costs.seconds(look.by_cell[name])) <= left_s:
+        if seconds[name] <= min(left_s, room_s):
             taken.add(name)
-            left_s -= seconds
+            room_s -= seconds[name]
     return look.only(taken)
 
 
 def next_look(
-    plan: Plan, rounds: Sequence[Round], wanted: Mapping[str, int], costs: Costs, left_s: float
+    plan: Plan,
+    rounds: Sequence[Round],
+    wanted: Mapping[str, int],
+    costs: Costs,
+    left_s: float,
+    labs: int = 1,
 ) -> Look | None:
     """What is measured next, within the time that is left; None: nothing, or nothing that fits.
 
     ``wanted``: how many rounds may settle what is not settled, by cell id (looks.py).
     """
-    looks = (fit(look, costs, left_s, wanted) for look in all_looks(plan, rounds, wanted))
+    looks = (fit(look, costs, left_s, wanted, labs) for look in all_looks(plan, rounds, wanted))
     return next((look for look in looks if look.slots), None)
+
+
+def divide(look: Look, costs: Costs, labs: int) -> Mapping[str, int]:
+    """Which of so many labs, from 0, measures which cell, so that all of them take about as long.
+
+    A cell is not divided: its rounds on all kernels are measured next to each other, in one lab.
+    """
+    busy_s = [0.0] * labs
+    found = {}
+    seconds = {name: costs.seconds(slots) for name, slots in look.by_cell.items()}
+    for name in sorted(seconds, key=lambda name: -seconds[name]):
+        found[name] = busy_s.index(min(busy_s))
+        busy_s[found[name]] += seconds[name]
+    return found

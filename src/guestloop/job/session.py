@@ -4,40 +4,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from guestloop.ground import proc
 from guestloop.ground.isolated import python
 from guestloop.ground.log import say
-from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec
+from guestloop.lab.spec import OUT_VARIABLE, SOCKET_VARIABLE, LabSpec, RunningLab
 from guestloop.machines.containment import NOT_CONTAINED, Containment, Limits, contained
 from guestloop.machines.host_lock import borrowed
 from guestloop.machines.kind import MachineKind
-from guestloop.machines.layout import needed_mib
+from guestloop.machines.layout import Share, needed_mib
+from guestloop.machines.pinning import pin
 
 LAB_END_S = 30.0
 TASKS = 128
 """Threads of the lab, or of a QEMU, which has up to 64 for its disks (util/thread-pool.c)."""
 
+ANYWHERE = (Share((), 0),)
+"""One lab, on any CPU."""
+
 
 @contextmanager
-def lab_on(kind: MachineKind, spec: LabSpec, out: Path, *, wait: bool = True) -> Iterator[None]:
-    """A lab for as long as the body runs. One that uses the host's KVM has the host for itself.
+def lab_on(
+    kind: MachineKind, spec: LabSpec, out: Path, shares: Sequence[Share] = ANYWHERE, *, wait: bool = True
+) -> Iterator[tuple[RunningLab, ...]]:
+    """A lab on each share of this machine for as long as the body runs; one that is alone is found by tests.
 
-    It is waited for until whoever uses it has ended. Raises LabError at once if ``wait`` is not set.
+    Those that use the host's KVM have the host for themselves. It is waited for until whoever uses it has
+    ended. Raises LabError at once if ``wait`` is not set.
     """
-    if not kind.borrows_host:
-        with running_lab(spec, out):
-            yield
-        return
-    with borrowed(wait=wait) as lock, contained(limits_of(spec)) as containment:
-        say(f"==> {containment.text}")
-        parts = {name: replace(one, inherited=(lock,)) for name, one in spec.parts.items()}
-        with running_lab(replace(spec, parts=parts), out, containment, (lock,)):
-            yield
+    with ExitStack() as stack:
+        inherited: tuple[int, ...] = ()
+        if kind.borrows_host:
+            inherited = (stack.enter_context(borrowed(wait=wait)),)
+        parts = {name: replace(one, inherited=inherited) for name, one in spec.parts.items()}
+        specs = [
+            replace(spec, parts=parts).one_of(len(shares), number, _own_cpus(share))
+            for number, share in enumerate(shares)
+        ]
+        for number, one in enumerate(specs, 1):
+            containment = NOT_CONTAINED
+            if kind.borrows_host:
+                containment = stack.enter_context(contained(limits_of(one), number=number))
+                say(f"==> {containment.text}")
+            stack.enter_context(running_lab(one, out, containment, inherited))
+        yield tuple(RunningLab(one.socket, one.cpus) for one in specs)
+
+
+def _own_cpus(share: Share) -> tuple[int, ...]:
+    """Those of a lab that is to be kept on them: none where it has all that there are."""
+    return share.cpus if set(share.cpus) < os.sched_getaffinity(0) else ()
 
 
 def limits_of(spec: LabSpec) -> Limits:
@@ -67,6 +86,7 @@ def running_lab(
             with proc.spawn(command, stdin=reading, stdout=log, pass_fds=inherited) as process:
                 os.close(reading)
                 containment.add(process.pid)  # before it is told what to start
+                pin(process.pid, spec.cpus)
                 os.write(writing, spec.dump().encode() + b"\n")
                 os.environ.update(variables)
                 try:

@@ -17,7 +17,8 @@ from guestloop.ground.errors import LabError
 from guestloop.ground.log import duration, say
 from guestloop.ground.words import plural
 from guestloop.job.looks import wanted_rounds
-from guestloop.job.schedule import USUAL_OVERHEAD_S, Costs, Look, Slot, all_looks, next_look
+from guestloop.job.schedule import USUAL_OVERHEAD_S, Costs, Look, Slot, all_looks, divide, next_look
+from guestloop.lab.spec import RunningLab
 from guestloop.machines.conditions import read_boot_id
 from guestloop.results.files import read_json
 from guestloop.results.plan import Plan
@@ -34,7 +35,7 @@ class CurrentSitting:
     """Measures a plan look by look. ``find_wanted`` judges which cells want more rounds.
 
     ``plan`` has the looks and the budget of this sitting; ``clock`` returns seconds of wall time. The budget
-    begins to run at once.
+    begins to run at once. ``labs`` measure side by side; without any, tests find theirs by themselves.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class CurrentSitting:
         out: Path,
         find_wanted: WantedRounds = wanted_rounds,
         clock: Callable[[], float] = time.monotonic,
+        labs: Sequence[RunningLab] = (),
     ) -> None:
-        self.plan, self.out = plan, out
+        self.plan, self.out, self.labs = plan, out, tuple(labs)
         self._find_wanted, self._clock = find_wanted, clock
-        self._begun = self._ended_at = clock()
+        self._begun = clock()
+        self._ended_at: dict[int, float] = {}  # by lane: when its last round of this look ended
         self._overheads: list[float] = []
         self.rounds = read_rounds(out)
         self._new: list[Round] = []
@@ -54,9 +57,23 @@ class CurrentSitting:
         self.look: Look | None = None
         self._labels: dict[str, Slot] = {}  # of this look, as is what follows
         self._fits: dict[str, bool] = {}  # by cell
+        self._lanes: Mapping[str, int] = {}  # by cell
+        self._order: list[str] = []  # of labels, as their tests began
         self._look_begun, self._look_rounds = self._begun, 0
         number = max((one.number for one in read_sittings(out)), default=0) + 1
-        self.record = Sitting(number, len(self.rounds), plan.looks, plan.budget_s, boot_id=read_boot_id())
+        self.record = Sitting(
+            number,
+            len(self.rounds),
+            plan.looks,
+            plan.budget_s,
+            boot_id=read_boot_id(),
+            labs=self.lane_count,
+        )
+
+    @property
+    def lane_count(self) -> int:
+        """How many rounds are measured side by side."""
+        return max(1, len(self.labs))
 
     @property
     def left_s(self) -> float:
@@ -79,12 +96,15 @@ class CurrentSitting:
         Raises LabError if rounds of the last one have left no record: they would be measured for ever.
         """
         self.close_look()
-        look = next_look(self.plan, self.rounds, self._wanted(), self.costs, self.left_s)
+        costs, lanes = self.costs, self.lane_count
+        look = next_look(self.plan, self.rounds, self._wanted(), costs, self.left_s, lanes)
         if look and self._ran & {slot.label for slot in look.slots}:
             raise LabError(f"{self.out}: rounds were measured and left no record", hint="is it still there?")
         self.look, self._fits = look, {}
         self._labels = {slot.label: slot for slot in look.slots} if look else {}
+        self._lanes, self._order = divide(look, costs, lanes) if look else {}, []
         self._look_begun, self._look_rounds = self._clock(), len(self._new)
+        self._ended_at = dict.fromkeys(range(lanes), self._look_begun)
         if look and len(self.plan.looks) > 1:
             size = f"{plural(len(look.by_cell), 'cell')}, {plural(len(look.slots), 'round')}"
             say(f"==> {self._title(look)}: {size}")
@@ -103,6 +123,33 @@ class CurrentSitting:
         """The slot of the current look whose test has this name."""
         return self._labels[label]
 
+    def lane_of(self, slot: Slot) -> int:
+        """Which of the labs measures a slot of the current look, from 0."""
+        return self._lanes[slot.cell.id]
+
+    def lab_of(self, slot: Slot) -> RunningLab | None:
+        """The lab that measures it; None: its test finds one by itself."""
+        return self.labs[self.lane_of(slot)] if self.labs else None
+
+    def begin(self, slot: Slot) -> None:
+        """The test of a slot has begun, which may be told that it is not to."""
+        self._order.append(slot.label)
+
+    def position(self, slot: Slot) -> int:
+        """How many-th of the look it is, from 1: as it began, and before any has begun as it is planned."""
+        order = self._order if slot.label in self._order else list(self._labels)
+        return order.index(slot.label) + 1
+
+    @property
+    def rest_s(self) -> float:
+        """How long what is not over yet of the look will take: that of the lab with the most to do."""
+        rest: list[list[Slot]] = [[] for _ in range(self.lane_count)]
+        for slot in self._labels.values():
+            if slot.label not in self._ran and self._fits.get(slot.cell.id, True):
+                rest[self.lane_of(slot)].append(slot)
+        costs = self.costs
+        return max(map(costs.seconds, rest))
+
     def may_start(self, slot: Slot) -> bool:
         """Whether a round still fits: decided for all rounds of its cell, when the first of them is due."""
         look, cell = self.look, slot.cell.id
@@ -114,7 +161,8 @@ class CurrentSitting:
 
     def end(self, slot: Slot) -> Round | None:
         """A round has ended; returns its record, None if it has none."""
-        before, self._ended_at = self._ended_at, self._clock()
+        lane, now = self.lane_of(slot), self._clock()
+        before, self._ended_at[lane] = self._ended_at[lane], now
         self._ran.add(slot.label)
         path = round_path(self.out, slot.cell, slot.kernel, slot.round)
         if not path.exists():
@@ -122,7 +170,7 @@ class CurrentSitting:
         record = read_json(path, parse_round)
         self.rounds.append(record)
         self._new.append(record)
-        self._overheads.append(max(0.0, self._ended_at - before - record.seconds))
+        self._overheads.append(max(0.0, now - before - record.seconds))
         return record
 
     def close_look(self) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from guestloop.config import Profile
 from guestloop.ground.log import say
-from guestloop.machines.choice import AUTO, choose, kind_named
-from guestloop.machines.host import read_host
 from guestloop.machines.kind import MachineKind
-from guestloop.machines.layout import Layout, lay_out
+from guestloop.machines.layout import Layout, lay_out, most_labs
 from guestloop.machines.room import read_room
 from guestloop.results.sizes import USUAL, Sizes
 
@@ -23,17 +21,15 @@ def lay_out_again(sizes: Sizes, kernels: int, labs: int) -> Layout:
     return lay_out(read_room(), kernels, labs, sizes)
 
 
-def expected_sizes(profile: Profile, accel: str, kernels: int, labs: int) -> Sizes:
-    """The sizes of a run, as far as they can be told without one. Raises what ``lay_out_run`` does."""
-    if not profile.host_sizes:
-        return USUAL
-    kind = choose(read_host()).kind if accel == AUTO else kind_named(accel)
-    return lay_out_run(profile, kind, kernels, labs).sizes
-
-
-def announce(layout: Layout) -> None:
-    """Say how large everything is."""
-    say(f"==> sizes: {layout}")
+def announce(layout: Layout, kernels: int) -> None:
+    """Say how large everything is, where it runs, and whether there is room for more at the same time."""
+    room, (first, *others) = read_room(), layout.shares
+    said = [str(layout)]
+    if not others and first.cpus != room.cpus:
+        said.append(f"on {first}")
+    if not others and (most := most_labs(room, kernels)) > 1:
+        said.append(f"there is room for {most} labs of the usual sizes side by side (--labs)")
+    say(f"==> sizes: {'; '.join(said)}")
 
 
 def _follows_host(profile: Profile, kind: MachineKind) -> bool:

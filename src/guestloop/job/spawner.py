@@ -29,6 +29,8 @@ from guestloop.ground.surroundings import inherited
 from guestloop.ground.wait import comes_true
 from guestloop.job import runner
 from guestloop.job.sitting import SITTING_KEY, CurrentSitting
+from guestloop.lab.spec import SOCKET_VARIABLE, RunningLab
+from guestloop.machines.pinning import pin
 
 SPAWNER = "guestloop"
 """The name of the spawner's entry point in pyproject.toml."""
@@ -113,14 +115,14 @@ class WatchedSpawner(ProcessSpawner):  # type: ignore[misc]
         """Start a task. False when that failed or it is not to be, and then it has been reported."""
         task = runtime_task.task
         sitting: CurrentSitting | None = self.config.get(SITTING_KEY)
-        if sitting and not sitting.may_start(sitting.slot(task.identifier.variant)):
+        slot = sitting.slot(task.identifier.variant) if sitting else None
+        if sitting and slot and not sitting.may_start(slot):
             self._report(task, NOT_STARTED, "skip")
             return False
         self.create_task_output_dir(runtime_task)
         argv = [*task.runnable.runner_command(), "task-run", *task.get_command_args()]
-        null = asyncio.subprocess.DEVNULL
         try:
-            process = await asyncio.create_subprocess_exec(*argv, env=inherited(), stdout=null, stderr=null)
+            process = await _start(argv, sitting.lab_of(slot) if sitting and slot else None)
         except OSError as error:
             self._report(task, f"the test's process could not be started: {error.strerror}")
             return False
@@ -148,6 +150,16 @@ class WatchedSpawner(ProcessSpawner):  # type: ignore[misc]
         """The StatusRepo of the suite that runs; Avocado makes it after the spawner."""
         suite = next(suite for suite in self._job.test_suites if suite.config is self.config)
         return suite.runner.status_repo
+
+
+async def _start(argv: Sequence[str], lab: RunningLab | None) -> asyncio.subprocess.Process:
+    """A process that finds this lab, and runs beside it on the CPUs that are its own."""
+    environment = inherited() | ({SOCKET_VARIABLE: lab.socket} if lab else {})
+    null = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*argv, env=environment, stdout=null, stderr=null)
+    if lab:
+        pin(process.pid, lab.cpus)
+    return process
 
 
 class _Handle(ProcessSpawnerHandle):  # type: ignore[misc]

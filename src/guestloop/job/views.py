@@ -40,17 +40,19 @@ class PlainView:
         self._sitting = sitting
 
     def started(self, slot: Slot) -> None:
-        say(f"[{place(self._sitting, slot)}] {slot.cell.id} {slot.kernel}, {number(slot)}")
+        say(f"[{place(self._sitting, slot)}] {title(slot)}")
 
     def ended(self, slot: Slot, record: Round | None, took_s: float) -> None:
-        say(f"    {summary(record)} [{duration(took_s)}{self._left(slot)}]")
+        # Beside others it is not the one that began last.
+        which = f"{title(slot)}: " if self._sitting.lane_count > 1 else ""
+        say(f"    {which}{summary(record)} [{duration(took_s)}{self._left()}]")
 
     def not_started(self, slot: Slot) -> None:
-        say(f"    {slot.cell.id} {slot.kernel}, round {slot.round}: {NOT_STARTED}")
+        say(f"    {title(slot)}: {NOT_STARTED}")
 
-    def _left(self, slot: Slot) -> str:
-        rest_s = seconds_from(self._sitting, slot, 1)
-        return left(self._sitting, rest_s, duration) if rest_s is not None else ""
+    def _left(self) -> str:
+        rest_s = self._sitting.rest_s
+        return left(self._sitting, rest_s, duration) if rest_s else ""
 
 
 @contextmanager
@@ -69,22 +71,18 @@ def view_of(sitting: CurrentSitting) -> Iterator[View]:
 def place(sitting: CurrentSitting, slot: Slot) -> str:
     """How far the look is: ``3/42``, and which look it is if there are several."""
     assert sitting.look
-    slots = sitting.look.slots
     several = f"{sitting.look.name} " if len(sitting.plan.looks) > 1 else ""
-    return f"{several}{slots.index(slot) + 1}/{len(slots)}"
+    return f"{several}{sitting.position(slot)}/{len(sitting.look.slots)}"
+
+
+def title(slot: Slot) -> str:
+    """A round by its cell, kernel and number."""
+    return f"{slot.cell.id} {slot.kernel}, {number(slot)}"
 
 
 def number(slot: Slot) -> str:
     """``round 3, which repeats round 1``."""
     return f"round {slot.round}" + (f", which repeats round {slot.repeats}" if slot.repeats else "")
-
-
-def seconds_from(sitting: CurrentSitting, slot: Slot, after: int = 0) -> float | None:
-    """How long a look will take from a round on, or so many ``after`` it; None if there is no further one."""
-    assert sitting.look
-    slots = sitting.look.slots
-    rest = slots[slots.index(slot) + after :]
-    return sitting.costs.seconds(rest) if rest else None
 
 
 def left(sitting: CurrentSitting, rest_s: float, words: Callable[[float], str]) -> str:

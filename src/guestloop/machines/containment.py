@@ -101,19 +101,21 @@ NOT_CONTAINED = Containment("L1s are not contained")
 
 
 @contextmanager
-def contained(limits: Limits, root: Path = Path("/")) -> Iterator[Containment]:
+def contained(limits: Limits, root: Path = Path("/"), number: int = 1) -> Iterator[Containment]:
     """A control group for as long as the body runs. Nothing of it is left, also when this process is killed.
 
-    One that cannot be had is no error: the text of what is yielded says why.
+    One that cannot be had is no error: the text of what is yielded says why. ``number`` tells several groups
+    of one process apart.
     """
+    name = f"guestloop-{os.getpid()}" + (f"-{number}" if number > 1 else "")
     groups = read_cgroups(root)
     prospect = find_way(groups, root)
     match prospect.way:
         case Way.SCOPE:
-            yield _scope(limits)
+            yield _scope(limits, name)
         case Way.GROUP:
             assert groups.own is not None
-            with _group(groups.own / f"guestloop-{os.getpid()}", limits, prospect) as made:
+            with _group(groups.own / name, limits, prospect) as made:
                 yield made
         case Way.NONE:
             yield _not_contained(prospect.reason)
@@ -123,9 +125,8 @@ def _not_contained(reason: str) -> Containment:
     return Containment(f"{NOT_CONTAINED.text}: {reason}")
 
 
-def _scope(limits: Limits) -> Containment:
+def _scope(limits: Limits, unit: str) -> Containment:
     """A scope is there as long as a process in it. It is tried out: not every user may have one."""
-    unit = f"guestloop-{os.getpid()}"
     manager = [] if os.geteuid() == 0 else ["--user"]
     options = [f"--property={name}={value}" for name, value in limits.properties.items()]
     prefix = ("systemd-run", *manager, "--scope", "--slice-inherit", "--collect", "--quiet", *options)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -59,6 +61,25 @@ def _write_through(file: BinaryIO, content: bytes) -> None:
     file.write(content)
     file.flush()
     os.fsync(file.fileno())
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep others waiting here that read a file of a directory to write it again, while the body runs.
+
+    The kernel ends the lock with this process. A file system that knows no locks is taken as it is.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOLCK):
+                raise
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path, parse: Callable[[Any], T]) -> T:

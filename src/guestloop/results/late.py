@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from guestloop.results.files import read_json, write_json
+from guestloop.results.files import locked, read_json, write_json
 
 LAB_DIRECTORY = "lab"
 """Below the result directory: consoles and logs of the L1s, and LATE_FILE."""
@@ -20,8 +20,10 @@ def write_late(lab_directory: Path, late: Mapping[str, Sequence[str]]) -> None:
 
     Those of an earlier lab, whose run was resumed, are kept.
     """
+    if not late:
+        return
     path = lab_directory / LATE_FILE
-    if late:
+    with locked(lab_directory):  # labs side by side end at the same time
         before = read_json(path, _parse_late) if path.exists() else {}
         names = dict.fromkeys((*before, *late))
         write_json(path, {name: [*before.get(name, ()), *late.get(name, ())] for name in names}, replace=True)

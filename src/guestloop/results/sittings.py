@@ -57,6 +57,7 @@ class Sitting:
     that were left open for want of budget. ``ended`` is when it came to its end, UTC as in ISO 8601; empty if
     it was killed, and in results of a guestloop that did not record it. ``boot_id`` tells the boot of the
     host that measured it from all others (/proc/sys/kernel/random/boot_id); empty where it is not known.
+    ``labs`` measured side by side.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Sitting:
     ending: Ending | None = None
     ended: str = ""
     boot_id: str = ""
+    labs: int = 1
 
 
 def describe_end(last: Sitting, boot_id: str) -> str:
