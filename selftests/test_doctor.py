@@ -315,6 +315,18 @@ def test_how_many_cpus_a_list_has(text: str, number: int) -> None:
 
 # --- room ------------------------------------------------------------------------------------------
 
+
+def test_sizes_are_those_that_a_run_would_have() -> None:
+    usual = "L1s of 2 vCPUs and 2048 MiB, L2s of up to 4 vCPUs"
+    assert lines(seen("vm-without"))["sizes"] == (Level.OK, usual, "")
+    large = "L1s of 8 vCPUs and 8192 MiB, L2s of up to 16 vCPUs"
+    assert lines(seen("amd"))["sizes"][1] == (
+        f"{usual}; profiles with host-sizes (lab): {large}; room for 4 labs side by side (--labs)"
+    )
+    assert lines(seen("container"))["sizes"][1] == usual, "it has 1.5 CPUs and 2 GiB of that host"
+    assert json.loads(render_json(examine(seen("amd"))))["facts"]["room"]["memory_mib"] == {"0": 125004}
+
+
 STATUS = """\
 Package: git
 Status: install ok installed

@@ -211,24 +211,24 @@ def test_shares_never_meet(seed: int) -> None:
             room_of([2]),
             2,
             USUAL,
-            "2 labs with L1s of 2 vCPUs and 2048 MiB, L2s of up to 4 vCPUs: each would have 1 core, "
-            "2 are needed",
+            "--labs 2: there is no room for L1s of 2 vCPUs and 2048 MiB, L2s of up to 4 vCPUs: "
+            "each lab would have 1 core, 2 are needed",
         ),
-        (room_of([1]), 3, USUAL, "each would have 0 cores, 2 are needed"),
-        (room_of([3, 3]), 3, USUAL, "each would have 1 core, 2 are needed"),
-        (room_of([8], quota=3.0), 2, USUAL, "cpu.max leaves the time of 3 CPUs, 4 are needed"),
+        (room_of([1]), 3, USUAL, "each lab would have 0 cores, 2 are needed"),
+        (room_of([3, 3]), 3, USUAL, "each lab would have 1 core, 2 are needed"),
+        (room_of([8], quota=3.0), 2, USUAL, "would have the time of 1.5 CPUs (cpu.max), 2 are needed"),
         (
             room_of([8], 10 * GIB),
             2,
             None,
-            "each would have 5120 MiB of memory, 7424 are needed for 2 kernels",
+            "each lab would have 5120 MiB of memory, 7424 are needed for 2 kernels",
         ),
         (
             room_of([4]),
             1,
             Sizes.of(4),
-            "1 lab with L1s of 8 vCPUs and 8192 MiB, L2s of up to 16 vCPUs: each would have 4 cores, "
-            "8 are needed",
+            "there is no room for L1s of 8 vCPUs and 8192 MiB, L2s of up to 16 vCPUs: "
+            "the lab would have 4 cores, 8 are needed",
         ),
     ],
 )

@@ -245,7 +245,7 @@ def test_a_run_goes_on_with_its_sizes_or_not_at_all(bench: Bench, monkeypatch: p
     assert bench.sizes == [USUAL, Sizes.of(4)]
     monkeypatch.setattr(sizing, "read_room", lambda: room_of([4]))
     message, hint = bench.refused("--resume", "out", "--rounds", "9")
-    assert message.endswith("each would have 4 cores, 8 are needed") and "room for 2 labs" in hint
+    assert message.endswith("the lab would have 4 cores, 8 are needed") and "room for 2 labs" in hint
 
 
 def test_so_many_labs_as_are_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,7 @@ def test_so_many_labs_as_are_asked_for(bench: Bench, monkeypatch: pytest.MonkeyP
     assert bench.shares == [2, 2, 2], "there are two cells"
     monkeypatch.setattr(sizing, "read_room", lambda: room_of([2]))
     message, hint = bench.refused("--resume", "out", "--rounds", "9")
-    assert message.startswith("2 labs with L1s of 2 vCPUs") and "room for 1 lab" in hint
+    assert message.startswith("--labs 2: there is no room for L1s of 2 vCPUs") and "room for 1 lab" in hint
     bench.run("--resume", "out", "--rounds", "9", "--labs", "1")
     assert bench.shares == [2, 2, 2, 1]
 

@@ -78,8 +78,9 @@ def lay_out(room: Room, kernels: int, labs: int = 1, sizes: Sizes | None = USUAL
     shares = divide(room, labs)
     wanted = sizes or _largest(room, shares, kernels)
     if (labs > 1 or wanted != USUAL) and (lacks := _lacking(room, shares, kernels, wanted)):
+        option, each = (f"--labs {labs}: ", "each lab") if labs > 1 else ("", "the lab")
         raise ConfigError(
-            f"{plural(labs, 'lab')} with {wanted}: {lacks}",
+            f"{option}there is no room for {wanted}: {each} would have {lacks}",
             hint=f"this process has room for {plural(most_labs(room, kernels), 'lab')} of the usual sizes;"
             " what it may use is narrowed by its CPU affinity and its cgroups",
         )
@@ -124,9 +125,9 @@ def _lacking(room: Room, shares: Sequence[Share], kernels: int, sizes: Sizes) ->
     """What the shares are too small in; empty if they are large enough."""
     cores, memory_mib = min(len(one.cores) for one in shares), min(one.memory_mib for one in shares)
     if cores < sizes.l1_cpus:
-        return f"each would have {plural(cores, 'core')}, {sizes.l1_cpus} are needed"
-    if room.quota is not None and room.quota < sizes.l1_cpus * len(shares):
-        return f"cpu.max leaves the time of {room.quota:g} CPUs, {sizes.l1_cpus * len(shares)} are needed"
+        return f"{plural(cores, 'core')}, {sizes.l1_cpus} are needed"
+    if room.quota is not None and (time := room.quota / len(shares)) < sizes.l1_cpus:
+        return f"the time of {time:g} CPUs (cpu.max), {sizes.l1_cpus} are needed"
     if memory_mib < (needed := needed_mib(sizes, kernels)):
-        return f"each would have {memory_mib} MiB of memory, {needed} are needed for {kernels} kernels"
+        return f"{memory_mib} MiB of memory, {needed} are needed for {kernels} kernels"
     return ""
