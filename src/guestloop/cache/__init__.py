@@ -3,6 +3,7 @@
 
 from guestloop.cache.store import (
     DISK_FULL,
+    MANIFEST,
     NO_SPACE,
     Cache,
     content_key,
@@ -13,6 +14,7 @@ from guestloop.cache.store import (
 
 __all__ = [
     "DISK_FULL",
+    "MANIFEST",
     "NO_SPACE",
     "Cache",
     "content_key",

@@ -94,6 +94,29 @@ class Cache:
         Raises CacheError if the disk is full or the root is not writable. Exceptions of ``make`` pass
         through. In both cases no incomplete entry is left.
         """
+
+        def fill(scratch: Path) -> None:
+            make(scratch)
+            (scratch / MANIFEST).write_text(json.dumps(inputs, indent=2, sort_keys=True) + "\n")
+
+        return self._entry(kind, inputs, fill)
+
+    def adopt(self, kind: str, inputs: Mapping[str, object], copy: Callable[[Path], None]) -> Path:
+        """Return the entry for these inputs. If it is missing, ``copy`` fetches all of it from another cache.
+
+        Raises CacheError if that is the entry of other inputs, and otherwise what ``obtain`` does.
+        """
+
+        def fill(scratch: Path) -> None:
+            copy(scratch)
+            copied = json.loads((scratch / MANIFEST).read_text())
+            if content_key(copied) != content_key(inputs):
+                raise CacheError(f"{kind}/{self.path(kind, inputs).name}: what was copied is another entry")
+
+        return self._entry(kind, inputs, fill)
+
+    def _entry(self, kind: str, inputs: Mapping[str, object], fill: Callable[[Path], None]) -> Path:
+        """The finished entry. If it is missing, ``fill`` makes it whole, with its manifest."""
         if entry := self.find(kind, inputs):
             return entry
         entry = self.path(kind, inputs)
@@ -104,8 +127,7 @@ class Cache:
             _remove(scratch)
             scratch.mkdir(parents=True)
             try:
-                make(scratch)
-                (scratch / MANIFEST).write_text(json.dumps(inputs, indent=2, sort_keys=True) + "\n")
+                fill(scratch)
                 _sync_tree(scratch)
                 scratch.rename(entry)
             except BaseException:

@@ -4,8 +4,8 @@
 ``run`` is for a command that ends by itself, ``read`` for one whose output is data, ``spawn`` for one that
 runs as long as a ``with`` body. All put the child in a process group of its own, so that a kill reaches
 everything that it started. They register the group with a guard (guard.py), which kills it if this process
-dies, even by ``kill -9``. Of the environment a child sees what surroundings.py lists, and what the caller
-adds.
+dies, even by ``kill -9``. ``detach`` is for the one that has to outlive this process. Of the environment a
+child sees what surroundings.py lists, and what the caller adds.
 """
 
 from __future__ import annotations
@@ -329,6 +329,27 @@ def spawn(
             if stream:
                 with suppress(OSError):
                     stream.close()
+
+
+def detach(argv: Sequence[Arg], *, log: Path, pass_fds: Sequence[int] = ()) -> Popen:
+    """Start a process that goes on when this one ends: in a session of its own, and unknown to the guard.
+
+    What it prints goes to the end of ``log``. Raises LabError if it cannot be started.
+    """
+    args = _arguments(argv)
+    with log.open("ab") as output:
+        try:
+            return subprocess.Popen(
+                args,
+                env=surroundings.inherited(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=tuple(pass_fds),
+            )
+        except OSError as error:
+            raise LabError(f"{error.filename or args[0]}: {error.strerror}") from error
 
 
 def guard_cgroup(path: Path) -> None:
