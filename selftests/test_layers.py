@@ -29,7 +29,8 @@ LAYERS = [
     {"workloads"},
     {"testing"},
     {"job"},
-    {"doctor", "history"},
+    {"doctor", "history", "remote"},
+    {"options"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -37,7 +38,9 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # module -> the only places that may import it
 ONLY = {
     "subprocess": {"ground/proc.py"},
-    "paramiko": {"vm/link.py"},
+    # The link to an L1, whose keys are ours, and the login to a host, as its user's own ssh does it.
+    "paramiko": {"vm/link.py", *(f"remote/ssh/{name}.py" for name in ("config", "connection", "known"))},
+    "guestloop.remote.ssh.connection": {"remote/ssh/__init__.py"},
     "guestloop.vm.link": {"vm/l1.py"},
     "guestloop.vm.l1": {"lab/slot.py"},
     "yaml": {"config/reading.py"},

@@ -249,3 +249,35 @@ def test_pip_that_fails_leaves_no_stamp(sandbox: Sandbox) -> None:
     assert "could not be made" in done.stderr
     assert not (sandbox.top / ".venv/made-from").exists(), "the next run must try again"
     assert sandbox.run().returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "packages"),
+    [
+        (["--host", "lab", "my.patch"], "python3 python3-venv git"),
+        (["--host=lab"], "python3 python3-venv git"),
+        (["--host", "lab", "--list"], "python3 python3-venv"),
+        (["--profile", "smoke"], ""),
+    ],
+)
+def test_a_run_elsewhere_needs_little_here(tmp_path: Path, words: list[str], packages: str) -> None:
+    said = ran(tmp_path, "run", "python=echo; start=$packages", words)
+    assert said == f"-I -X utf8 -c {packages} run {' '.join(words)}"
+
+
+def test_what_comes_through_ssh_is_not_for_what_setup_starts(tmp_path: Path) -> None:
+    """pip might ask for a password, and take the other end's request for one."""
+    (tmp_path / "program").write_text('#!/bin/sh\necho "$* $(cat)"\n')
+    (tmp_path / "program").chmod(0o755)
+    setup = f'seen=$(cat); python={tmp_path}/program; start="<$seen>"'
+    assert ran(tmp_path, "there", setup, ["lay"], given="request") == "-I -X utf8 -c <> there lay request"
+
+
+def ran(directory: Path, script: str, setup: str, words: list[str], given: str = "") -> str:
+    """What a script runs with a setup of its own, which is to say what Python is."""
+    (directory / "scripts").mkdir()
+    (directory / "scripts/setup").write_text(f"{setup}\n")
+    shutil.copy(REPOSITORY / "scripts" / script, directory / "scripts")
+    command = [str(directory / "scripts" / script), *words]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    return done.stdout.rstrip("\n")

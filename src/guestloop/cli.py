@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -23,12 +22,18 @@ from guestloop.ground.errors import ConfigError, Exit, GuestloopError
 from guestloop.ground.isolated import settle
 from guestloop.history.options import add_options
 from guestloop.machines.choice import AUTO, KINDS
+from guestloop.options import add_calibrate, add_change, add_doctor, count, names, path, word
+from guestloop.remote.options import RECORD_FILE
+from guestloop.remote.options import add_options as add_host_options
 from guestloop.results.cells import Mmu
 
 if TYPE_CHECKING:
+    from guestloop.cache import Cache
     from guestloop.job.options import Options
+    from guestloop.remote.address import Where
+    from guestloop.remote.there.runs import Run
 
-RESUMED = frozenset({"resume", "rounds", "budget", "labs", "no_wait", "verbose", "words"})
+RESUMED = frozenset({"resume", "rounds", "budget", "labs", "no_wait", "verbose", "words", "host", "host_dir"})
 """What may differ from an empty command line when a run is resumed."""
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG})
@@ -122,66 +127,42 @@ def _parser() -> argparse.ArgumentParser:
         ("report", _report, "make the files of the report of a result directory again, without a guest"),
     ):
         again = commands.add_parser(name, parents=[told] if action is _compare else [], help=does)
-        again.add_argument("out", type=_path, metavar="OUT")
+        again.add_argument("out", type=path, metavar="OUT")
         again.set_defaults(action=action)
     many = commands.add_parser("history", help="many results over kernels and dates: page and table")
-    add_options(many, path=_path)
+    add_options(many, path=path)
     many.set_defaults(action=_history)
-    _add_calibrate(commands.add_parser("calibrate", help="how widely rounds of a good kernel scatter"))
-    _add_doctor(commands.add_parser("doctor", help="what this machine can run, and why not more"))
+    scatter = commands.add_parser("calibrate", help="how widely rounds of a good kernel scatter")
+    add_calibrate(scatter)
+    scatter.set_defaults(action=_calibrate)
+    machine = commands.add_parser("doctor", help="what this machine can run, and why not more")
+    add_doctor(machine)
+    machine.set_defaults(action=_doctor)
+    there = commands.add_parser("there", help="the far end of run --host, which starts it")
+    there.add_argument("operation")
+    there.set_defaults(action=_there)
     return parser
 
 
-def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    parser.description = "What this machine can run, why not more, and what would spoil a measurement."
-    parser.epilog = "Changes nothing. Exit status: 0 if anything can be run, 3 if nothing, 2: wrong usage."
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument(
-        "--features",
-        action="store_true",
-        help="print the labels that a scheduler wants, such as svm,npt or vmx,ept,eptad,pml: what an L1 on"
-        " hardware gets here; tcg where there is only the emulator",
-    )
-    form.add_argument("--json", action="store_true", help="print everything, for programs")
-    parser.set_defaults(action=_doctor)
-
-
-def _add_calibrate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=_path, metavar="DIR", help="holds the sittings; can be resumed")
-    parser.add_argument("--sittings", type=int, default=6, metavar="N", help="default: 6; 0 measures nothing")
-    parser.add_argument("--kernel", default="unpatched", metavar="K", help="default: unpatched")
-    parser.add_argument("--profile", default="default")
-    parser.add_argument("--tests", type=_names, default=(), metavar="T,...", help="default: all")
-    parser.add_argument("--rounds", type=_count, default=2, metavar="N", help="of a sitting; default: 2")
-    parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), default=AUTO)
-    parser.add_argument("--runs", type=_count, default=1000, metavar="N", help="to draw; default: 1000")
-    parser.add_argument(
-        "--store", type=_path, metavar="DIR", help="keep the rounds there; default: they are not kept"
-    )
-    parser.set_defaults(action=_calibrate)
-
-
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    _add_change(parser)
+    add_change(parser)
     parser.add_argument(
-        "--profile", type=_word, help="smoke, default, lab, or one of your own; default: default"
+        "--profile", type=word, help="smoke, default, lab, or one of your own; default: default"
     )
     parser.add_argument(
         "--kernels",
-        type=_names,
+        type=names,
         metavar="A,B[,C...]",
         help="A is the reference, each of the others is compared with it; default: unpatched,patched."
         " A name or file of kernels/*.yaml, or a kernel that exists: deb:PACKAGE, deb:VERSION or deb:newest,"
         " with -FLAVOUR and @SUITE; A.deb, A.deb+B.deb, A.rpm, A.tar.xz; running, /boot/vmlinuz-V;"
         " a build tree by its path (./linux)",
     )
-    parser.add_argument("--tests", type=_names, default=(), metavar="T,...", help="default: all")
+    parser.add_argument("--tests", type=names, default=(), metavar="T,...", help="default: all")
     modes = "; ".join(f"{' or '.join(mode.names)}: {mode.meaning}" for mode in Mmu)
-    parser.add_argument(
-        "--mmu", type=_names, default=(), metavar=",".join(Mmu), help=f"default: all. {modes}"
-    )
+    parser.add_argument("--mmu", type=names, default=(), metavar=",".join(Mmu), help=f"default: all. {modes}")
     limit = parser.add_mutually_exclusive_group()
-    limit.add_argument("--rounds", type=_count, metavar="N", help="so many in each cell")
+    limit.add_argument("--rounds", type=count, metavar="N", help="so many in each cell")
     limit.add_argument(
         "--budget",
         metavar="TIME",
@@ -191,7 +172,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accel", choices=(AUTO, *(kind.name for kind in KINDS)), help=f"default: {AUTO}")
     parser.add_argument(
         "--labs",
-        type=_count,
+        type=count,
         metavar="N",
         help="so many side by side, each with cores and memory of its own, on cells of its own; default: 1",
     )
@@ -202,61 +183,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--resume",
-        type=_path,
+        type=path,
         metavar="OUT",
         help="go on with a run that was interrupted or has spent its budget; only --rounds or --budget,"
         " --labs and --no-wait go with it, everything else is as it was",
     )
-    parser.add_argument("--out", type=_path, metavar="DIR", help="default: results/<time>")
+    add_host_options(parser)
+    parser.add_argument("--out", type=path, metavar="DIR", help="default: results/<time>")
     parser.add_argument("--list", action="store_true", help="print the cells and touch nothing")
     parser.set_defaults(action=_run)
-
-
-def _add_change(parser: argparse.ArgumentParser) -> None:
-    """One change that is compared with what it is made to, in place of ``--kernels``."""
-    parser.add_argument(
-        "change",
-        nargs="*",
-        metavar="PATCH",
-        help="patches, mailboxes, folders of patches, or a message-id: all of them one series, compared with"
-        " --base; with --git also BASE..BRANCH, BASE...BRANCH (their merge base), one revision (against its"
-        " parent) or two",
-    )
-    parser.add_argument("--base", type=_word, metavar="KERNEL", help="of kernels/*.yaml; default: unpatched")
-    parser.add_argument("--git", type=_path, metavar="TREE", help="work tree or bare repository")
-    parser.add_argument("--dirty", action="store_true", help="TREE as it stands, against HEAD or BASE")
-    parser.add_argument("--3way", dest="threeway", action="store_true", help="as in git am")
-    parser.add_argument(
-        "--config-a", type=_path, metavar="FILE", help="a whole .config, for both kernels or the reference"
-    )
-    parser.add_argument("--config-b", type=_path, metavar="FILE", help="that of the candidate")
-    parser.add_argument(
-        "--expect",
-        action="append",
-        default=[],
-        metavar="PATH:fewer",
-        help="what the change is for, on a call path: fewer or more flush requests; can be repeated",
-    )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name)
-
-
-def _word(text: str) -> str:
-    if not text:  # a variable that is not set, and neither the default nor the current directory
-        raise argparse.ArgumentTypeError("a value was wanted, seen: ''")
-    return text
-
-
-def _path(text: str) -> Path:
-    return Path(_word(text))
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a number of 1 or more was wanted, seen: {text!r}")
-    return int(text)
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -268,9 +203,20 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.list:
         print("\n".join(list_cells(options)))
         return Exit.OK
+    if where := _where(parsed):
+        from guestloop.remote.run import run_on_host
+
+        return run_on_host(options, where)
     from guestloop.job.run import run
 
     return run(options)
+
+
+def _where(parsed: argparse.Namespace) -> Where | None:
+    """The other machine that is named, if one is."""
+    from guestloop.remote.address import parse_where
+
+    return parse_where(parsed.host, parsed.host_dir)
 
 
 def _options(parsed: argparse.Namespace) -> Options:
@@ -308,7 +254,11 @@ def _options(parsed: argparse.Namespace) -> Options:
 def _resume(parsed: argparse.Namespace) -> int:
     """Go on with a run, in the directory where it began: its kernels are named from there."""
     _refuse_other_options(parsed)
-    limit = _options(parsed)
+    limit, where = _options(parsed), _where(parsed)
+    if where or (parsed.resume / RECORD_FILE).is_file():
+        from guestloop.remote.run import resume_on_host
+
+        return resume_on_host(parsed.resume, limit, where)
     from guestloop.job.resume import read_resumable, resume
 
     out = parsed.resume.absolute()
@@ -359,11 +309,22 @@ def _doctor(parsed: argparse.Namespace) -> int:
     return report.exit_status
 
 
+def _there(parsed: argparse.Namespace) -> int:
+    from guestloop.remote.there.serving import serve
+
+    def prime(run: Run, cache: Cache) -> None:
+        from guestloop.remote.there import prime  # which needs all that a run does, and no other operation
+
+        prime.look_for_entries(run, cache, lambda words: _options(_parse(("run", *words))))
+
+    return serve(parsed.operation, prime)
+
+
 def _report(parsed: argparse.Namespace) -> int:
     from guestloop.job.conclude import report
 
-    for path in report(parsed.out):
-        print(path)
+    for file in report(parsed.out):
+        print(file)
     return Exit.OK
 
 

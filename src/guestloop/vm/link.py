@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The link to L1's agent: one SSH connection, one channel of JSON lines. The only user of paramiko."""
+"""The link to L1's agent: one SSH connection, one channel of JSON lines."""
 
 from __future__ import annotations
 
