@@ -51,7 +51,7 @@ class World:
 
     def run(self, argv: Sequence[str], environment: Mapping[str, str], on_line: Callable[[str], None]) -> int:
         assert argv[0].endswith("/scripts/run") and option(argv, "--accel") == "kvm"
-        assert environment["GUESTLOOP_CACHE"] == "/lab/cache"
+        assert environment["GUESTLOOP_CACHE"] == "/lab/there/cache"
         profile, out = option(argv, "--profile"), Path(option(argv, "--out"))
         if profile in self.breaks:
             raise LinkLost("the lab host is gone")
@@ -125,6 +125,23 @@ def test_what_was_reached_is_reported_when_the_host_is_lost(world: World, tmp_pa
         run_lab_host(Size.SHORT, tmp_path / "out")
     report = (tmp_path / "out" / REPORT).read_text()
     assert "==> smoke: exit status 0" in report and "cells: exit status" not in report
+
+
+def test_a_run_through_ssh_brings_its_own_results_home(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Path] = []
+
+    def through_ssh(words: Sequence[str], *_: object) -> int:
+        write_results(Path(option(words, "--out")), "kvm", option(words, "--profile"))
+        return 0
+
+    monkeypatch.setattr(command, "run_through_ssh", through_ssh)
+    monkeypatch.setattr(command, "check_home", lambda home, *_: checked.append(home))
+    monkeypatch.setattr(world, "run", lambda argv, *_: 0 if argv[:2] == ["rm", "-r"] else pytest.fail(argv))
+    assert run_lab_host(Size.SSH, tmp_path / "out") == 0
+    assert checked == [tmp_path / "out" / NESTED / "smoke-through-ssh"]
+    assert "smoke-through-ssh: exit status 0" in (tmp_path / "out" / REPORT).read_text()
 
 
 def test_only_root_can_make_a_lab_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

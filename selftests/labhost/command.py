@@ -34,6 +34,7 @@ from labhost.root import LAB, build_root
 from labhost.session import Session
 from labhost.stage import CACHE, RESULTS, SETTINGS, make_stage
 from labhost.table import render_table
+from labhost.through_ssh import check_home, run_through_ssh
 from labhost.trials import KERNELS, PACKAGE, STAYS, Size, Stay, Trial, profiles
 from suite.stages import time_table
 
@@ -143,6 +144,8 @@ class Course:
 
     def _try(self, trial: Trial, session: Session) -> Ended:
         """One run on the host, whose results are brought home however it ended."""
+        if trial.through_ssh:
+            return self._through_ssh(trial, session)
         words = _run_words("kvm", trial.profile, f"/{LAB}/{RESULTS}/{trial.name}")
         started = time.monotonic()
         status = session.run([f"/{LAB}/{CHECKOUT}/scripts/{words[0]}", *words[1:]], ON_HOST, _show)
@@ -152,6 +155,17 @@ class Course:
         home = self.out / NESTED / trial.name
         result = read_result(home) if (home / VERDICT_FILE).exists() else None
         return Ended(trial, status, result, seconds)
+
+    def _through_ssh(self, trial: Trial, session: Session) -> Ended:
+        """One that brings its results home itself. The host lacks the kernels, which are copied."""
+        home = self.out / NESTED / trial.name
+        status = session.run(["rm", "-r", f"/{LAB}/{CACHE}/kernel"], {}, _show)
+        assert status == 0, "the stage has kernels"
+        started = time.monotonic()
+        status = run_through_ssh(_run_words("kvm", trial.profile, str(home)), session, self.out, _show)
+        seconds = time.monotonic() - started
+        check_home(home, session, self.out)
+        return Ended(trial, status, read_result(home), seconds)
 
     def report(self) -> list[str]:
         """Lines: the table of counts, how each run ended, and where the time went."""

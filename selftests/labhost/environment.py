@@ -15,11 +15,12 @@ from guestloop.ground.log import step
 from labhost.inside import inside
 from labhost.root import LAB, LabRoot
 
-CHECKOUT = "guestloop"  # below /lab
+THERE = "there"  # below /lab: what scripts/run --host keeps on a host (--host-dir), and so do we
+CHECKOUT = f"{THERE}/checkouts/1/guestloop"
 VENV = ".venv"
 KIND = "lab-host-python"
 # Part of the key: raise it when this module makes something else of the same files.
-FORMAT = 1
+FORMAT = 2
 EXPECT_S = 60.0
 PIP_HINT = "pip needs a package index: network, or PIP_INDEX_URL"
 

@@ -25,6 +25,7 @@ class Session:
     """A login as root. ``why`` tells what the host has to say when it is lost."""
 
     def __init__(self, port: int, keys: Keys, seconds: float, why: Callable[[], str]) -> None:
+        self.port, self.keys = port, keys
         self._client = connect("the lab host", port, keys, Deadline(seconds))
         self._why = why
 

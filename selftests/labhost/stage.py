@@ -22,13 +22,13 @@ from guestloop.ground.log import Step, step
 from guestloop.images.ext4 import write_ext4
 from guestloop.kernels import Kernel
 from guestloop.machines.host import Vendor
-from labhost.environment import CHECKOUT, VENV
+from labhost.environment import CHECKOUT, THERE, VENV
 from labhost.inside import inside
 from labhost.prime import USED
 from labhost.root import LAB, RECIPE, LabRoot
 from mutation.tree import Tree
 
-CACHE, MODULES, RESULTS, SETTINGS = "cache", "modules", "results", "config"
+CACHE, MODULES, RESULTS, SETTINGS = f"{THERE}/cache", "modules", "results", "config"
 SPARE_MIB = 2048  # for two swap disks of L1s, and results
 EXPECT_S = 20.0
 

@@ -17,19 +17,28 @@ class Size(StrEnum):
 
     SHORT = "short"
     FULL = "full"
+    SSH = "ssh"
 
     @property
     def expected(self) -> str:
         """How long it takes, in words."""
-        return {Size.SHORT: "at most 25 minutes", Size.FULL: "at most 80 minutes"}[self]
+        return {
+            Size.SHORT: "at most 25 minutes",
+            Size.FULL: "at most 80 minutes",
+            Size.SSH: "at most 20 minutes",
+        }[self]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One ``scripts/run --accel kvm`` on a lab host. ``profile`` may be one of guest-images/lab-host."""
+    """One ``scripts/run --accel kvm`` on a lab host. ``profile`` may be one of guest-images/lab-host.
+
+    ``through_ssh``: it is ``scripts/run --host`` that is run, on this machine.
+    """
 
     name: str
     profile: str
+    through_ssh: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ STAYS = {
         Stay(PACKAGE, (Trial("smoke-on-packaged", "smoke"),)),
     ),
     Size.FULL: (Stay(REFERENCE, (Trial("full", "lab-host-full"),)),),
+    Size.SSH: (Stay(REFERENCE, (Trial("smoke-through-ssh", "smoke", through_ssh=True),)),),
 }
 
 

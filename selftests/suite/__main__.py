@@ -29,7 +29,7 @@ from suite.stages import (
 
 USAGE = """scripts/test [-m EXPRESSION] [--coverage] [PYTEST OPTION...]
        scripts/test --mutants [--count N] [--seed N]
-       scripts/test --lab-host[=full] [--out DIR]"""
+       scripts/test --lab-host[=full|=ssh] [--out DIR]"""
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -50,7 +50,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         nargs="?",
         choices=[size.value for size in Size],
         const=Size.SHORT.value,
-        help="real runs with nested KVM, on a simulated lab host: 25 minutes; full: 80 minutes",
+        help="real runs with nested KVM, on a simulated lab host: 25 minutes; full: 80 minutes;"
+        " ssh: one through scripts/run --host",
     )
     parser.add_argument("--out", type=Path, help="directory for the results of --lab-host")
     ours, options = parser.parse_known_args(arguments)
