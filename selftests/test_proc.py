@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -258,3 +259,17 @@ def test_guard_outlives_a_ctrl_c() -> None:
             return True if all(mask >> (number - 1) & 1 for number in numbers) else None
 
         wait_for("the guard to ignore signals", ignored, 5)
+
+
+def test_the_guard_is_there_before_the_first_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between the two would leave a child that nobody ends."""
+    started, popen = list[str](), subprocess.Popen
+
+    def start(argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        started.append(Path(argv[-1]).name)
+        return popen(argv, **options)
+
+    monkeypatch.setattr(proc, "_guard", proc._Guard())
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with proc.spawn(["true"]):
+        assert started == ["guard.py", "true"]

@@ -44,31 +44,40 @@ PIPE, NULL = subprocess.PIPE, subprocess.DEVNULL
 
 
 class _Guard:
-    """The guard process that belongs to this process. It is started with the first child."""
+    """The guard process that belongs to this process. It is started before the first child."""
 
     def __init__(self) -> None:
         self._process: Popen | None = None
         self._owner = 0
         self._lock = threading.Lock()
 
+    def start(self) -> None:
+        """Start it if it is not there: a child that was there before it could outlive us."""
+        with self._lock:
+            self._started()
+
     def tell(self, sign: str, what: object) -> None:
         """Register a process group (``+``) or a control group (``@``), or sign it off (``-``, ``!``)."""
         with self._lock:
-            if self._process is None or self._owner != os.getpid():
-                program = [sys.executable, "-I", "-S", os.fspath(Path(__file__).with_name("guard.py"))]
-                self._process = subprocess.Popen(
-                    program,
-                    env=surroundings.inherited(),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-                self._owner = os.getpid()
-            assert self._process.stdin is not None
+            stdin = self._started().stdin
+            assert stdin is not None
             # The interpreter may be shutting down, or the guard was killed. Nothing can be done then.
             with suppress(OSError, ValueError):
-                self._process.stdin.write(f"{sign}{what}\n".encode())
-                self._process.stdin.flush()
+                stdin.write(f"{sign}{what}\n".encode())
+                stdin.flush()
+
+    def _started(self) -> Popen:
+        if self._process is None or self._owner != os.getpid():
+            program = [sys.executable, "-I", "-S", os.fspath(Path(__file__).with_name("guard.py"))]
+            self._process = subprocess.Popen(
+                program,
+                env=surroundings.inherited(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            self._owner = os.getpid()
+        return self._process
 
 
 _guard = _Guard()
@@ -302,6 +311,7 @@ def spawn(
     those of ``run``, ``umask`` is that of this process unless another one is given.
     """
     args = [os.fspath(arg) for arg in argv]
+    _guard.start()
     try:
         process = subprocess.Popen(
             args,
