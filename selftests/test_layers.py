@@ -49,7 +49,7 @@ ONLY = {
         "testing.py",
         *(f"job/{name}.py" for name in ("lanes", "measure", "plugin", "progress", "runner", "spawner")),
     },
-    "jsonschema": {"report/verdict_json.py"},
+    "jsonschema_rs": {"report/verdict_json.py"},
     "rich": {"job/live.py"},
     "jinja2": {"report/page/filling.py"},
     "markupsafe": {"report/page/filling.py"},

@@ -269,7 +269,7 @@ def test_what_a_measuring_pytest_is_told_reaches_it(monkeypatch: pytest.MonkeyPa
     """The tests see nothing of the environment but what they need."""
     told = {durations.VARIABLE: "seconds", ENV_DATA: "data"}
     monkeypatch.setattr(os, "environ", {**told, "GIT_DIR": "/elsewhere"})
-    conftest.pytest_configure()
+    conftest.forget_settings()
     assert os.environ == told
 
 

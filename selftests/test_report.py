@@ -334,10 +334,10 @@ def set_(*path: str | int, to: object) -> Callable[[Any], None]:
 @pytest.mark.parametrize(
     ("breakage", "where"),
     [
-        (lambda data: data.pop("accelerator"), "the top level: 'accelerator' is a required property"),
+        (lambda data: data.pop("accelerator"), 'the top level: "accelerator" is a required property'),
         (set_("mood", to="good"), "the top level: Additional properties"),
         (set_("schema_version", to=1), "schema_version"),
-        (set_("verdict", to="fine"), "verdict: 'fine'"),
+        (set_("verdict", to="fine"), 'verdict: "fine"'),
         (set_("cells", 0, "status", to="passed"), "cells/0/status"),
         (set_("cells", 0, "rounds", 1, "paths", "zap", to=-1), "cells/0/rounds/1/paths/zap"),
         (set_("cells", 0, "rounds", 0, "mood", to="good"), "cells/0/rounds/0"),

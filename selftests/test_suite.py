@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import conftest
 import pytest
 
 from suite.__main__ import parse
@@ -157,3 +161,29 @@ def test_coverage_of_failed_tests_is_not_judged(tmp_path: Path, capfd: pytest.Ca
     options = [f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-c/dev/null"]
     assert run_with_coverage("", ["-n0", *options, str(failing)]) == 1
     assert "are wanted" not in capfd.readouterr().err
+
+
+# --- where files of tests are ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "free", "flags", "chosen"),
+    [
+        ({}, conftest.ROOM, 0, "/dev/shm"),
+        ({}, conftest.ROOM - 1, 0, None),
+        ({}, conftest.ROOM, os.ST_NOEXEC, None),
+        ({"TMPDIR": "/var/tmp"}, conftest.ROOM, 0, "/var/tmp"),
+    ],
+    ids=["room", "little room", "no programs", "told"],
+)
+def test_files_are_made_in_memory_where_that_is_possible(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], free: int, flags: int, chosen: str | None
+) -> None:
+    found = SimpleNamespace(f_bavail=free, f_frsize=1, f_flag=flags)
+    monkeypatch.setattr(os, "environ", dict(given))
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    monkeypatch.setattr(os, "statvfs", lambda _: found)
+    monkeypatch.setattr(tempfile, "tempdir", "asked for before")
+    conftest.make_files_in_memory()
+    assert os.environ.get("TMPDIR") == chosen
+    assert (tempfile.tempdir is None) == (chosen == "/dev/shm")

@@ -144,15 +144,11 @@ def _beta_binomial_below(k: int, n: int, p: float, concentration: float) -> floa
     if concentration > 1e9:
         return binomial_two_sided(k, n, p) / 2
     a, b = p * concentration, (1 - p) * concentration
-    rest = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) + math.lgamma(a + b + n)
-    return sum(
-        math.exp(
-            math.lgamma(n + 1)
-            - math.lgamma(i + 1)
-            - math.lgamma(n - i + 1)
-            + math.lgamma(a + i)
-            + math.lgamma(b + n - i)
-            - rest
-        )
-        for i in range(k + 1)
-    )
+    whole = math.lgamma(a + b) - math.lgamma(a + b + n) - math.lgamma(a) - math.lgamma(b)
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    term = math.exp(ways + math.lgamma(a + k) + math.lgamma(b + n - k) + whole)
+    tail = term
+    for i in range(k, 0, -1):
+        term *= i / (n - i + 1) * (b + n - i) / (a + i - 1)
+        tail += term
+    return tail

@@ -26,8 +26,7 @@ from guestloop.stats.samples import Sample, Scatter
 
 SMALLEST_P = 1e-300
 EDGE_ERROR = 1e-9
-MDE_ERROR = 1e-4
-"""Relative: of a figure that is shown in per cent."""
+"""Relative."""
 
 
 def p_value(reference: Sample, tested: Sample, scatter: Scatter, ratio: float = 1.0) -> float:
@@ -51,26 +50,40 @@ def ratio_interval(
     if not reference.total and not tested.total:
         return 0.0, None
 
-    def accepted(ratio: float) -> bool:
-        return p_value(reference, tested, scatter, ratio) > 1 - level
+    limit = normal_quantile(1 - level)
+
+    def room(ratio: float) -> float:
+        """In quantiles, which are nearly straight over the logarithm of the ratio."""
+        return limit - normal_quantile(max(p_value(reference, tested, scatter, ratio), SMALLEST_P))
 
     # Half a request on both sides keeps zero finite.
     inside = (tested.total + 0.5) / tested.exposure * reference.exposure / (reference.total + 0.5)
-    low = _edge(accepted, inside, 0.5) if tested.total else 0.0
-    return low, _edge(accepted, inside, 2.0) if reference.total else None
+    low = _edge(room, inside, 0.5) if tested.total else 0.0
+    return low, _edge(room, inside, 2.0) if reference.total else None
 
 
-def _edge(
-    accepted: Callable[[float], bool], inside: float, factor: float, error: float = EDGE_ERROR
-) -> float:
-    """Where ``accepted`` ends on the way from ``inside`` by ``factor``s, by bisection of the logarithm."""
+def _edge(room: Callable[[float], float], inside: float, factor: float) -> float:
+    """Where ``room``, which is positive ``inside``, ends on the way from there by ``factor``s.
+
+    By false position over the logarithm, with the weights of the Illinois algorithm: where ``room`` is nearly
+    straight a few steps do, and it ends for any.
+    """
     outside = inside * factor
-    while accepted(outside):
-        inside, outside = outside, outside * factor
-    while abs(outside / inside - 1) > error:
-        middle = math.sqrt(inside * outside)
-        inside, outside = (middle, outside) if accepted(middle) else (inside, middle)
-    return inside
+    left, beyond = room(inside), room(outside)
+    while beyond > 0:
+        inside, outside, left = outside, outside * factor, beyond
+        beyond = room(outside)
+    start, stop, before = math.log(inside), math.log(outside), 0.0
+    while (width := abs(stop - start)) > EDGE_ERROR:
+        least = EDGE_ERROR / 2 / width
+        middle = start + (stop - start) * min(max(left / (left - beyond), least), 1 - least)
+        found = room(math.exp(middle))
+        if found > 0:
+            start, left, beyond = middle, found, beyond / (2 if before > 0 else 1)
+        else:
+            stop, beyond, left = middle, found, left / (2 if before < 0 else 1)
+        before = found
+    return math.exp(start)
 
 
 def rate_limits(sample: Sample, scatter: Scatter, two_sided: float) -> tuple[float, float]:
@@ -104,7 +117,7 @@ def difference_limits(
 
 
 def detectable(reference: Sample, tested: Sample, scatter: Scatter, alpha: float, power: float) -> float:
-    """The factor by which the rate must grow to be found at ``alpha`` with this probability, by bisection.
+    """The factor by which the rate must grow to be found at ``alpha`` with this probability.
 
     The rate before is that of both samples together. Infinite where a factor of 2**20 would not do.
     """
@@ -112,16 +125,18 @@ def detectable(reference: Sample, tested: Sample, scatter: Scatter, alpha: float
     before = rate * reference.exposure
     spread = scatter.cv2 * _per_rounds(reference, tested)
 
-    def missed(factor: float) -> bool:
+    def lacking(factor: float) -> float:
+        """Positive while the growth is too small."""
         after = rate * tested.exposure * factor
         # Under the hypothesis of one rate, which the test assumes, and as it is.
         total, share = before + after, tested.exposure / (reference.exposure + tested.exposure)
         null = math.sqrt(1 / (total * share) + 1 / (total * (1 - share)) + spread)
         true = math.sqrt(1 / before + 1 / after + spread)
         df = scatter.df * (null**2 / spread) ** 2
-        return math.log(factor) < t_quantile(alpha, df) * null + t_quantile(2 * (1 - power), df) * true
+        wanted = t_quantile(alpha, df) * null + t_quantile(2 * (1 - power), df) * true
+        return wanted - math.log(factor)
 
-    return _edge(missed, 1.0, 2.0, MDE_ERROR) if not missed(2.0**20) else math.inf
+    return _edge(lacking, 1.0, 2.0) if lacking(2.0**20) <= 0 else math.inf
 
 
 def _per_rounds(reference: Sample, tested: Sample) -> float:
