@@ -29,6 +29,7 @@ from guestloop.ground.errors import (
     Refused,
     TimedOut,
 )
+from guestloop.ground.wait import wait_for
 
 SOON_S = 10.0  # on a busy machine too; what would be waited for takes 30 s and more
 LONG_S = 30.0  # reached only when a test fails
@@ -276,6 +277,7 @@ def test_under_load_idle_time_counts_for_less(guest: Guest, monkeypatch: pytest.
 @pytest.mark.usefixtures("at_once")
 def test_a_guest_that_qemu_has_paused_is_not_stuck(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     guest.send("pause")
+    wait_for("the stand-in to pause", lambda: guest.execute("query-status")["status"] == "paused" or None, 10)
     looks(monkeypatch, guest, idle(0), idle(IDLE_LIMIT_S))
     with pytest.raises(GuestError, match=r"does not answer .*; QEMU says that it is paused\n") as raised:
         guest.until("ready", LONG_S)

@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,8 +32,9 @@ UNWRITABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 )
 NO_SPACE = os.strerror(errno.ENOSPC)
-# git's word for it where a write ends early (csum-file.c); not translated in LC_ALL=C.UTF-8.
-_GITS_NO_SPACE = "Out of diskspace"
+# What is said where a write ends early, by git (csum-file.c: "Out of diskspace") and GNU tar (paxutils'
+# paxerror.c: "Wrote only 2048 of 10240 bytes"); not translated in LC_ALL=C.UTF-8.
+_SHORT_WRITE = re.compile(r"Out of diskspace|Wrote only \d+ of \d+ bytes")
 
 
 def default_root() -> Path:
@@ -57,7 +59,7 @@ def default_root() -> Path:
 
 def says_no_space(output: str) -> bool:
     """Whether a command failed because its disk was full. Nobody tells but the command, in words."""
-    return NO_SPACE in output or _GITS_NO_SPACE in output
+    return NO_SPACE in output or bool(_SHORT_WRITE.search(output))
 
 
 def file_digest(path: Path) -> str:
