@@ -7,9 +7,9 @@ import gc
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +23,8 @@ HERE = Path(__file__).parent
 MEMORY = Path("/dev/shm")
 ROOM = 1 << 30
 """In bytes. The tests have needed 120 MB at most."""
+QUICK_S = 0.005  # what --durations leaves out as well
+ALLOCATIONS = 100_000
 
 
 def pytest_configure() -> None:
@@ -79,7 +81,31 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     """What was collected stays until the end: it need not be looked at again."""
     gc.freeze()
+    gc.set_threshold(ALLOCATIONS)
     gc.enable()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A worker of pytest-xdist sends six messages for a test. They take longer than all else of pytest."""
+    for plugin in session.config.pluginmanager.get_plugins():
+        if hasattr(session.config, "workerinput") and hasattr(plugin, "sendevent"):
+            plugin.sendevent = without_what_nobody_reads(plugin.sendevent)
+
+
+def without_what_nobody_reads(send: Callable[..., None]) -> Callable[..., None]:
+    """``send`` for the end of each test, and for setups and teardowns that were slow or failed."""
+
+    def send_some(name: str, **content: Any) -> None:
+        if name not in ("logstart", "logfinish") and not (name == "testreport" and is_dull(content["data"])):
+            send(name, **content)
+
+    return send_some
+
+
+def is_dull(report: Mapping[str, Any]) -> bool:
+    """Of a setup or teardown of which neither a summary nor a list of durations says anything."""
+    quick: bool = report["duration"] < QUICK_S
+    return quick and report["when"] != "call" and report["outcome"] == "passed"
 
 
 @pytest.fixture(scope="session", autouse=True)
