@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -137,13 +138,15 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The payload of L2 as a program of this machine, compiled once for all workers of pytest-xdist."""
+def program(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The payload of L2 as a program of this machine, compiled once until it or the compiler changes."""
     from guestloop.cache import Cache  # not in every process that runs one test
     from guestloop.images import l2
     from guestloop.images.compiler import compile_program, describe_program
 
-    base = tmp_path_factory.getbasetemp()
-    cache = Cache((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")
-    inputs = dict(describe_program(l2.RECIPE))
+    kept: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # none with -p no:cacheprovider
+    cache = Cache(kept.mkdir("programs") if kept else tmp_path_factory.mktemp("programs"))
+    compiler = shutil.which("gcc")
+    of_compiler = (compiler, Path(compiler).stat().st_mtime) if compiler else ()
+    inputs = {**describe_program(l2.RECIPE), "compiler": of_compiler}
     return cache.obtain("payload", inputs, lambda into: compile_program(l2.RECIPE, into / "init")) / "init"
