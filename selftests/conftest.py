@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +24,8 @@ HERE = Path(__file__).parent
 MEMORY = Path("/dev/shm")
 ROOM = 1 << 30
 """In bytes. The tests have needed 120 MB at most."""
+QUICK_S = 0.005  # what --durations leaves out as well
+ALLOCATIONS = 100_000
 
 
 def pytest_configure() -> None:
@@ -79,7 +82,31 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     """What was collected stays until the end: it need not be looked at again."""
     gc.freeze()
+    gc.set_threshold(ALLOCATIONS)
     gc.enable()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A worker of pytest-xdist sends six messages for a test. They take longer than all else of pytest."""
+    for plugin in session.config.pluginmanager.get_plugins():
+        if hasattr(session.config, "workerinput") and hasattr(plugin, "sendevent"):
+            plugin.sendevent = without_what_nobody_reads(plugin.sendevent)
+
+
+def without_what_nobody_reads(send: Callable[..., None]) -> Callable[..., None]:
+    """``send`` for the end of each test, and for setups and teardowns that were slow or failed."""
+
+    def send_some(name: str, **content: Any) -> None:
+        if name not in ("logstart", "logfinish") and not (name == "testreport" and is_dull(content["data"])):
+            send(name, **content)
+
+    return send_some
+
+
+def is_dull(report: Mapping[str, Any]) -> bool:
+    """Of a setup or teardown of which neither a summary nor a list of durations says anything."""
+    quick: bool = report["duration"] < QUICK_S
+    return quick and report["when"] != "call" and report["outcome"] == "passed"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -111,13 +138,15 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The payload of L2 as a program of this machine, compiled once for all workers of pytest-xdist."""
+def program(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The payload of L2 as a program of this machine, compiled once until it or the compiler changes."""
     from guestloop.cache import Cache  # not in every process that runs one test
     from guestloop.images import l2
     from guestloop.images.compiler import compile_program, describe_program
 
-    base = tmp_path_factory.getbasetemp()
-    cache = Cache((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")
-    inputs = dict(describe_program(l2.RECIPE))
+    kept: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # none with -p no:cacheprovider
+    cache = Cache(kept.mkdir("programs") if kept else tmp_path_factory.mktemp("programs"))
+    compiler = shutil.which("gcc")
+    of_compiler = (compiler, Path(compiler).stat().st_mtime) if compiler else ()
+    inputs = {**describe_program(l2.RECIPE), "compiler": of_compiler}
     return cache.obtain("payload", inputs, lambda into: compile_program(l2.RECIPE, into / "init")) / "init"

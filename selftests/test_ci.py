@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +34,39 @@ def load(name: str) -> dict[str, Any]:
     return content
 
 
+class Linters:
+    """Starts linters, each again only when itself or what it reads has changed.
+
+    Importing them takes seconds. As with ruff and mypy a good result stays, until ``pytest --cache-clear``.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._known: pytest.Cache | None = getattr(config, "cache", None)  # none with -p no:cacheprovider
+
+    def check(self, package: str, *arguments: str, of: Path, **options: Any) -> None:
+        """Run a program, which has the name of its package, on this file or directory: it finds no fault."""
+        files = sorted(path for path in of.rglob("*") if path.is_file()) or [of]
+        inputs = (
+            version(package),
+            *arguments,
+            *(f"{path.relative_to(of)} {path.read_text()}" for path in files),
+        )
+        digest, name = hashlib.sha256("\0".join(inputs).encode()).hexdigest(), f"linters/{of.name}"
+        if self._known is not None and self._known.get(name, "") == digest:
+            return
+        command = [str(BIN / package), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "fail" not in done.stdout and "warn" not in done.stdout
+        if self._known is not None:
+            self._known.set(name, digest)
+
+
+@pytest.fixture
+def linters(pytestconfig: pytest.Config) -> Linters:
+    return Linters(pytestconfig)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -38,28 +74,46 @@ def load(name: str) -> dict[str, Any]:
         ("github-actions.yml", ("--builtin-schema", "vendor.github-workflows")),
     ],
 )
-def test_the_schema_of_who_runs_it(name: str, arguments: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [BIN / "check-jsonschema", *arguments, DIRECTORY / name], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_schema_of_who_runs_it(linters: Linters, name: str, arguments: tuple[str, ...]) -> None:
+    linters.check("check-jsonschema", *arguments, str(DIRECTORY / name), of=DIRECTORY / name)
 
 
-def test_tmt_finds_no_fault(tmp_path: Path) -> None:
+def test_tmt_finds_no_fault(linters: Linters, tmp_path: Path) -> None:
     tree = shutil.copytree(DIRECTORY / "tmt", tmp_path / "tmt")
-    command: list[str | Path] = [
-        BIN / "tmt",
-        "--feeling-safe",
-        "lint",
-        "--outcome-only",
-        "fail",
-        "--outcome-only",
-        "warn",
-    ]
+    wanted = ("--outcome-only", "fail", "--outcome-only", "warn")
     home = {**os.environ, "HOME": str(tmp_path)}
-    done = subprocess.run(command, cwd=tree, env=home, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "fail" not in done.stdout and "warn" not in done.stdout
+    linters.check("tmt", "--feeling-safe", "lint", *wanted, of=tree, cwd=tree, env=home)
+
+
+def test_a_linter_runs_again_when_something_has_changed(
+    linters: Linters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, read, runs = tmp_path / "linter", tmp_path / "jobs.yml", tmp_path / "runs"
+    program.write_text(f'#!/bin/sh\necho "$1" >>{runs}\ngrep -q fine {read}\n')
+    program.chmod(0o755)
+    known: dict[str, str] = {}
+    remembering = SimpleNamespace(get=known.get, set=known.__setitem__)
+    monkeypatch.setattr(linters, "_known", remembering)
+    monkeypatch.setattr(sys.modules[__name__], "BIN", tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "version", lambda _package: "1.0")
+
+    def runs_for(content: str, option: str = "lint") -> int:
+        read.write_text(content)
+        linters.check("linter", option, of=read)
+        return len(runs.read_text().splitlines())
+
+    assert [runs_for("fine"), runs_for("fine"), runs_for("fine too"), runs_for("fine too", "all")] == [
+        1,
+        1,
+        2,
+        3,
+    ]
+    for _ in range(2):
+        with pytest.raises(AssertionError):
+            runs_for("wrong")
+    assert runs_for("fine too", "all") == 5, "what fails is not remembered"
+    monkeypatch.setattr(sys.modules[__name__], "version", lambda _package: "1.1")
+    assert runs_for("fine too", "all") == 6
 
 
 class Runner:

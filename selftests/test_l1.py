@@ -229,7 +229,7 @@ class Lab:
         self._programs.mkdir()
         self.services = Services(System(self.directory / "console.log"), Kvm(), Memory(), Guests())
         monkeypatch.setattr(FakeLink, "made", [], raising=False)
-        monkeypatch.setattr(l1, "Link", self.link)
+        monkeypatch.setattr("guestloop.vm.link.Link", self.link)
         monkeypatch.setattr(l1, "Qmp", BootingQmp)
         monkeypatch.setattr(l1, "ENDING_S", 1.0)
 

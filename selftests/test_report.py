@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ def make_round(name: str, kernel: str, number: int) -> Round:
     )
 
 
+@cache
 def make_result(*names: str) -> tuple[Plan, Verdict]:
     names = names or tuple(CELLS)
     plan = make_plan(*names)
@@ -115,6 +117,7 @@ def make_result(*names: str) -> tuple[Plan, Verdict]:
     return plan, compare(plan, rounds)
 
 
+@cache
 def make_result_of_three(*names: str) -> tuple[Plan, Verdict]:
     """As ``make_result``, with a second candidate that does all that the reference does."""
     plan, verdict = make_result(*names)

@@ -187,3 +187,27 @@ def test_files_are_made_in_memory_where_that_is_possible(
     conftest.make_files_in_memory()
     assert os.environ.get("TMPDIR") == chosen
     assert (tempfile.tempdir is None) == (chosen == "/dev/shm")
+
+
+# --- what workers say ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("when", "outcome", "duration", "sent"),
+    [
+        ("setup", "passed", 0.001, False),
+        ("teardown", "passed", 0.001, False),
+        ("setup", "passed", 0.1, True),
+        ("setup", "failed", 0.001, True),
+        ("setup", "skipped", 0.001, True),
+        ("call", "passed", 0.001, True),
+    ],
+)
+def test_a_worker_sends_what_a_summary_shows(when: str, outcome: str, duration: float, sent: bool) -> None:
+    seen: list[str] = []
+    send = conftest.without_what_nobody_reads(lambda name, **_: seen.append(name))
+    send("logstart", nodeid="test_it")
+    send("testreport", data={"when": when, "outcome": outcome, "duration": duration})
+    send("logfinish", nodeid="test_it")
+    send("runtest_protocol_complete", item_index=0)
+    assert seen == ["testreport"] * sent + ["runtest_protocol_complete"]

@@ -18,6 +18,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+PLAIN = (str, int, float, bool)
+"""Most of what there is: counts of events by their names. It is looked at in bulk."""
+
 
 class CodecError(ValueError):
     """Data does not have the shape that was promised: says where, what was wanted and what was seen."""
@@ -25,10 +28,10 @@ class CodecError(ValueError):
 
 def encode(value: Any) -> Any:
     """``value`` as what ``json`` can write. Raises CodecError for what has no form in JSON."""
-    if value is None or type(value) in (bool, int, float, str):
+    if value is None or type(value) in PLAIN:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: encode(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {item.name: encode(getattr(value, item.name)) for item in _fields_of(type(value))}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
@@ -83,17 +86,31 @@ def _decode_generic(origin: Any, arguments: tuple[Any, ...], data: Any, where: s
     if not isinstance(origin, type):
         raise CodecError(f"{where}: {origin} cannot be read from JSON")
     if issubclass(origin, Mapping):
-        key, value = arguments
-        return {
-            _decode_key(key, name, where): _decode(value, item, f"{where}[{name!r}]")
-            for name, item in _plain(dict, data, where).items()
-        }
+        return _decode_mapping(arguments, _plain(dict, data, where), where)
     if issubclass(origin, Sequence):
-        made = [
-            _decode(arguments[0], item, f"{where}[{at}]") for at, item in enumerate(_plain(list, data, where))
-        ]
+        made = _decode_items(arguments[0], _plain(list, data, where), where)
         return tuple(made) if origin is tuple else made
     raise CodecError(f"{where}: {origin} cannot be read from JSON")
+
+
+def _decode_mapping(kinds: tuple[Any, ...], given: dict[str, Any], where: str) -> dict[Any, Any]:
+    key, value = kinds
+    if key is str and _are_all(value, given.values()):
+        return given.copy()
+    return {
+        _decode_key(key, name, where): _decode(value, item, f"{where}[{name!r}]")
+        for name, item in given.items()
+    }
+
+
+def _decode_items(kind: Any, given: list[Any], where: str) -> list[Any]:
+    if _are_all(kind, given):
+        return given.copy()
+    return [_decode(kind, item, f"{where}[{at}]") for at, item in enumerate(given)]
+
+
+def _are_all(kind: Any, items: Iterable[Any]) -> bool:
+    return kind in PLAIN and all(type(item) is kind for item in items)
 
 
 def _decode_union(members: tuple[Any, ...], data: Any, where: str) -> Any:
@@ -129,7 +146,7 @@ def _decode_enum(kind: type[Enum], data: Any, where: str) -> Enum:
 def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
     given, hints = dict(_plain(dict, data, where)), hints_of(kind)
     values = {}
-    for item in dataclasses.fields(kind):
+    for item in _fields_of(kind):
         if item.name in given:
             values[item.name] = _decode(hints[item.name], given.pop(item.name), f"{where}.{item.name}")
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
@@ -143,6 +160,11 @@ def _plain(kind: type[Any], data: Any, where: str) -> Any:
     if type(data) is not kind:
         raise CodecError(f"{where}: {kind.__name__} was wanted, seen: {data!r:.80}")
     return data
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind)
 
 
 @cache

@@ -201,16 +201,14 @@ def read(
             umask=UMASK,
         ) as process,
         _killed_after(process, timeout_s) as timed_out,
-        _beside(lambda: _feed(process.stdin, given)),
-        _beside(lambda: _drain(process.stderr, None, None)) as remarks,
     ):
-        stdout = _take(process.stdout, on_line)
+        stdout, remarks = _converse(process, given, on_line)
         status = process.wait()
     if timed_out.is_set():
         raise _timed_out(args, timeout_s, hint)
     if status != 0 and check:
-        raise ProcessError(args, status, remarks[0], hint=hint)
-    return Answer(args, status, stdout, remarks[0])
+        raise ProcessError(args, status, remarks, hint=hint)
+    return Answer(args, status, stdout, remarks)
 
 
 def _arguments(argv: Sequence[Arg]) -> tuple[str, ...]:
@@ -265,13 +263,19 @@ def _line(raw: bytes) -> str:
     return raw.decode(errors="replace").rstrip("\n")
 
 
-def _take(stream: IO[bytes] | None, on_line: Callable[[str], None] | None) -> bytes:
-    assert stream is not None
+def _converse(process: Popen, given: bytes, on_line: Callable[[str], None] | None) -> tuple[bytes, str]:
+    """All that a command says on stdout for ``given``, unless ``on_line`` gets it; and the end of stderr."""
     if on_line is None:
-        return stream.read()
-    for raw in stream:
-        on_line(_line(raw))
-    return b""
+        stdout, stderr = process.communicate(given or None)  # no threads: they take longer than most of git
+        return stdout, "\n".join(map(_line, stderr.removesuffix(b"\n").split(b"\n")[-KEPT_LINES:]))
+    assert process.stdout is not None
+    with (
+        _beside(lambda: _feed(process.stdin, given)),
+        _beside(lambda: _drain(process.stderr, None, None)) as remarks,
+    ):
+        for raw in process.stdout:
+            on_line(_line(raw))
+    return b"", remarks[0]
 
 
 def _feed(stream: IO[bytes] | None, given: bytes) -> None:

@@ -58,7 +58,7 @@ def bare(given: Mapping[str, str] | None = None) -> dict[str, str]:
 def search_path(given: Mapping[str, str] | None = None) -> str:
     """PATH with the directories of the system. Relative ones are left out: they would be of a source tree."""
     given = os.environ if given is None else given
-    own = [name for name in given.get("PATH", "").split(os.pathsep) if Path(name).is_absolute()]
+    own = [name for name in given.get("PATH", "").split(os.pathsep) if name.startswith("/")]
     return os.pathsep.join(dict.fromkeys([*own, *SYSTEM_PATH]))
 
 

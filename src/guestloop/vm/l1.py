@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guestloop.agent.services import Agent
 from guestloop.ground import proc
@@ -36,8 +36,10 @@ from guestloop.vm.boot import BootVigil, Progress
 from guestloop.vm.clock import ClockReading, clock_error, read_clock
 from guestloop.vm.console import Console
 from guestloop.vm.forward import forwarded_port
-from guestloop.vm.link import Link
 from guestloop.vm.parts import L1Parts
+
+if TYPE_CHECKING:
+    from guestloop.vm.link import Link
 
 LOGIN_S = 120.0  # from sshd's start to the agent's first answer
 ENDING_S = 2.0
@@ -111,6 +113,9 @@ class Machine:
         self._stack.callback(self._quit)
 
     def _connect(self) -> Link:
+        # With paramiko, which takes as long as all else that the lab imports: L1 boots meanwhile.
+        from guestloop.vm.link import Link
+
         def sshd_is_near() -> bool | None:
             self._look_at_boot()
             return True if self.console.has(READY_MARKER) else None
