@@ -86,7 +86,8 @@ def test_cgroup_of_a_guest(cgroups: Path) -> None:
     assert group.swap_cached() == 8192 and group.stat("anon") == 4096
     group.reclaim(8192)
     assert (files / "memory.reclaim").read_text() == "8192"
-    (files / "memory.stat").write_text("anon 4096\n")
+    (files / "memory.stat").write_text("anon 4096\npgscan 7\npgrefill 5\n")
+    assert group.looks() == 12
     with pytest.raises(GuestError, match="no 'swapcached'"):
         group.swap_cached()
 

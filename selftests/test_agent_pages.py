@@ -20,7 +20,7 @@ from guestloop.agent.guests import Roster
 from guestloop.agent.memory import Mapping
 from guestloop.agent.page_idle import PageIdle
 from guestloop.agent.pages import Flag, Run
-from guestloop.agent.reclaim import PIECE_PAGES, Reclaim, Taken
+from guestloop.agent.reclaim import LEAST_PAGES, PIECE_PAGES, Reclaim, Reset, Taken
 from guestloop.agent.regions import Atlas, Region, Regions, Watched, prove_addresses
 from guestloop.ground.errors import GuestError
 from guestloop.ground.units import PAGE
@@ -304,3 +304,39 @@ def test_reclaim_takes_pieces_until_enough_pages_are_gone(
     taken = Reclaim(known(Atlas(), 4, guest)).take("l2", wanted, most)
     assert taken == Taken("1000", after, calls)
     assert asked == [PIECE_PAGES * PAGE] * calls
+
+
+class Looking:
+    """A cgroup of so many pages; each call of reclaim looks at a piece of them. ``done`` says what was."""
+
+    def __init__(self, held: int, piece: int, done: list[object]) -> None:
+        self._held, self._piece, self.done, self._looks = held, piece, done, 700
+
+    def looks(self) -> int:
+        return self._looks
+
+    def stat(self, name: str) -> int:
+        assert name == "anon"
+        return self._held * PAGE
+
+    def reclaim(self, amount: int) -> None:
+        self.done.append(amount)
+        self._looks += self._piece
+
+
+@pytest.mark.parametrize(("piece", "reset"), [(40, Reset(3, done=True)), (30, Reset(3, done=False))])
+def test_reclaim_begins_anew_once_it_has_looked_at_each_page(
+    piece: int, reset: Reset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after, each run of the region is put on the inactive list."""
+    done: list[object] = []
+    monkeypatch.setattr(os, "pidfd_open", lambda _pid: os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.setattr(
+        "guestloop.agent.reclaim.advise",
+        lambda _pidfd, start, length, advice: done.append((start, length, advice.name)),
+    )
+    guest = guest_of(cgroup=Looking(100, piece, done))
+    atlas = known(Atlas(), 4, guest)
+    assert Reclaim(atlas).reset("l2", 3) == reset
+    cold = [(run.start, run.pages * PAGE, "MADV_COLD") for run in atlas["l2"].runs]
+    assert done == [*cold, *[LEAST_PAGES * PAGE] * 3, *cold]

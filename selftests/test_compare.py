@@ -165,6 +165,32 @@ def test_contents_decide(reference: str, tested: str, status: Status, overall: O
         assert one(verdict)[1].startswith("wrong on both kernels")
 
 
+RATES = Finding(FindingKind.RATES, "31% of the untouched pages were taken for young, at most 30% is usual")
+STALE = Finding(FindingKind.CONTENTS, "page 7 is stale")
+
+
+@pytest.mark.parametrize(
+    ("found", "is_broken"),
+    [
+        ({2: [RATES]}, False),
+        ({1: [RATES], 2: [RATES]}, True),
+        ({2: [RATES, STALE]}, True),
+        ({1: [RATES], 2: [STALE]}, True),
+    ],
+)
+def test_shares_beyond_what_is_usual_are_wrong_where_every_round_has_them(
+    found: dict[int, list[Finding]], is_broken: bool
+) -> None:
+    """Where some have not, they are compared as the shares that they are."""
+    rounds = [
+        replace(item, correctness=Correctness.FAIL, findings=tuple(found[item.round]))
+        if item.kernel == B and item.round in found
+        else item
+        for item in make_rounds((420, 433), (420, 433))
+    ]
+    assert one(compare(make_plan(), rounds))[0] is (Status.BROKEN if is_broken else Status.SAME)
+
+
 def test_a_finding_of_many_lines_leaves_the_answer_one_line() -> None:
     finding = "; ".join(f"page {number} lost" for number in range(100))
     rounds = make_rounds((420, 433), (0, 1))

@@ -48,6 +48,8 @@ class Script:
     """Share of the untouched pages that is taken for young."""
     overshoots: bool = False
     """Whether reclaim takes all touched pages that it believes to be idle, beyond what it is asked for."""
+    reset_calls: int = 20
+    """After how many calls reclaim has looked at every page."""
     mglru: str = "0x0007"
     """What reads back when MGLRU is switched on."""
     walks: bool = True

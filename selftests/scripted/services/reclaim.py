@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from guestloop.agent.reclaim import PIECE_PAGES, Reclaim, Taken
+from guestloop.agent.reclaim import PIECE_PAGES, Reclaim, Reset, Taken
 from scripted.memory import letters
 from scripted.stage import Stage
 
@@ -13,6 +13,12 @@ class ScriptedReclaim(Reclaim):
 
     def __init__(self, stage: Stage) -> None:
         self._l1 = stage.l1
+
+    def reset(self, name: str, most_calls: int) -> Reset:
+        """All pages are young from stamping; no flush of this is in a scan."""
+        self._l1.guest(name).pages.look(self._l1.units[name])
+        needed = self._l1.script.reset_calls
+        return Reset(min(most_calls, needed), needed <= most_calls)
 
     def take(self, name: str, wanted: int, most_calls: int) -> Taken:
         pages, unit = self._l1.guest(name).pages, self._l1.units[name]

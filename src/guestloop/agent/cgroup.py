@@ -42,7 +42,7 @@ class Cgroup:
             (self._path / "cgroup.procs").write_text(f"{pid}")
 
     def stat(self, wanted: str) -> int:
-        """A value of memory.stat, in bytes. Raises GuestError when the kernel does not tell it."""
+        """A value of memory.stat, in bytes or events. Raises GuestError when the kernel does not tell it."""
         for line in (self._path / "memory.stat").read_text().splitlines():
             name, value = line.split()
             if name == wanted:
@@ -52,6 +52,10 @@ class Cgroup:
     def swap_cached(self) -> int:
         """Bytes that are in swap and still in memory."""
         return self.stat("swapcached")
+
+    def looks(self) -> int:
+        """How often reclaim has looked at a page to see whether it was used, on either of its lists."""
+        return self.stat("pgscan") + self.stat("pgrefill")
 
     def reclaim(self, amount: int) -> None:
         """Ask for ``amount`` bytes back; getting less is no error."""

@@ -161,6 +161,7 @@ class Advice:
 
 
 PAGEOUT = Advice("MADV_PAGEOUT", 21)  # reclaims hot pages too (mm/madvise.c)
+COLD = Advice("MADV_COLD", 20)  # to the inactive list, without a flag that says it was used
 
 
 def advise(pidfd: int, start: int, length: int, advice: Advice) -> None:

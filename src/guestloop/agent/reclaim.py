@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from guestloop.agent import pages
-from guestloop.agent.regions import Atlas
+from guestloop.agent.memory import COLD, advise
+from guestloop.agent.regions import Atlas, Region
 from guestloop.ground.units import PAGE
 
 PIECE_PAGES = 64
+LEAST_PAGES = 32
+"""Reclaim takes so many, however few it is asked for (include/linux/swap.h: SWAP_CLUSTER_MAX)."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,38 @@ class Taken:
     calls: int
 
 
+@dataclass(frozen=True)
+class Reset:
+    """How often reclaim was asked until it had looked at each page once; ``done``: it has."""
+
+    calls: int
+    done: bool
+
+
 class Reclaim:
     """Service: reclaim from an L2's memory cgroup."""
 
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
+
+    def reset(self, name: str, most_calls: int) -> Reset:
+        """Have reclaim begin anew: no page of the region is young, and all are on the inactive list.
+
+        MADV_COLD does not ask KVM whether a page was used (mm/madvise.c). So reclaim is made to look at
+        each page of the cgroup once; what that sorts to the active list is taken back. As long as the
+        inactive list is the longer one, reclaim looks at no other (mm/vmscan.c: inactive_is_low), and takes
+        pages in their order.
+        """
+        region = self._atlas[name]
+        cgroup = region.guest.cgroup
+        _cool(region)
+        before, calls, done = cgroup.looks(), 0, False
+        while not done and calls < most_calls:
+            cgroup.reclaim(LEAST_PAGES * PAGE)
+            calls += 1
+            done = (cgroup.looks() - before) * PAGE >= cgroup.stat("anon")
+        _cool(region)
+        return Reset(calls, done)
 
     def take(self, name: str, wanted: int, most_calls: int) -> Taken:
         """Have the cgroup give memory back until ``wanted`` pages of the region have gone to swap.
@@ -41,3 +72,12 @@ class Reclaim:
             region.guest.cgroup.reclaim(PIECE_PAGES * PAGE)
             after, calls = region.swapped(), calls + 1
         return Taken(before, after, calls)
+
+
+def _cool(region: Region) -> None:
+    pidfd = os.pidfd_open(region.pid)
+    try:
+        for run in region.runs:
+            advise(pidfd, run.start, run.pages * PAGE, COLD)
+    finally:
+        os.close(pidfd)

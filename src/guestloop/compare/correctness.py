@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guestloop.compare.proof import CellRounds, is_proven, problem
+from guestloop.compare.proof import CellRounds, is_proven, problem, wrong_ones
 from guestloop.compare.statuses import Claim, Status
 from guestloop.ground.words import plural
 from guestloop.results.findings import Bearing, FindingKind
@@ -45,7 +45,7 @@ class Failures:
 
     @classmethod
     def of(cls, kernel: PlannedKernel, rounds: Sequence[Round]) -> Failures:
-        return cls(kernel.name, sum(item.is_wrong for item in rounds), len(rounds))
+        return cls(kernel.name, len(wrong_ones(rounds)), len(rounds))
 
     @property
     def right(self) -> bool:

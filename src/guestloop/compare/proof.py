@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from guestloop.compare.statuses import Claim, Status
 from guestloop.counters import FLUSH_REQUESTS, inconsistency
 from guestloop.results.cells import Cell
-from guestloop.results.findings import Bearing
+from guestloop.results.findings import Bearing, FindingKind
 from guestloop.results.plan import Kernels, Plan, PlannedKernel
 from guestloop.results.records import Correctness, Round
 
@@ -65,6 +65,27 @@ class CellRounds:
         return None
 
 
+def wrong_ones(rounds: Sequence[Round]) -> list[Round]:
+    """Those of one kernel's rounds in a cell that are wrong.
+
+    Shares of idle or young pages beyond what is usual are wrong if every round has them. If any is right,
+    they scatter, and are compared like all that scatters (statements.py).
+    """
+    found = [item for item in rounds if item.is_wrong]
+    if all(_only_shares(item) for item in found) and any(map(_is_right, rounds)):
+        return []
+    return found
+
+
+def _only_shares(item: Round) -> bool:
+    kinds = {finding.kind for finding in item.findings if finding.kind.bearing is Bearing.WRONG}
+    return kinds == {FindingKind.RATES}
+
+
+def _is_right(item: Round) -> bool:
+    return item.correctness is Correctness.PASS and is_proven(item)
+
+
 def is_proven(item: Round) -> bool:
     """Measured, and proves that it did its work."""
     return not item.is_skipped and not problem(item)
@@ -72,7 +93,7 @@ def is_proven(item: Round) -> bool:
 
 def _correctness(rounds: Sequence[Round], planned: int) -> Correctness:
     """A kernel fails when any round failed, and passes when as many as were planned passed with proof."""
-    if any(item.is_wrong for item in rounds):
+    if wrong_ones(rounds):
         return Correctness.FAIL
     proven = [item for item in rounds if is_proven(item)]
     return Correctness.PASS if len(proven) >= planned else Correctness.NOT_RUN

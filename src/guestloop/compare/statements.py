@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guestloop.compare.drivers import Exposure, cost_of, exposure_of, is_paged_alike, work_of
+from guestloop.compare.drivers import Exposure, cost_of, count_of, exposure_of, is_paged_alike, work_of
 from guestloop.counters import FLUSH_REQUESTS, is_of_the_mmu
 from guestloop.results.records import Round
 from guestloop.stats.judge import Bounds
@@ -212,4 +212,4 @@ def _of_event(event: str) -> Callable[[Round], int]:
 
 
 def _of_counter(counter: str) -> Callable[[Round], int]:
-    return lambda item: item.counters[counter]
+    return lambda item: count_of(counter, item)

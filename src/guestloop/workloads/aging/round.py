@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 JUDGED = ("clear_flush_young", "clear_young")
 LEAST_SCANS = 3
-LEAST_AGED = 2000
+LEAST_AGED = 1000
 # No lockstep: each vCPU goes over the pages as fast as it can.
 WINDOW = 4096
 
