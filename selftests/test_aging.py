@@ -158,7 +158,7 @@ def test_damon_judges_the_second_aggregation_of_each_scan(lab: ScriptedLab) -> N
 def test_reclaim_begins_anew_and_takes_few_pages(lab: ScriptedLab) -> None:
     ended = measure(lab, "reclaim")
     takes = lab.called("reclaim.take")
-    assert len(takes) == len(starts(lab)) == 8
+    assert (len(takes), len(starts(lab))) == (8, 1 + 8)
     assert agent_calls(lab, "reclaim") == ["reclaim.reset", *["reclaim.take"] * 8]
     assert {(params["wanted"], params["most_calls"]) for params in takes} == {(4096 // 2 // 15, 60)}
     assert lab.calls[[call.method for call in lab.calls].index("guests.page_out") + 1].method == (

@@ -236,6 +236,17 @@ def test_sittings_that_are_there_are_not_measured_again(
     assert row.startswith("| 1 | 4 | 0 |")
 
 
+def test_what_was_kept_promises_the_same(
+    tmp_path: Path, ran: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibrate(wanted(tmp_path, 3))
+    (kept,) = (tmp_path / "kept").iterdir()
+    measured, before = capsys.readouterr().out, kept.read_bytes()
+    assert calibrate(replace(wanted(tmp_path, 9), directory=kept)) is Exit.OK
+    assert capsys.readouterr().out.splitlines()[-2:] == measured.splitlines()[-2:]
+    assert len(ran) == 3 and kept.read_bytes() == before
+
+
 def test_an_interrupted_sitting_is_not_taken_for_a_whole_one(tmp_path: Path, ran: list[Path]) -> None:
     write_sitting(tmp_path / "cal/1", rounds_with(0.05)[:3])
     with pytest.raises(ConfigError, match="cal/1: this sitting was interrupted"):

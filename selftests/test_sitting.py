@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from samples import CANDIDATE, REFERENCE, A, B, make_round, plan_of, rounds_of
 
+from guestloop.compare import learn
 from guestloop.ground.errors import ConfigError, LabError
 from guestloop.job.looks import wanted_rounds
 from guestloop.job.progress import Progress
@@ -19,6 +20,7 @@ from guestloop.job.sitting import SITTING_KEY, CurrentSitting, describe_left
 from guestloop.job.spawner import NOT_STARTED
 from guestloop.lab.spec import RunningLab
 from guestloop.results.cells import Cell, Mmu
+from guestloop.results.changes import Probed
 from guestloop.results.hold import held
 from guestloop.results.plan import Plan, read_plan, write_plan
 from guestloop.results.records import Round, read_rounds, write_round
@@ -232,6 +234,21 @@ def test_open_cells_are_those_of_which_more_rounds_may_say_more() -> None:
     assert wanted_rounds(plan, settled) == {}, "a cell without rounds is invalid, and its first look is due"
     scattered = rounds_of({A: (4, 900), B: (3, 1000)}, CELLS[2])
     assert wanted_rounds(plan, scattered) == {SHADOW: 64}
+
+
+def test_a_change_that_one_round_shows_is_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(plan_of(REFERENCE, CANDIDATE, cells=CELLS), looks=(1, 2, 4))
+    known = learn([rounds_of({A: (420, 433, 425, 415, 429, 421, 418, 430)}, CELLS[2])])
+    monkeypatch.setattr("guestloop.job.looks.load_calibration", lambda _class: known)
+    for counts in ({A: (420,), B: (0,)}, {A: (420,), B: (2000,)}):
+        assert wanted_rounds(plan, rounds_of(counts, CELLS[2])) == {SHADOW: 2}
+    once_more = rounds_of({A: (420, 433), B: (2000, 2100)}, CELLS[2])
+    assert wanted_rounds(plan, once_more) == {}
+    disturbed = [
+        replace(item, probed=Probed({"kvm:f": 7}, {}, 7)) if item.round == 1 and item.kernel == B else item
+        for item in once_more
+    ]
+    assert wanted_rounds(plan, disturbed) == {SHADOW: 2}
 
 
 # --- labs side by side -----------------------------------------------------------------------------

@@ -49,7 +49,12 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
 
 def add_calibrate(parser: argparse.ArgumentParser) -> None:
     """The words of ``scripts/calibrate``."""
-    parser.add_argument("directory", type=path, metavar="DIR", help="holds the sittings; can be resumed")
+    parser.add_argument(
+        "directory",
+        type=path,
+        metavar="DIR",
+        help="holds the sittings; can be resumed. A file of docs/calibration: counts what its rounds promise",
+    )
     parser.add_argument("--sittings", type=int, default=6, metavar="N", help="default: 6; 0 measures nothing")
     parser.add_argument("--kernel", default="unpatched", metavar="K", help="default: unpatched")
     parser.add_argument("--profile", default="default")

@@ -16,7 +16,7 @@ from guestloop.job.calibration import gather, store
 from guestloop.job.options import Options
 from guestloop.job.run import run
 from guestloop.report import VERDICT_FILE
-from guestloop.results.good_rounds import by_cell
+from guestloop.results.good_rounds import GoodRound, by_cell, read_class, read_good_rounds
 from guestloop.results.plan import PLAN_FILE
 
 LEAST_ROUNDS = 4
@@ -28,8 +28,8 @@ class Calibrating:
     """What to calibrate. ``options`` are those of each sitting, a run of one kernel against itself.
 
     ``directory`` holds the sittings, ``sittings`` is how many there are to be; those that are there already
-    are not measured again. ``store_in`` is where the rounds are kept; None: they are not. ``runs`` are drawn
-    to count what the judgement promises.
+    are not measured again. If it is a file of good rounds nothing is measured. ``store_in`` is where the
+    rounds are kept; None: they are not. ``runs`` are drawn to count what the judgement promises.
     """
 
     directory: Path
@@ -41,6 +41,21 @@ class Calibrating:
 
 def calibrate(wanted: Calibrating) -> Exit:
     """Measure what is missing, keep the rounds, print the table. Raises GuestloopError when it cannot."""
+    if wanted.directory.is_file():
+        file = wanted.directory
+        good = read_good_rounds(file)
+        say(f"==> {plural(len(good), 'good round')} of {file.name}: {read_class(file)}")
+    else:
+        if (status := _measure(wanted)) is not Exit.OK:
+            return status
+        good = _gather(wanted)
+    most = max((len(own) for own in by_cell(good)), default=0)
+    counts = [number for number in (1, 2, 4, 8) if number * LEAST_ROUNDS <= most]
+    print("\n".join(render([resample(good, rounds, wanted.runs) for rounds in counts])), flush=True)
+    return Exit.OK
+
+
+def _measure(wanted: Calibrating) -> Exit:
     for number in range(1, wanted.sittings + 1):
         out = wanted.directory / str(number)
         if (out / VERDICT_FILE).exists():
@@ -53,6 +68,10 @@ def calibrate(wanted: Calibrating) -> Exit:
         status = run(replace(wanted.options, out=out))
         if status is Exit.INTERRUPTED:
             return status
+    return Exit.OK
+
+
+def _gather(wanted: Calibrating) -> list[GoodRound]:
     sittings = sorted(path.parent for path in wanted.directory.glob(f"*/{PLAN_FILE}"))
     if not sittings:
         raise ConfigError(f"{wanted.directory}: there is no run in it", hint="ask for --sittings 1 or more")
@@ -60,10 +79,7 @@ def calibrate(wanted: Calibrating) -> Exit:
     say(f"==> {plural(len(good), 'good round')} of {plural(len(sittings), 'sitting')}: {run_class}")
     if wanted.store_in:
         say(f"==> kept in {store(run_class, good, wanted.store_in)}")
-    most = max((len(own) for own in by_cell(good)), default=0)
-    counts = [number for number in (1, 2, 4, 8) if number * LEAST_ROUNDS <= most]
-    print("\n".join(render([resample(good, rounds, wanted.runs) for rounds in counts])), flush=True)
-    return Exit.OK
+    return good
 
 
 def render(results: list[Resampled]) -> list[str]:
