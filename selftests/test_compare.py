@@ -165,6 +165,18 @@ def test_contents_decide(reference: str, tested: str, status: Status, overall: O
         assert one(verdict)[1].startswith("wrong on both kernels")
 
 
+@pytest.mark.parametrize(("looks", "status"), [((1,), Status.MORE), ((1, 2, 4), Status.INCONCLUSIVE)])
+def test_a_change_in_one_round_is_open_where_there_may_be_more(
+    looks: tuple[int, ...], status: Status
+) -> None:
+    """In a run that ends before its second look too: one round may be unlike all others."""
+    plan = replace(make_plan(), looks=looks)
+    seen, reason = one(compare(plan, make_rounds((420,), (2000,))))
+    assert seen is status and "async_page_ready" in reason
+    assert reason.startswith("one round is not enough for a change: ") == (status is Status.INCONCLUSIVE)
+    assert one(compare(plan, make_rounds((420, 433), (2000, 2100))))[0] is Status.MORE
+
+
 RATES = Finding(FindingKind.RATES, "31% of the untouched pages were taken for young, at most 30% is usual")
 STALE = Finding(FindingKind.CONTENTS, "page 7 is stale")
 

@@ -24,6 +24,12 @@ from guestloop.results.records import Round
 from guestloop.stats.judge import MOST_ROUNDS, judge
 from guestloop.stats.samples import scatter_of
 
+CHANGES = frozenset({Status.MORE, Status.FEWER, Status.MOVED, Status.UNEXPLAINED})
+
+LEAST_FOR_A_CHANGE = 2
+"""Rounds of each kernel that a change is to be seen in, where there can be so many. One may be unlike all
+others, and what was learnt of how rounds scatter need not know of it."""
+
 DISTURBED = "probes on the functions that differ were hit in all rounds so far, so that none gives a rate"
 
 
@@ -36,8 +42,8 @@ class CandidateVerdict:
     cell was not measured on both kernels. ``accepted``: the status is one that a kernel of this kind may
     have, though of another it would be open. ``used`` is how many rounds of the reference and of the
     candidate the figures rest on, ``unlike_load`` how many pairs of rounds were not compared because the load
-    of the machine changed from one to the other. ``awaits_rounds``: no round so far can be compared, and
-    another one may be. ``busy``: the machine was busier than the one that was calibrated, so that the scatter
+    of the machine changed from one to the other. ``awaits_rounds``: more rounds are needed, whatever the
+    figures are. ``busy``: the machine was busier than the one that was calibrated, so that the scatter
     of rounds is assumed. ``reach`` is what was seen of the functions that differ; None if that was not looked
     at.
     """
@@ -76,7 +82,10 @@ class CandidateVerdict:
 
 @dataclass(frozen=True)
 class CandidateRounds:
-    """One candidate in one cell before it is judged: what can be stated about it, or why nothing can."""
+    """One candidate in one cell before it is judged: what can be stated about it, or why nothing can.
+
+    ``most_rounds`` of each kernel are planned.
+    """
 
     cell: CellRounds
     candidate: PlannedKernel
@@ -88,6 +97,7 @@ class CandidateRounds:
     awaits_rounds: bool = False
     correctness_only: bool = False
     evidence: Evidence | None = None
+    most_rounds: int = 1
 
     @classmethod
     def of(cls, plan: Plan, cell: CellRounds, candidate: PlannedKernel) -> CandidateRounds:
@@ -111,6 +121,7 @@ class CandidateRounds:
             unlike_load=len(unlike),
             correctness_only=plan.correctness_only,
             evidence=evidence,
+            most_rounds=plan.looks[-1],
         )
 
     @classmethod
@@ -162,9 +173,13 @@ class CandidateRounds:
             self.evidence,
         )
         status, reason = wrong or claims.claim()
+        seen_once = not wrong and status in CHANGES and self._is_to_be_repeated
+        if seen_once:
+            status, reason = Status.INCONCLUSIVE, f"one round is not enough for a change: {reason}"
         return CandidateVerdict(
             status,
             reason,
+            awaits_rounds=seen_once,
             decisive=claims.decisive(),
             comparisons=comparisons,
             accepted=status is Status.MOVED and claims.accepted,
@@ -173,6 +188,13 @@ class CandidateRounds:
             busy=busy,
             reach=self.evidence,
         )
+
+    @property
+    def _is_to_be_repeated(self) -> bool:
+        """A kernel has but one round that gives a rate, and the plan has more rounds than were measured."""
+        measured = min(len(self.cell.on(one)) for one in (self.cell.kernels.reference, self.candidate))
+        rates = min(len(self.reference_rounds), len(self.candidate_rounds))
+        return rates < LEAST_FOR_A_CHANGE and measured < self.most_rounds
 
     def _compare(self, calibration: Calibration, budget: ErrorBudget) -> Iterator[Comparison]:
         rounds = self.reference_rounds, self.candidate_rounds
