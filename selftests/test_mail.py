@@ -16,10 +16,11 @@ import pytest
 from formats import SENDER, judged, material
 from test_report import B, make_result, make_result_of_three
 
-from guestloop.compare import Kind, Status
+from guestloop.compare import Change, Kind, Status
 from guestloop.report.fitting import Section, columns, fitted, wrapped
 from guestloop.report.mail import MISSING, MOST_LINES, PLACEHOLDER, WIDTH, render_mail
 from guestloop.report.material import Material
+from guestloop.results.cells import Mmu
 from guestloop.results.plan import MadeBy
 from guestloop.results.provenance import PatchRecord, Provenance
 
@@ -130,6 +131,26 @@ def test_a_cell_that_cannot_differ_shows_no_change_of_the_patch() -> None:
     cells = (replace(cell, candidates={B: candidate}),)
     text = render_mail(replace(made, result=replace(made.result, cells=cells)))
     assert "changed" not in text.partition("cells:")[2]
+
+
+@pytest.mark.parametrize(("ratio", "rows"), [(0.0025, ["2 direct,shadow"]), (0.8, ["1 shadow", "1 direct"])])
+def test_what_changed_unlike_in_two_mmu_modes_has_a_row_for_each(ratio: float, rows: list[str]) -> None:
+    made = material(*judged("fewer"))
+    (cell,) = made.result.cells
+    fewer = Change.FEWER
+    figures = tuple(
+        replace(one, ratio=0.0024 if one.change is fewer else one.ratio) for one in cell.candidates[B].figures
+    )
+    shadow = replace(cell, candidates={B: replace(cell.candidates[B], figures=figures)})
+    changed = tuple(replace(one, ratio=ratio if one.change is fewer else one.ratio) for one in figures)
+    direct = replace(
+        cell,
+        cell=replace(cell.cell, mmu=Mmu.DIRECT),
+        candidates={B: replace(cell.candidates[B], figures=changed)},
+    )
+    text = render_mail(replace(made, result=replace(made.result, cells=(shadow, direct))))
+    found = [line for line in text.splitlines() if line.startswith(" async_page_ready /")]
+    assert [" ".join(line.split()[-2:]) for line in found] == rows
 
 
 @pytest.mark.parametrize(

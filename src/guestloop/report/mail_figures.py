@@ -15,13 +15,16 @@ from guestloop.results.cells import Cell, Mmu
 WIDTHS = (36, 8, 8, 7)
 """Of the columns; the last one takes the rest."""
 
+ALIKE = 2.0
+"""Changes that differ by no more than this factor are one."""
+
 Judged = Sequence[tuple[CellResult, CandidateResult]]
 """The cells that one candidate is in, and what they say of it."""
 
 
 @dataclass(frozen=True)
 class Changed:
-    """What changed on one path, per one unit and in one direction.
+    """What changed on one path, per one unit and in one direction; by MMU mode, if it did not change alike.
 
     ``figure`` is that of the cell with the most requests, and ``cells`` are all in which it changed.
     """
@@ -37,7 +40,7 @@ class Changed:
             for one in candidate.figures:
                 if one.decides and one.change in (Change.FEWER, Change.MORE):
                     found.setdefault((one.name, one.unit, one.change), []).append((cell.cell, one))
-        changed = [cls._of(seen) for seen in found.values()]
+        changed = [cls._of(alike) for seen in found.values() for alike in _alike(seen)]
         return sorted(changed, key=lambda one: (one.figure.change is Change.FEWER, -len(one.cells)))
 
     @classmethod
@@ -61,6 +64,14 @@ class Changed:
         modes = [str(mode) for mode in Mmu if any(cell.mmu is mode for cell in self.cells)]
         everywhere = all(str(mode) in modes for mode in Mmu if mode.is_everywhere)
         return f"{len(self.cells)} {'all' if everywhere else ','.join(modes)}"
+
+
+def _alike(seen: Sequence[tuple[Cell, Figure]]) -> list[Sequence[tuple[Cell, Figure]]]:
+    ratios = [one.ratio or 0.0 for _, one in seen]
+    if max(ratios) <= ALIKE * min(ratios):
+        return [seen]
+    modes = dict.fromkeys(cell.mmu for cell, _ in seen)
+    return [[item for item in seen if item[0].mmu is mode] for mode in modes]
 
 
 def _ratio(one: Figure) -> str:
