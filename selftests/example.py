@@ -33,7 +33,7 @@ KEPT = (PLAN_FILE, "rounds", "sittings", "evidence", "lab/late-warnings.json")
 """Of a result directory: what a verdict and a page are made from."""
 
 DIRECTORY = "/root/guestloop"
-"""In place of the directory that the command was given in, which is of one machine."""
+"""In place of the directory that the command was given in, and of others, which are of one machine."""
 
 
 def screenshot(width: int, scheme: str) -> Path:
@@ -46,6 +46,9 @@ def pack(out: Path) -> None:
     with tempfile.TemporaryDirectory() as name, lzma.open(ARCHIVE, "wb", preset=9) as packed:
         plan = Path(name) / PLAN_FILE
         data = json.loads((out / PLAN_FILE).read_text())
+        for known in data.get("known_reach", {}).values():
+            for one in known.values():
+                one["source"] = DIRECTORY
         plan.write_text(json.dumps({**data, "directory": DIRECTORY, "arguments": _without_out(data)}))
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
             archive.add(plan, PLAN_FILE, filter=_anonymous)
