@@ -324,7 +324,9 @@ class Looking:
         self._looks += self._piece
 
 
-@pytest.mark.parametrize(("piece", "reset"), [(40, Reset(3, done=True)), (30, Reset(3, done=False))])
+@pytest.mark.parametrize(
+    ("piece", "reset"), [(100, Reset(1, done=True)), (40, Reset(3, done=True)), (30, Reset(3, done=False))]
+)
 def test_reclaim_begins_anew_once_it_has_looked_at_each_page(
     piece: int, reset: Reset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,11 +334,11 @@ def test_reclaim_begins_anew_once_it_has_looked_at_each_page(
     done: list[object] = []
     monkeypatch.setattr(os, "pidfd_open", lambda _pid: os.open("/dev/null", os.O_RDONLY))
     monkeypatch.setattr(
-        "guestloop.agent.reclaim.advise",
+        "guestloop.agent.memory.advise",
         lambda _pidfd, start, length, advice: done.append((start, length, advice.name)),
     )
     guest = guest_of(cgroup=Looking(100, piece, done))
     atlas = known(Atlas(), 4, guest)
     assert Reclaim(atlas).reset("l2", 3) == reset
     cold = [(run.start, run.pages * PAGE, "MADV_COLD") for run in atlas["l2"].runs]
-    assert done == [*cold, *[LEAST_PAGES * PAGE] * 3, *cold]
+    assert done == [*cold, *[LEAST_PAGES * PAGE] * reset.calls, *cold]

@@ -203,6 +203,19 @@ def test_shares_beyond_what_is_usual_are_wrong_where_every_round_has_them(
     assert one(compare(make_plan(), rounds))[0] is (Status.BROKEN if is_broken else Status.SAME)
 
 
+def test_a_reason_does_not_quote_what_is_compared_as_a_share() -> None:
+    found = {(A, 1): RATES, (B, 2): STALE}
+    rounds = [
+        replace(item, correctness=Correctness.FAIL, findings=(found[item.kernel, item.round],))
+        if (item.kernel, item.round) in found
+        else item
+        for item in make_rounds((420, 433), (420, 433))
+    ]
+    status, reason = one(compare(make_plan(), rounds))
+    assert status is Status.BROKEN
+    assert reason == "wrong on patched in 1 of 2 rounds, right on unpatched: page 7 is stale"
+
+
 def test_a_finding_of_many_lines_leaves_the_answer_one_line() -> None:
     finding = "; ".join(f"page {number} lost" for number in range(100))
     rounds = make_rounds((420, 433), (0, 1))

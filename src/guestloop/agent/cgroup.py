@@ -43,11 +43,17 @@ class Cgroup:
 
     def stat(self, wanted: str) -> int:
         """A value of memory.stat, in bytes or events. Raises GuestError when the kernel does not tell it."""
-        for line in (self._path / "memory.stat").read_text().splitlines():
-            name, value = line.split()
-            if name == wanted:
-                return int(value)
-        raise GuestError(f"this L1's memory.stat has no {wanted!r}: is swap accounting configured?")
+        (value,) = self._stats(wanted)
+        return value
+
+    def _stats(self, *wanted: str) -> list[int]:
+        """Several of them in one reading, for which the kernel adds up what its CPUs have counted."""
+        lines = (self._path / "memory.stat").read_text().splitlines()
+        values = dict(line.split() for line in lines)
+        for name in wanted:
+            if name not in values:
+                raise GuestError(f"this L1's memory.stat has no {name!r}: is swap accounting configured?")
+        return [int(values[name]) for name in wanted]
 
     def swap_cached(self) -> int:
         """Bytes that are in swap and still in memory."""
@@ -55,7 +61,7 @@ class Cgroup:
 
     def looks(self) -> int:
         """How often reclaim has looked at a page to see whether it was used, on either of its lists."""
-        return self.stat("pgscan") + self.stat("pgrefill")
+        return sum(self._stats("pgscan", "pgrefill"))
 
     def reclaim(self, amount: int) -> None:
         """Ask for ``amount`` bytes back; getting less is no error."""

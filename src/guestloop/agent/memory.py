@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -171,6 +171,16 @@ def advise(pidfd: int, start: int, length: int, advice: Advice) -> None:
         raise GuestError(f"process_madvise({advice.name}): {os.strerror(ctypes.get_errno())}")
 
 
+def advise_process(pid: int, pieces: Iterable[Mapping], advice: Advice) -> None:
+    """Advise on pieces of another process. Raises GuestError when the kernel refuses."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        for piece in pieces:
+            advise(pidfd, piece.start, piece.size, advice)
+    finally:
+        os.close(pidfd)
+
+
 def have_swap(swaps: Path = SWAPS) -> bool:
     """Is any swap space in use by L1?"""
     return swaps.exists() and len(swaps.read_text().splitlines()) > 1
@@ -231,11 +241,7 @@ def page_out_all(pid: int, size: int, cgroup: Cgroup, timeout_s: float) -> PageO
     """
     started = time.monotonic()
     ram = find_ram(pid, size)
-    pidfd = os.pidfd_open(pid)
-    try:
-        for start in range(ram.start, ram.end, PIECE):
-            advise(pidfd, start, min(PIECE, ram.end - start), PAGEOUT)
-    finally:
-        os.close(pidfd)
+    starts = range(ram.start, ram.end, PIECE)
+    advise_process(pid, (Mapping(start, min(start + PIECE, ram.end)) for start in starts), PAGEOUT)
     left = _reclaim_until(ENOUGH_LEFT, cgroup.swap_cached, cgroup, timeout_s)
     return PageOut(left, time.monotonic() - started)

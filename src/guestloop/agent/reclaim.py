@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from guestloop.agent import pages
-from guestloop.agent.memory import COLD, advise
+from guestloop.agent.memory import COLD, Mapping, advise_process
 from guestloop.agent.regions import Atlas, Region
 from guestloop.ground.units import PAGE
 
@@ -75,9 +74,5 @@ class Reclaim:
 
 
 def _cool(region: Region) -> None:
-    pidfd = os.pidfd_open(region.pid)
-    try:
-        for run in region.runs:
-            advise(pidfd, run.start, run.pages * PAGE, COLD)
-    finally:
-        os.close(pidfd)
+    runs = (Mapping(run.start, run.start + run.pages * PAGE) for run in region.runs)
+    advise_process(region.pid, runs, COLD)

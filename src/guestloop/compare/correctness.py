@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guestloop.compare.proof import CellRounds, is_proven, problem, wrong_ones
+from guestloop.compare.proof import CellRounds, is_proven, problem
 from guestloop.compare.statuses import Claim, Status
 from guestloop.ground.words import plural
 from guestloop.results.findings import Bearing, FindingKind
@@ -44,8 +44,8 @@ class Failures:
     rounds: int
 
     @classmethod
-    def of(cls, kernel: PlannedKernel, rounds: Sequence[Round]) -> Failures:
-        return cls(kernel.name, len(wrong_ones(rounds)), len(rounds))
+    def of(cls, kernel: PlannedKernel, cell: CellRounds) -> Failures:
+        return cls(kernel.name, len(cell.wrong(kernel)), len(cell.on(kernel)))
 
     @property
     def right(self) -> bool:
@@ -59,12 +59,12 @@ class Failures:
 def judge_correctness(cell: CellRounds, candidate: PlannedKernel) -> Claim | None:
     """The claim that follows from what went wrong on the two kernels; None when nothing did."""
     reference = cell.kernels.reference
-    before, after = (Failures.of(kernel, cell.on(kernel)) for kernel in (reference, candidate))
+    before, after = (Failures.of(kernel, cell) for kernel in (reference, candidate))
     if before.right and after.right:
         return _never_works(cell, candidate)
     if twins := _unreliable_build(cell, candidate):
-        return Status.INCONCLUSIVE, _no_claim(cell.on(*twins))
-    finding = _first_finding(cell.on(reference, candidate))
+        return Status.INCONCLUSIVE, _no_claim(cell.wrong(*twins), len(cell.on(*twins)))
+    finding = _first_finding(cell.wrong(reference, candidate))
     if before.wrong and after.wrong:
         return _both(before, after, finding)
     failed, other = (after, before) if after.wrong else (before, after)
@@ -128,11 +128,10 @@ def _unreliable_build(cell: CellRounds, candidate: PlannedKernel) -> Sequence[Pl
     return ()
 
 
-def _no_claim(rounds: Sequence[Round]) -> str:
-    failed = [item for item in rounds if item.is_wrong]
+def _no_claim(failed: Sequence[Round], rounds: int) -> str:
     first = f"{failed[0].kernel}, round {failed[0].round}{_first_finding(failed)}"
     return (
-        f"no difference can be claimed between identical kernels: failed in {len(failed)} of {len(rounds)} "
+        f"no difference can be claimed between identical kernels: failed in {len(failed)} of {rounds} "
         f"rounds ({first}): the lab, or this kernel itself"
     )
 
@@ -146,7 +145,7 @@ def _repeated(rounds: Sequence[Round]) -> str:
     return f" (round {wrong[0].round}; its repeat, round {repeats[0].round}, was right)"
 
 
-def _first_finding(rounds: Sequence[Round]) -> str:
-    """What the first round that found something wrong said of it, to be added to a sentence."""
-    said = [line for item in rounds if item.is_wrong and (line := item.first_line(Bearing.WRONG))]
+def _first_finding(wrong: Sequence[Round]) -> str:
+    """What the first of these rounds that found something said of it, to be added to a sentence."""
+    said = [line for item in wrong if (line := item.first_line(Bearing.WRONG))]
     return f": {said[0]}" if said else ""

@@ -123,9 +123,9 @@ def _by_event(driver: Driver, reference: Sequence[Round], tested: Sequence[Round
 
 
 def _count(driver: Driver, item: Round) -> float:
-    if driver.event in item.events:
-        return float(item.events[driver.event])
-    return float(count_of(driver.event, item)) if driver.event in item.counters else 0.0
+    if driver.event in item.counters:
+        return float(count_of(driver.event, item))
+    return float(item.events.get(driver.event, 0))
 
 
 def count_of(counter: str, item: Round) -> int:

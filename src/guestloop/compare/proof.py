@@ -33,7 +33,7 @@ class CellRounds:
         """Sort the rounds of a cell by kernel."""
         names = [kernel.name for kernel in plan.kernels.measured]
         by_kernel = {name: [item for item in rounds if item.kernel == name] for name in names}
-        correctness = {name: _correctness(own, plan.rounds) for name, own in by_kernel.items()}
+        correctness = {name: correctness_of(own, plan.rounds) for name, own in by_kernel.items()}
         return cls(cell, plan.kernels, plan.rounds, by_kernel, correctness)
 
     def on(self, *kernels: PlannedKernel) -> list[Round]:
@@ -43,6 +43,10 @@ class CellRounds:
     def proven(self, kernel: PlannedKernel) -> list[Round]:
         """The rounds on a kernel that prove that they did their work."""
         return [item for item in self.by_kernel[kernel.name] if is_proven(item)]
+
+    def wrong(self, *kernels: PlannedKernel) -> list[Round]:
+        """The rounds on these kernels that are wrong, one kernel after the other."""
+        return [item for kernel in kernels for item in wrong_ones(self.by_kernel[kernel.name])]
 
     def why_unusable(self, candidate: PlannedKernel) -> Claim | None:
         """Why the candidate cannot be compared with the reference: invalid before skipped before missing.
@@ -91,7 +95,7 @@ def is_proven(item: Round) -> bool:
     return not item.is_skipped and not problem(item)
 
 
-def _correctness(rounds: Sequence[Round], planned: int) -> Correctness:
+def correctness_of(rounds: Sequence[Round], planned: int) -> Correctness:
     """A kernel fails when any round failed, and passes when as many as were planned passed with proof."""
     if wrong_ones(rounds):
         return Correctness.FAIL

@@ -111,7 +111,7 @@ def _span(labels: Sequence[str]) -> str:
 
 
 def _contents(series: Series) -> str:
-    wrong = [kernel.label for kernel in series.kernels if any(item.is_wrong for item in kernel.rounds)]
+    wrong = [kernel.label for kernel in series.kernels if kernel.is_wrong]
     if wrong:
         return f"Something was wrong on {listed(wrong, LISTED)}."
     checked = any(kernel.rounds for kernel in series.kernels)

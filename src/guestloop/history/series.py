@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from guestloop.compare.proof import wrong_ones
 from guestloop.debian.index import version_key
 from guestloop.history.rates import gives_rate
 from guestloop.history.runs import KernelRecord, Run, Setting
@@ -46,6 +47,11 @@ class SeriesKernel:
         """What its L1s complained of after their last rounds."""
         records = (one for run in self.runs for one in run.kernels if one.sha256 == self.record.sha256)
         return tuple(line for one in records for line in one.late)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Something went wrong on it in a cell."""
+        return any(map(wrong_ones, self._by_cell.values()))
 
     @cached_property
     def _by_cell(self) -> Mapping[str, tuple[Round, ...]]:

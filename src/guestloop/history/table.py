@@ -8,12 +8,12 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from guestloop.compare import Calibration
-from guestloop.compare.proof import is_proven
+from guestloop.compare.proof import correctness_of
 from guestloop.history.rates import count_of, gives_rate, paths_of, rate_of, weight_of
 from guestloop.history.runs import KernelRecord, Run
 from guestloop.report.plain import one_line
 from guestloop.results.good_rounds import RunClass
-from guestloop.results.records import Correctness, Round
+from guestloop.results.records import Round
 
 Row = Mapping[str, object]
 
@@ -83,7 +83,12 @@ def _cell(
     kernel: KernelRecord, rounds: Sequence[Round], paths: Sequence[str], calibration: Calibration
 ) -> Iterator[Row]:
     cell = rounds[0].cell
-    about = {"test": cell.test, "mmu": cell.mmu, "cell": cell.id, "contents": _contents(rounds)}
+    about = {
+        "test": cell.test,
+        "mmu": cell.mmu,
+        "cell": cell.id,
+        "contents": correctness_of(rounds, len(rounds)),
+    }
     rated = list(filter(gives_rate, rounds))
     if not rated:
         yield {**about, "rounds": 0}
@@ -104,12 +109,6 @@ def _cell(
             "low": f"{low:.6g}",
             "high": f"{high:.6g}",
         }
-
-
-def _contents(rounds: Iterable[Round]) -> Correctness:
-    if any(item.is_wrong for item in rounds):
-        return Correctness.FAIL
-    return Correctness.PASS if all(map(is_proven, rounds)) else Correctness.NOT_RUN
 
 
 def _harmless(value: object) -> object:
